@@ -1,0 +1,53 @@
+"""Where in a model an activation is read or changed, spelt one way everywhere.
+
+`resid_pre` of layer l is the input of block l, `resid_post` its output; so `resid_post` of layer l is
+`resid_pre` of layer l + 1, and the last `resid_post` is taken before the final norm. `resid_mid` lies
+between attention and MLP; `attn_out` and `mlp_out` are what those two add to the stream. Layers count
+from 0 and are never an index into transformers' `hidden_states`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"]
+SITES: tuple[Site, ...] = get_args(Site)
+
+_TRANSFORMER_LENS = re.compile(r"blocks\.(\d+)\.hook_(\w+)")
+
+
+@dataclass(frozen=True, order=True)
+class HookPoint:
+    """A site of a layer, for example `HookPoint(4, "resid_pre")`."""
+
+    layer: int
+    site: Site
+
+    def __str__(self) -> str:
+        return f"layer {self.layer} {self.site}"
+
+    def same_stream(self, other: HookPoint) -> bool:
+        """Whether both name one tensor: equal, or `resid_post` of l beside `resid_pre` of l + 1."""
+        return _stream_position(self) == _stream_position(other)
+
+
+def from_transformer_lens(name: str) -> HookPoint | None:
+    """The hook point of a TransformerLens name (`blocks.4.hook_resid_pre`), or None for any other."""
+    match = _TRANSFORMER_LENS.fullmatch(name)
+    if match is None or match.group(2) not in SITES:
+        return None
+    site: Site = next(each for each in SITES if each == match.group(2))
+    return HookPoint(int(match.group(1)), site)
+
+
+def to_transformer_lens(point: HookPoint) -> str:
+    """The TransformerLens name of a hook point: `blocks.4.hook_resid_pre`."""
+    return f"blocks.{point.layer}.hook_{point.site}"
+
+
+def _stream_position(point: HookPoint) -> tuple[int, str]:
+    if point.site == "resid_post":
+        return point.layer + 1, "resid_pre"
+    return point.layer, point.site

@@ -1,0 +1,307 @@
+"""The recipe as a typed value: every key, its default, and what it means.
+
+A recipe is data. Each top-level key is one room of the library and one section of the report. The text under
+a field is its documentation: `surgery schema` prints it, and editors show it while a recipe is written.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+Role = Literal["embedding", "attention_out", "mlp_out"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Section(BaseModel):
+    """Base of every part: unknown keys are errors, values are frozen, types are strict."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class ModelSource(Section):
+    """Which model is edited."""
+
+    source: str
+    """`demo:refuser`, a folder, or a Hub id such as `google/gemma-2-2b-it`."""
+    revision: str | None = None
+    """Hub branch, tag or commit; resolved to a commit and written to the lock file."""
+    dtype: Dtype = "auto"
+    """Precision in which the model is measured (never of the edit): auto is float32 on a CPU, the model's own elsewhere."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where the model runs while it is measured."""
+    trust_remote_code: bool = False
+    """Whether code found in the model's folder may run. Off unless you say so."""
+
+
+class PromptSource(Section):
+    """A set of prompts: `demo:` name, a JSONL, JSON, CSV or text file, or a file of a Hub dataset."""
+
+    source: str
+    """`demo:harmful`, a path relative to the recipe, or a Hub dataset id (then `file` is needed)."""
+    file: str | None = None
+    """File inside the Hub dataset."""
+    revision: str | None = None
+    """Hub branch, tag or commit."""
+    field: str | None = None
+    """Column that holds the prompt; by default the first of prompt, instruction, goal, question, text."""
+    count: Annotated[int, Field(ge=1)] | None = None
+    """Take only this many, from the start."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_string(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str) else value
+
+
+class SelectArditi(Section):
+    """Choose layer and position by behaviour, after Arditi et al. 2024 (section 2.3 and appendix C)."""
+
+    rule: Literal["arditi"]
+    train: Annotated[int, Field(ge=2)] = 128
+    """Prompts per side that the means are taken over."""
+    validation: Annotated[int, Field(ge=2)] = 32
+    """Prompts per side that candidates are scored on; never among the training ones."""
+    layers: list[Annotated[int, Field(ge=0)]] | None = None
+    """Only these layers are candidates; default all below `below` of the depth."""
+    below: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Candidates stand in layers below this share of the depth."""
+    kl_at_most: float = 0.1
+    """Discard a candidate whose ablation moves harmless prompts further than this, in nats."""
+    induce_at_least: float = 0.0
+    """Discard a candidate whose addition does not bring the refusal score on harmless prompts to this."""
+    filter: bool = True
+    """Keep only prompts on which the unedited model behaves as their side says."""
+    refusal_tokens: list[str] | None = None
+    """First tokens of a refusal; by default derived from the model's own greedy replies."""
+
+
+class SelectFixed(Section):
+    """Take the direction at one place."""
+
+    layer: Annotated[int, Field(ge=0)]
+    hook_point: Literal["resid_pre", "resid_post"] = "resid_pre"
+    position: Annotated[int, Field(lt=0)] = -1
+    """Token position counted from the end of the prompt, template included."""
+    train: Annotated[int, Field(ge=2)] | None = None
+    """Prompts per side that the means are taken over; default all."""
+
+
+def _select_kind(value: Any) -> str:
+    keys = value if isinstance(value, dict) else vars(value)
+    return "arditi" if "rule" in keys else "fixed"
+
+
+Select = Annotated[
+    Annotated[SelectArditi, Tag("arditi")] | Annotated[SelectFixed, Tag("fixed")], Discriminator(_select_kind)
+]
+
+
+class Reconstruct(Section):
+    """Rebuild the direction from a few features of a sparse dictionary."""
+
+    dictionary: str
+    """`demo:refuser`, a folder, or a Hub id."""
+    revision: str | None = None
+    """Hub branch, tag or commit of the dictionary."""
+    k: Annotated[int, Field(ge=1)]
+    """Number of distinct features."""
+    method: Literal["gradient_pursuit"] = "gradient_pursuit"
+    """How the features and their signed coefficients are found."""
+
+
+class FindDifferenceOfMeans(Section):
+    """Mean residual over the positive prompts minus mean over the negative ones."""
+
+    find: Literal["difference_of_means"]
+    positive: PromptSource
+    negative: PromptSource
+    select: Select = SelectArditi(rule="arditi")
+    reconstruct: Reconstruct | None = None
+
+
+class FindFile(Section):
+    """A direction saved before, by this tool or any other that writes safetensors."""
+
+    find: Literal["file"]
+    path: str
+    """A safetensors file with a tensor of shape (d_model,), relative to the recipe."""
+    tensor: str | None = None
+    """Name of the tensor where the file holds several."""
+    layer: Annotated[int, Field(ge=0)] | None = None
+    """Layer it was taken at, where the file does not say."""
+    hook_point: Literal["resid_pre", "resid_post"] | None = None
+    """Hook point it was taken at, where the file does not say."""
+    reconstruct: Reconstruct | None = None
+
+
+Find = Annotated[FindDifferenceOfMeans | FindFile, Field(discriminator="find")]
+
+
+class Ablate(Section):
+    """Remove, weaken or strengthen a direction in every matrix that writes to the residual stream."""
+
+    ablate: str
+    """Name of the direction."""
+    strength: float = 1.0
+    """1 removes, between 0 and 1 weakens, negative strengthens, 0 changes nothing, 2 reflects."""
+    writers: Literal["all"] | list[Role] = "all"
+    """Which writers are edited."""
+    layers: list[Annotated[int, Field(ge=0)]] | None = None
+    """Only writers of these layers (the embedding then stays); default every layer."""
+
+
+class Scale(Section):
+    """Length of an added vector: exactly one of the two."""
+
+    norm: float | None = None
+    """Length of the vector that is added."""
+    times: float | None = None
+    """Multiple of the length the direction was found with."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Scale:
+        if (self.norm is None) == (self.times is None):
+            raise ValueError("give exactly one of norm, times")
+        return self
+
+
+class Add(Section):
+    """Add a steering vector to the output of one layer."""
+
+    add: str
+    """Name of the direction."""
+    layer: Annotated[int, Field(ge=0)]
+    """The vector is added to this layer's `resid_post`."""
+    scale: Scale = Scale(times=1.0)
+    positions: Literal["all"] = "all"
+    """Token positions at which it is added."""
+
+
+def _step_kind(value: Any) -> str:
+    keys = value if isinstance(value, dict) else vars(value)
+    return "add" if "add" in keys else "ablate"
+
+
+Step = Annotated[Annotated[Ablate, Tag("ablate")] | Annotated[Add, Tag("add")], Discriminator(_step_kind)]
+
+
+class Edit(Section):
+    """What is done to the weights. A plain list is read as `steps`."""
+
+    steps: Annotated[list[Step], Field(min_length=1)]
+    rounding: Literal["nearest", "feedback"] = "nearest"
+    """How an edited float32 value returns to the stored precision; feedback carries the error along the direction."""
+    tied: Literal["accept", "skip"] = "accept"
+    """Where the embedding is also the unembedding: edit both roles at once, or leave it."""
+
+
+class Gate(Section):
+    """A limit on one measured number; a failed gate makes the command end with 3."""
+
+    at_most: float | None = None
+    at_least: float | None = None
+    bound: Literal["point", "upper95", "lower95"] = "point"
+    """Hold the point estimate, or the end of its 95 % interval, to the limit."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Gate:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError("give exactly one of at_most, at_least")
+        return self
+
+
+class RefusalSuite(Section):
+    """Share of replies that refuse, before and after."""
+
+    prompts: PromptSource
+    max_new_tokens: Annotated[int, Field(ge=1)] = 48
+    edited: Gate | None = None
+    """Limit on the edited model's rate."""
+    increase: Gate | None = None
+    """Limit on edited minus base."""
+    decrease: Gate | None = None
+    """Limit on base minus edited."""
+    degenerate: Gate | None = None
+    """Limit on the edited model's share of degenerate or empty replies."""
+
+
+class ChoiceSuite(Section):
+    """Multiple choice in MMLU's format, by likelihood of the letter."""
+
+    questions: PromptSource
+    shots: Annotated[int, Field(ge=0, le=5)] = 0
+    examples: PromptSource | None = None
+    """Where the shots are taken from."""
+    drop: Gate | None = None
+    """Limit on base minus edited accuracy."""
+    edited: Gate | None = None
+
+
+class DriftSuite(Section):
+    """How far the next-token distribution moved: KL(base ‖ edited) in nats."""
+
+    prompts: PromptSource
+    tokens: Annotated[int, Field(ge=1)] = 16
+    """Length of the base model's own reply that both are forced through for `kl_tokens`."""
+    kl_first: Gate | None = None
+    """Limit on the mean KL at the first generated token."""
+    kl_tokens: Gate | None = None
+    """Limit on the mean KL per token over the reply."""
+
+
+class PerplexitySuite(Section):
+    """Cross-entropy on plain text, in nats per token."""
+
+    texts: PromptSource
+    increase: Gate | None = None
+
+
+class PreferenceSuite(Section):
+    """Which of two answers a model prefers, in CAA's format: mean probability of the matching one."""
+
+    pairs: PromptSource
+    increase: Gate | None = None
+    decrease: Gate | None = None
+
+
+class Verify(Section):
+    """What is measured on the written result, beside the base model, on the same items."""
+
+    refusal: RefusalSuite | None = None
+    overrefusal: RefusalSuite | None = None
+    choice: ChoiceSuite | None = None
+    drift: DriftSuite | None = None
+    perplexity: PerplexitySuite | None = None
+    preference: PreferenceSuite | None = None
+    control: Annotated[int, Field(ge=0)] = 1
+    """Random directions that are edited in the same way and measured on `refusal` or `preference`, as a control."""
+
+
+class Output(Section):
+    """Where the result goes and as what."""
+
+    folder: str
+    """Relative to the working directory; it must not exist."""
+    form: Literal["checkpoint", "peft"] = "checkpoint"
+
+
+class Recipe(Section):
+    """One run, from a model to a measured, edited result."""
+
+    name: str | None = None
+    """Default: the file's name."""
+    seed: int = 0
+    model: ModelSource
+    direction: dict[str, Find]
+    edit: Edit
+    verify: Verify = Verify()
+    output: Output
+
+    @model_validator(mode="before")
+    @classmethod
+    def _edit_as_list(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("edit"), list):
+            return {**value, "edit": {"steps": value["edit"]}}
+        return value
