@@ -1,0 +1,66 @@
+"""The only door to huggingface_hub: a name becomes a folder or a file on disk, and a revision becomes a commit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from surgery.errors import SourceError
+
+_MODEL_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py", "*.md", "LICENSE*", "NOTICE*"]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A repository at one commit, on disk. `commit` is None for a folder that is not from the Hub."""
+
+    folder: Path
+    commit: str | None
+
+
+def fetch_model(source: str, *, revision: str | None = None) -> Snapshot:
+    """A folder as it stands, or a Hub model repository downloaded to the cache.
+
+    Raises:
+        SourceError: neither a folder nor a repository that can be had.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return Snapshot(folder.resolve(), None)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    _refuse_path(source)
+    try:
+        path = Path(snapshot_download(source, revision=revision, allow_patterns=_MODEL_FILES))
+    except (OSError, ValueError, HFValidationError) as error:
+        raise _unavailable(source, error) from error
+    return Snapshot(path, path.name)
+
+
+def fetch_dataset_file(source: str, file: str, *, revision: str | None = None) -> Path:
+    """One file of a Hub dataset, downloaded to the cache.
+
+    Raises:
+        SourceError: the file cannot be had.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HFValidationError
+
+    _refuse_path(source)
+    try:
+        return Path(hf_hub_download(source, file, repo_type="dataset", revision=revision))
+    except (OSError, ValueError, HFValidationError) as error:
+        raise _unavailable(f"{source}/{file}", error) from error
+
+
+def _refuse_path(source: str) -> None:
+    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise SourceError(f"{source}: no such folder, and not a Hub id (those look like 'organisation/name')")
+
+
+def _unavailable(source: str, error: Exception) -> SourceError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return SourceError(
+        f"{source}: not a folder here, and the Hub did not give it: {reason} (check the name, the network, or `hf auth login`)"
+    )

@@ -1,0 +1,91 @@
+"""Edits of the residual stream while a model runs: the reference that edited weights are compared with.
+
+Ablation removes h ← h − Qᵀ(Q h) at every block input, at what attention and the MLP add, and at the last block's
+output; that is what editing every writer does to the weights (Arditi et al. 2024, section 2.4). Addition is
+h ← h + v at a layer's `resid_pre` or `resid_post`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from surgery.hook_point import HookPoint
+from surgery.model.language_model import LanguageModel
+from surgery.model.sites import find_blocks
+
+if TYPE_CHECKING:
+    import torch
+
+Change = Callable[["torch.Tensor"], "torch.Tensor"]
+
+
+@contextmanager
+def ablating(model: LanguageModel, basis: np.ndarray, *, strength: float = 1.0) -> Iterator[None]:
+    """Remove a subspace from the stream of every layer and position.
+
+    Args:
+        basis: (rank, d_model) orthonormal rows.
+        strength: 1 removes, negative strengthens.
+    """
+    import torch
+
+    rows = torch.from_numpy(np.atleast_2d(basis)).to(model.device, torch.float32)
+
+    def remove(hidden: torch.Tensor) -> torch.Tensor:
+        values = hidden.float()
+        return (values - strength * (values @ rows.T) @ rows).to(hidden.dtype)
+
+    blocks = find_blocks(model.network)
+    with ExitStack() as stack:
+        # The stream itself is changed once, where it begins; later inputs then carry only what the sublayers add.
+        stack.enter_context(_before(blocks[0].module, remove))
+        for block in blocks:
+            stack.enter_context(_after(block.attn_out, remove))
+            stack.enter_context(_after(block.mlp_out, remove))
+        yield
+
+
+@contextmanager
+def adding(model: LanguageModel, vector: np.ndarray, point: HookPoint) -> Iterator[None]:
+    """Add a steering vector, (d_model,), to the stream at every position of a hook point."""
+    import torch
+
+    steering = torch.from_numpy(np.asarray(vector)).to(model.device, torch.float32)
+
+    def shift(hidden: torch.Tensor) -> torch.Tensor:
+        return (hidden.float() + steering).to(hidden.dtype)
+
+    block = find_blocks(model.network)[point.layer].module
+    place = _before(block, shift) if point.site == "resid_pre" else _after(block, shift)
+    with place:
+        yield
+
+
+@contextmanager
+def _before(module: Any, change: Change) -> Iterator[None]:
+    def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if args:
+            return (change(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+
+    handle = module.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _after(module: Any, change: Change) -> Iterator[None]:
+    def hook(_: Any, args: tuple[Any, ...], output: Any) -> Any:
+        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()

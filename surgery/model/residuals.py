@@ -1,0 +1,73 @@
+"""Residual-stream activations of prompts, and their means.
+
+Means are sums in float64 divided once: the two means of a difference are often within 1 % of each other, so the
+difference loses what a float32 sum would round away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from surgery.model.language_model import LanguageModel, batches, run
+from surgery.model.sites import find_blocks
+
+if TYPE_CHECKING:
+    import torch
+
+
+@contextmanager
+def recording(model: LanguageModel, keep: int) -> Iterator[list[torch.Tensor]]:
+    """Record the last `keep` positions of every block's input, and of the last block's output.
+
+    Yields:
+        A list that a forward pass fills with n_layers + 1 tensors (batch, keep, d_model): entry l is `resid_pre`
+        of layer l, and the last is `resid_post` of the last layer, before the final norm.
+    """
+    blocks = find_blocks(model.network)
+    stream: list[torch.Tensor] = []
+
+    def take(hidden: torch.Tensor) -> None:
+        stream.append(hidden[:, -keep:].detach())
+
+    def before(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        take(args[0] if args else kwargs["hidden_states"])
+
+    def after(_: Any, args: tuple[Any, ...], output: Any) -> None:
+        take(output[0] if isinstance(output, tuple) else output)
+
+    handles = [block.module.register_forward_pre_hook(before, with_kwargs=True) for block in blocks]
+    handles.append(blocks[-1].module.register_forward_hook(after))
+    try:
+        yield stream
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def residuals(model: LanguageModel, token_lists: Sequence[Sequence[int]], *, keep: int = 1) -> np.ndarray:
+    """The stream at the last positions of each prompt: (n, n_layers + 1, keep, d_model), float32.
+
+    Index l along the second axis is `resid_pre` of layer l; index n_layers is the last `resid_post`.
+    """
+    import torch
+
+    result = np.empty((len(token_lists), model.n_layers + 1, keep, model.d_model), dtype=np.float32)
+    for batch in batches(model, token_lists):
+        with recording(model, keep) as stream:
+            run(model, batch, last=1)
+        result[list(batch.rows)] = torch.stack(stream, dim=1).float().cpu().numpy()
+    return result
+
+
+def mean_residuals(model: LanguageModel, token_lists: Sequence[Sequence[int]], *, keep: int = 1) -> np.ndarray:
+    """Mean over prompts of `residuals`, accumulated in float64: (n_layers + 1, keep, d_model)."""
+    total = np.zeros((model.n_layers + 1, keep, model.d_model), dtype=np.float64)
+    for batch in batches(model, token_lists):
+        with recording(model, keep) as stream:
+            run(model, batch, last=1)
+        total += np.stack([each.double().sum(dim=0).cpu().numpy() for each in stream])
+    return total / len(token_lists)
