@@ -1,0 +1,143 @@
+"""Folders that appear whole or not at all.
+
+A result is written into a staging folder beside its target, under a hidden name that says it is unfinished; when all of it
+stands it is flushed to the disk and renamed. Whatever goes wrong before that, an exception or a Ctrl-C, removes the staging
+folder and every parent folder that was made for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from surgery.errors import OutputError
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EINVAL}
+_RESERVE_BYTES = 1 << 20
+
+
+@contextmanager
+def new_folder(target: Path, *, needed_bytes: int) -> Iterator[Path]:
+    """Yield an empty staging folder that becomes `target` when the block ends without an exception.
+
+    `needed_bytes` is what will be written into it; it is compared with the free space before anything is made.
+
+    Raises:
+        OutputError: the target exists, its parent cannot be made or written, or there is not enough space, at the start
+            or later.
+    """
+    target = Path(os.path.abspath(target))  # noqa: PTH100  (resolve() would follow a link standing at the target)
+    _check_absent(target)
+    _check_space(target, needed_bytes)
+    made = _make_parents(target)
+    staging = target.with_name(f".{target.name}.unfinished-{os.getpid()}-{os.urandom(3).hex()}")
+    try:
+        _make(staging)
+        yield staging
+        _publish(staging, target)
+    except OSError as error:
+        _discard(staging, made)
+        raise _explain(error, staging, target, needed_bytes) from error
+    except BaseException:
+        _discard(staging, made)
+        raise
+
+
+def flush_tree(folder: Path) -> None:
+    """Force every file and folder under `folder` to the disk."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            _flush(Path(root) / name)
+        _flush(Path(root))
+
+
+def _check_absent(target: Path) -> None:
+    if os.path.lexists(target):
+        raise OutputError(f"{target}: already exists; nothing is ever overwritten: name another folder or remove this one")
+
+
+def _check_space(target: Path, needed_bytes: int) -> None:
+    place = target.parent
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise OutputError(f"{target}: cannot be made, since {place} is not a folder; name another place")
+    free = shutil.disk_usage(place).free
+    if needed_bytes + _RESERVE_BYTES > free:
+        raise OutputError(
+            f"{target}: needs {_size(needed_bytes)} and {place} has {_size(free)} free; free some space or name another place"
+        )
+
+
+def _make_parents(target: Path) -> list[Path]:
+    missing = [place for place in (target.parent, *target.parent.parents) if not place.exists()]
+    made: list[Path] = []
+    for place in reversed(missing):
+        try:
+            _make(place)
+        except OutputError:
+            _remove_empty(made)
+            raise
+        made.append(place)
+    return made
+
+
+def _make(place: Path) -> None:
+    try:
+        place.mkdir()
+    except OSError as error:
+        raise OutputError(
+            f"{place}: cannot be made ({error.strerror}); check the permissions of {place.parent} or name another place"
+        ) from error
+
+
+def _publish(staging: Path, target: Path) -> None:
+    flush_tree(staging)
+    _check_absent(target)
+    staging.rename(target)
+    _flush(target.parent)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _discard(staging: Path, made: list[Path]) -> None:
+    shutil.rmtree(staging, ignore_errors=True)
+    _remove_empty(made)
+
+
+def _remove_empty(made: list[Path]) -> None:
+    for place in reversed(made):
+        try:
+            place.rmdir()
+        except OSError:  # somebody else has put something there meanwhile
+            return
+
+
+def _explain(error: OSError, staging: Path, target: Path, needed_bytes: int) -> Exception:
+    reason = error.strerror or str(error)
+    if error.errno in _NO_SPACE:
+        return OutputError(
+            f"{target}: the disk is full or a quota is reached ({reason}); {_size(needed_bytes)} are needed. Nothing was left behind"
+        )
+    ours = error.filename is not None and str(error.filename).startswith(str(staging))
+    if ours and error.errno in _NO_ACCESS:
+        return OutputError(f"{target}: cannot be written ({reason}); check its permissions. Nothing was left behind")
+    return error
+
+
+def _size(n_bytes: int) -> str:
+    for unit, width in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= width:
+            return f"{n_bytes / width:.1f} {unit}"
+    return f"{n_bytes} bytes"

@@ -1,0 +1,78 @@
+"""Reading tensors, or parts of them, straight from their byte ranges."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from surgery.checkpoint.dtypes import TORCH_NAMES
+from surgery.checkpoint.layout import Checkpoint
+from surgery.errors import CheckpointError
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """The torch type of a safetensors dtype.
+
+    Raises:
+        CheckpointError: torch has no such type.
+    """
+    if name not in TORCH_NAMES:
+        raise CheckpointError(f"dtype {name}: torch has no such type, so tensors of it cannot be read")
+    dtype: torch.dtype = getattr(torch, TORCH_NAMES[name])
+    return dtype
+
+
+def read_tensor(checkpoint: Checkpoint, name: str, dtype: torch.dtype | None = torch.float32) -> torch.Tensor:
+    """Read one whole tensor, converted to `dtype` (None keeps the stored one).
+
+    Raises:
+        CheckpointError: no such tensor, a type torch lacks, or a file that ends too early.
+    """
+    file, entry = checkpoint.entry(name)
+    stored = torch_dtype(entry.dtype)
+    buffer = bytearray(entry.n_bytes)
+    with open_to_read(checkpoint.folder / file) as descriptor:
+        read_into(descriptor, memoryview(buffer), entry.start)
+    flat = torch.frombuffer(buffer, dtype=stored) if buffer else torch.empty(0, dtype=stored)
+    tensor = flat.reshape(entry.shape)
+    return tensor if dtype is None else tensor.to(dtype)
+
+
+@contextmanager
+def open_to_read(path: Path) -> Iterator[int]:
+    """A file descriptor opened for reading only."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def read_into(descriptor: int, view: memoryview, offset: int) -> None:
+    """Fill a buffer from a file, starting at byte `offset`.
+
+    Raises:
+        CheckpointError: the file ends first.
+    """
+    done = 0
+    while done < len(view):
+        got = os.preadv(descriptor, [view[done:]], offset + done)
+        if got == 0:
+            raise CheckpointError(f"a weight file became shorter while it was read (at byte {offset + done:,})")
+        done += got
+
+
+def write_from(descriptor: int, view: memoryview, offset: int) -> None:
+    """Write a whole buffer to a file, starting at byte `offset`."""
+    done = 0
+    while done < len(view):
+        done += os.pwrite(descriptor, view[done:], offset + done)
+
+
+def byte_view(tensor: torch.Tensor) -> memoryview:
+    """The memory of a contiguous tensor as writable bytes."""
+    return memoryview(tensor.view(torch.uint8).numpy()).cast("B")
