@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from surgery.errors import AnatomyError
+from surgery.hook_point import HookPoint
 from surgery.model.language_model import LanguageModel, batches, run
 from surgery.model.sites import find_blocks
 
@@ -71,3 +73,22 @@ def mean_residuals(model: LanguageModel, token_lists: Sequence[Sequence[int]], *
             run(model, batch, last=1)
         total += np.stack([each.double().sum(dim=0).cpu().numpy() for each in stream])
     return total / len(token_lists)
+
+
+def stream_at(model: LanguageModel, token_lists: Sequence[Sequence[int]], point: HookPoint) -> list[np.ndarray]:
+    """The stream at every position of each prompt, at one hook point: arrays (length, d_model), float32.
+
+    Raises:
+        AnatomyError: the site is not `resid_pre` or `resid_post`, or the layer is not one of the model's.
+    """
+    index = point.layer + (point.site == "resid_post")
+    if point.site not in ("resid_pre", "resid_post") or not 0 <= point.layer < model.n_layers:
+        raise AnatomyError(f"{point}: this model has resid_pre and resid_post of layers 0 to {model.n_layers - 1}")
+    streams: list[np.ndarray] = [np.empty(0)] * len(token_lists)
+    for batch in batches(model, token_lists):
+        with recording(model, batch.tokens.shape[1]) as stream:
+            run(model, batch, last=1)
+        hidden = stream[index].float().cpu().numpy()
+        for row, values in zip(batch.rows, hidden, strict=True):
+            streams[row] = values[len(values) - len(token_lists[row]) :]
+    return streams

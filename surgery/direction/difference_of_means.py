@@ -1,0 +1,149 @@
+"""Difference of means: μ₊ − μ₋ of the residual stream at every post-instruction position of every layer.
+
+Means are float64 sums over training prompts; the difference of layer l and position p is a candidate direction
+(Belrose 2023; Arditi et al. 2024, section 2.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from surgery.direction.direction import Direction, unit_direction
+from surgery.direction.refusal_score import derive_refusal_tokens, encode_refusal_tokens, refusal_scores
+from surgery.direction.selection import Limits, Selection, Trial, select_candidate
+from surgery.errors import DirectionError
+from surgery.hook_point import HookPoint
+from surgery.model.chat import post_instruction_length
+from surgery.model.language_model import LanguageModel, chat_tokens, final_log_probs
+from surgery.model.prompts import PromptSet
+from surgery.model.residuals import mean_residuals
+from surgery.recipe.schema import SelectArditi, SelectFixed
+
+TokenLists = list[list[int]]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Where a difference of means came from."""
+
+    direction: Direction
+    n_train: tuple[int, int]
+    selection: Selection | None
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """Tokens of both sides, for the means and for the trials."""
+
+    train: tuple[TokenLists, TokenLists]
+    validation: tuple[TokenLists, TokenLists]
+
+
+def difference_of_means(
+    model: LanguageModel,
+    positive: PromptSet,
+    negative: PromptSet,
+    select: SelectArditi | SelectFixed,
+    *,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Contrast:
+    """Find a direction between two sets of prompts.
+
+    Raises:
+        DirectionError: a set is too small, or nothing survives the selection.
+    """
+    if isinstance(select, SelectFixed):
+        return _at_fixed_place(model, positive, negative, select)
+    sides = _split(model, positive, negative, select, seed)
+    if select.refusal_tokens is None:
+        tokens = derive_refusal_tokens(model, *sides.train)
+    else:
+        tokens = encode_refusal_tokens(model, select.refusal_tokens)
+    if select.filter:
+        sides = _keep_typical(model, sides, tokens)
+    keep = post_instruction_length(model.tokenizer)
+    difference = mean_residuals(model, sides.train[0], keep=keep) - mean_residuals(model, sides.train[1], keep=keep)
+    limits = Limits(
+        below=select.below,
+        kl_at_most=select.kl_at_most,
+        induce_at_least=select.induce_at_least,
+        layers=None if select.layers is None else tuple(select.layers),
+    )
+    trial = Trial(model, *sides.validation, refusal_tokens=tokens, limits=limits)
+    selection = select_candidate(difference, trial, progress=progress)
+    chosen = selection.chosen
+    return Contrast(
+        _as_direction(difference[chosen.layer, chosen.position], HookPoint(chosen.layer, "resid_pre"), chosen.position),
+        (len(sides.train[0]), len(sides.train[1])),
+        selection,
+    )
+
+
+def _at_fixed_place(
+    model: LanguageModel, positive: PromptSet, negative: PromptSet, select: SelectFixed
+) -> Contrast:
+    if select.layer >= model.n_layers:
+        raise DirectionError(f"select.layer is {select.layer}, and the model has layers 0 to {model.n_layers - 1}")
+    index = select.layer + (select.hook_point == "resid_post")
+    means = []
+    for side in (positive, negative):
+        tokens = [chat_tokens(model, prompt) for prompt in side.prompts[: select.train]]
+        shortest = min(len(each) for each in tokens)
+        if shortest < -select.position:
+            raise DirectionError(
+                f"select.position is {select.position}, and the shortest prompt of {side.name} has {shortest} tokens"
+            )
+        means.append(mean_residuals(model, tokens, keep=-select.position)[index, 0])
+    n_train = (len(positive.prompts[: select.train]), len(negative.prompts[: select.train]))
+    point = HookPoint(select.layer, select.hook_point)
+    return Contrast(_as_direction(means[0] - means[1], point, select.position), n_train, None)
+
+
+def _as_direction(difference: np.ndarray, point: HookPoint, position: int) -> Direction:
+    return unit_direction(difference, point, {"find": "difference_of_means", "position": position})
+
+
+def _split(
+    model: LanguageModel, positive: PromptSet, negative: PromptSet, select: SelectArditi, seed: int
+) -> _Sides:
+    """Disjoint training and validation prompts of each side, drawn by the seed."""
+    drawn = []
+    for side in (positive, negative):
+        wanted = select.train + select.validation
+        prompts = list(dict.fromkeys(side.prompts))
+        if len(prompts) < wanted:
+            raise DirectionError(
+                f"{side.name} has {len(prompts)} different prompts; train {select.train} + validation"
+                f" {select.validation} ask for {wanted}: lower select.train or select.validation"
+            )
+        order = np.random.default_rng(seed).permutation(len(prompts))[:wanted]
+        drawn.append([chat_tokens(model, prompts[row]) for row in order])
+    return _Sides(
+        train=(drawn[0][: select.train], drawn[1][: select.train]),
+        validation=(drawn[0][select.train :], drawn[1][select.train :]),
+    )
+
+
+def _keep_typical(model: LanguageModel, sides: _Sides, tokens: Sequence[int]) -> _Sides:
+    """Only prompts on which the unedited model does what their side says: positive score > 0, negative < 0."""
+
+    def keep(prompts: TokenLists, sign: int) -> TokenLists:
+        scores = refusal_scores(final_log_probs(model, prompts), tokens)
+        return [prompt for prompt, score in zip(prompts, scores, strict=True) if sign * score > 0]
+
+    kept = _Sides(
+        train=(keep(sides.train[0], 1), keep(sides.train[1], -1)),
+        validation=(keep(sides.validation[0], 1), keep(sides.validation[1], -1)),
+    )
+    for part in ("train", "validation"):
+        for side, name in zip(getattr(kept, part), ("positive", "negative"), strict=True):
+            if not side:
+                raise DirectionError(
+                    f"no {name} {part} prompt is left: the unedited model does not treat any as its side says"
+                    " (does it refuse the positive prompts at all? select.filter: false keeps every prompt)"
+                )
+    return kept

@@ -1,0 +1,127 @@
+"""A direction of the residual stream, and its file.
+
+The file is safetensors with one float32 tensor (d_model,) a direction, unit length, and in its metadata under
+`surgery` a JSON object: direction name → layer, hook point, length, origin.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surgery.errors import DirectionError
+from surgery.hook_point import SITES, HookPoint
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A unit vector of the residual stream.
+
+    Attributes:
+        vector: (d_model,) float32, unit length.
+        norm: length of the vector it was made from, in the stream's own units; what `scale: {times: 1}` adds.
+        hook_point: where it was taken, None where nobody said.
+        origin: how it was made, as plain data.
+    """
+
+    vector: np.ndarray
+    norm: float = 1.0
+    hook_point: HookPoint | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def d_model(self) -> int:
+        return int(self.vector.shape[0])
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(np.ascontiguousarray(self.vector, dtype="<f4").tobytes()).hexdigest()
+
+    @classmethod
+    def load(cls, path: str | Path, name: str | None = None) -> Direction:
+        """Read one direction; `name` is needed where the file holds several. See `read_directions`."""
+        directions = read_directions(Path(path))
+        if name is None and len(directions) > 1:
+            raise DirectionError(f"{path}: holds {len(directions)} directions ({', '.join(directions)}); name one")
+        if name is not None and name not in directions:
+            raise DirectionError(f"{path}: no direction named {name!r}; it holds: {', '.join(directions)}")
+        return directions[name] if name is not None else next(iter(directions.values()))
+
+    def save(self, path: str | Path, name: str = "direction") -> None:
+        """Write this direction alone to a safetensors file."""
+        write_directions(Path(path), {name: self})
+
+
+def unit_direction(
+    vector: np.ndarray, hook_point: HookPoint | None = None, origin: Mapping[str, Any] | None = None
+) -> Direction:
+    """Normalise a vector (d_model,) to a direction that remembers its length.
+
+    Raises:
+        DirectionError: the vector is zero or holds a value that is not finite.
+    """
+    values = np.asarray(vector, dtype=np.float64)
+    length = float(np.linalg.norm(values))
+    if not np.isfinite(length) or length == 0.0:
+        raise DirectionError("the vector has no direction: it is zero or holds values that are not finite")
+    return Direction((values / length).astype(np.float32), length, hook_point, dict(origin or {}))
+
+
+def write_directions(path: Path, directions: Mapping[str, Direction]) -> None:
+    """Write directions to one safetensors file."""
+    from safetensors.numpy import save
+
+    described = {name: _describe(direction) for name, direction in directions.items()}
+    tensors = {name: np.ascontiguousarray(direction.vector) for name, direction in directions.items()}
+    metadata = {"format": "pt", "surgery": json.dumps(described, sort_keys=True)}
+    path.write_bytes(save(tensors, metadata=metadata))
+
+
+def read_directions(path: Path) -> dict[str, Direction]:
+    """Read every vector of a safetensors file, of this tool or any other.
+
+    Raises:
+        DirectionError: the file cannot be read, or a tensor in it is not a finite vector.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = _described(file.metadata() or {})
+            tensors = {name: file.get_tensor(name).float().numpy() for name in sorted(file.keys())}
+    except (OSError, SafetensorError) as error:
+        raise DirectionError(f"{path}: not a safetensors file of directions: {error}") from error
+    return {name: _read_one(path, name, vector, described.get(name, {})) for name, vector in tensors.items()}
+
+
+def _describe(direction: Direction) -> dict[str, Any]:
+    point = direction.hook_point
+    return {
+        "layer": None if point is None else point.layer,
+        "hook_point": None if point is None else point.site,
+        "norm": direction.norm,
+        "origin": dict(direction.origin),
+    }
+
+
+def _described(metadata: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        value = json.loads(metadata.get("surgery", "{}"))
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _read_one(path: Path, name: str, vector: np.ndarray, described: Mapping[str, Any]) -> Direction:
+    if vector.ndim != 1:
+        raise DirectionError(f"{path}: tensor {name!r} has shape {vector.shape}; a direction has one axis, d_model")
+    layer, site = described.get("layer"), described.get("hook_point")
+    point = HookPoint(layer, site) if isinstance(layer, int) and site in SITES else None
+    found = unit_direction(vector, point, described.get("origin") or {"file": path.name, "tensor": name})
+    return found if "norm" not in described else Direction(found.vector, float(described["norm"]), point, found.origin)

@@ -1,0 +1,98 @@
+"""From a recipe's `direction` section to directions: find, then rebuild from a dictionary where asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from surgery.dictionary.dictionary import Dictionary
+from surgery.dictionary.source import open_dictionary
+from surgery.direction.difference_of_means import Contrast, difference_of_means
+from surgery.direction.direction import Direction
+from surgery.direction.reconstruction import Reconstruction, reconstruct, with_examples
+from surgery.direction.selection import Selection
+from surgery.errors import DirectionError
+from surgery.hook_point import HookPoint
+from surgery.model.language_model import LanguageModel
+from surgery.model.prompts import PromptSet
+from surgery.recipe.schema import FindDifferenceOfMeans, FindFile, PromptSource
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One direction of a recipe: what is used, what it was rebuilt from, and how both were chosen."""
+
+    name: str
+    find: str
+    direction: Direction
+    original: Direction
+    n_train: tuple[int, int] | None
+    selection: Selection | None
+    reconstruction: Reconstruction | None
+    dictionary_sha256: str | None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """How names in a recipe are opened."""
+
+    prompts: Callable[[PromptSource], PromptSet]
+    resolve: Callable[[str], Path]
+
+
+def find_direction(
+    name: str,
+    wanted: FindDifferenceOfMeans | FindFile,
+    model: LanguageModel,
+    sources: Sources,
+    *,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Finding:
+    """Find one direction of a recipe.
+
+    Raises:
+        DirectionError: none survives, or the one given does not fit the model.
+    """
+    contrast, prompts = _find(wanted, model, sources, seed, progress)
+    original = contrast.direction
+    if original.d_model != model.d_model:
+        raise DirectionError(f"direction {name!r} has {original.d_model} entries, and the model's d_model is {model.d_model}")
+    direction, reconstruction, dictionary = original, None, None
+    if wanted.reconstruct is not None:
+        dictionary = open_dictionary(wanted.reconstruct.dictionary, revision=wanted.reconstruct.revision)
+        direction, reconstruction = reconstruct(
+            original, dictionary, wanted.reconstruct.k, method=wanted.reconstruct.method, seed=seed
+        )
+        reconstruction = with_examples(reconstruction, dictionary, model, prompts)
+    return Finding(
+        name, wanted.find, direction, original, contrast.n_train if prompts else None, contrast.selection,
+        reconstruction, _sha256(dictionary),
+    )
+
+
+def _find(
+    wanted: FindDifferenceOfMeans | FindFile,
+    model: LanguageModel,
+    sources: Sources,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[Contrast, list[str]]:
+    if isinstance(wanted, FindFile):
+        return Contrast(_from_file(wanted, sources), (0, 0), None), []
+    positive, negative = sources.prompts(wanted.positive), sources.prompts(wanted.negative)
+    contrast = difference_of_means(model, positive, negative, wanted.select, seed=seed, progress=progress)
+    return contrast, [*positive.prompts, *negative.prompts]
+
+
+def _from_file(wanted: FindFile, sources: Sources) -> Direction:
+    found = Direction.load(sources.resolve(wanted.path), wanted.tensor)
+    if wanted.layer is None:
+        return found
+    point = HookPoint(wanted.layer, wanted.hook_point or "resid_pre")
+    return Direction(found.vector, found.norm, point, found.origin)
+
+
+def _sha256(dictionary: Dictionary | None) -> str | None:
+    return None if dictionary is None else dictionary.sha256
