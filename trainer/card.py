@@ -1,0 +1,69 @@
+"""The README.md that lies beside a dictionary: what it is, how it was trained, how good it is."""
+
+from typing import Any
+
+from trainer.config import Config, ReluSettings, TextSource
+from trainer.save import hook_name
+
+TEMPLATE = """\
+# Dictionary of {model}, layer {layer} {point}
+
+A sparse dictionary ({kind}) of the residual stream: {features:,} features, trained with
+`surgery-train`. The files are SAELens v6 (`cfg.json`, `sae_weights.safetensors`, hook `{hook}`); they
+take raw activations, the input scale {scale:.6g} is folded in, and decoder rows have unit norm.
+
+| measured on {tokens:,} held-out tokens | |
+|---|---|
+| fraction of variance unexplained (global mean) | {fvu:.4f} |
+| L0, active features per token | {l0:.2f} |
+| dead share, features silent on these tokens | {dead:.2%} |
+| loss recovered (nats: {clean:.4f} clean, {zero:.4f} zeroed, {spliced:.4f} spliced) | {recovered:.4f} |
+| mean squared correlation (the seed's figure; blind to scale) | {correlation:.4f} |
+
+Training: {trained:,} tokens in {steps:,} steps, drawn from {harvested:,} harvested ones; seed {seed}.
+Texts: {texts}.
+BOS and padding were left out{special}.
+"""
+
+
+def card(config: Config, numbers: dict[str, Any]) -> str:
+    """The text, from the run's config and the numbers of metrics.json."""
+    entropy = numbers["cross_entropy"]
+    return TEMPLATE.format(
+        model=config.model.source,
+        layer=config.hook.layer,
+        point=config.hook.point,
+        kind=_kind(config),
+        features=config.dictionary.features,
+        hook=hook_name(config.hook),
+        scale=numbers["input_scale"],
+        tokens=numbers["tokens"],
+        fvu=numbers["fvu"],
+        l0=numbers["l0"],
+        dead=numbers["dead_share"],
+        clean=entropy["clean"],
+        zero=entropy["zero"],
+        spliced=entropy["spliced"],
+        recovered=numbers["loss_recovered"],
+        correlation=numbers["mean_squared_correlation"],
+        trained=numbers["tokens_trained"],
+        steps=numbers["steps"],
+        harvested=numbers["tokens_harvested"],
+        seed=numbers["seed"],
+        texts=", ".join(_text(source) for source in config.data.train),
+        special=", and so were all other special tokens" if config.data.skip_special_tokens else "",
+    )
+
+
+def _kind(config: Config) -> str:
+    dictionary = config.dictionary
+    if isinstance(dictionary, ReluSettings):
+        return f"ReLU, {dictionary.sparsity} sparsity, coefficient {dictionary.coefficient:g}"
+    return f"TopK, k = {dictionary.k}"
+
+
+def _text(source: TextSource) -> str:
+    count = f" ({source.count:,} texts)" if source.count else ""
+    repeat = f" × {source.repeat}" if source.repeat > 1 else ""
+    last = f", last {source.last_tokens} tokens" if source.last_tokens else ""
+    return f"`{source.source}`{count}{repeat}{last}"

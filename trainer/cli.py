@@ -1,0 +1,100 @@
+"""`surgery-train`: the command line of the trainer. The only file here that prints.
+
+Exit codes: 0 done, 1 failed, 2 bad config, source or usage. Results go to standard output, the moving line
+and messages to standard error, the line only when that is a terminal.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from surgery.errors import RecipeError, SourceError, SurgeryError
+
+if TYPE_CHECKING:
+    from trainer.config import Config
+    from trainer.loop import Progress
+
+SHOWN = ("tokens", "fvu", "l0", "dead_share", "loss_recovered", "mean_squared_correlation")
+CONFIG = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SurgeryError as error:
+            click.echo(f"surgery-train: {error}", err=True)
+            ctx.exit(2 if isinstance(error, (RecipeError, SourceError)) else 1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="surgery", prog_name="surgery-train")
+def main() -> None:
+    """Train sparse dictionaries of a language model's residual stream, in JAX."""
+
+
+@main.command()
+@click.argument("config", type=CONFIG)
+@click.option("--out", type=FOLDER, help="Folder of the dictionary; by default out/<name of the config>.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Replaces the config's seed.")
+@click.option("--overwrite", is_flag=True, help="Replace a dictionary that stands in the folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+def fit(config: Path, out: Path | None, seed: int | None, overwrite: bool, as_json: bool) -> None:
+    """Train the dictionary that CONFIG (YAML) describes and save it."""
+    settings = _read(config, seed)
+    from trainer.loop import fit as run
+
+    out = out or Path("out") / config.stem
+    report = _show_progress if sys.stderr.isatty() else None
+    numbers = run(settings, out, base=config.parent, overwrite=overwrite, report=report)
+    if report is not None:
+        click.echo(err=True)
+    _print(str(out), numbers, as_json)
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("config", type=CONFIG)
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+def evaluate(folder: Path, config: Path, as_json: bool) -> None:
+    """Measure the dictionary in FOLDER on the held-out texts, model and hook point of CONFIG."""
+    settings = _read(config, None)
+    from trainer.loop import evaluate_folder
+
+    _print(str(folder), evaluate_folder(folder, settings, base=config.parent), as_json)
+
+
+def _read(config: Path, seed: int | None) -> "Config":
+    from trainer.reader import read_config
+
+    settings = read_config(config)
+    return settings if seed is None else settings.model_copy(update={"seed": seed})
+
+
+def _show_progress(progress: "Progress") -> None:
+    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    numbers = progress.numbers
+    line = (
+        f"step {progress.step:,}/{progress.steps:,}   loss {numbers['loss']:.4f}   "
+        f"FVU {numbers['fvu_batch']:.4f}   L0 {numbers['l0']:.1f}   dead {numbers['dead_share']:.1%}   "
+        f"{progress.tokens_per_second:,.0f} tokens/s   {minutes}:{seconds:02d} left"
+    )
+    click.echo(f"\r\033[K{line}", nl=False, err=True)
+
+
+def _print(title: str, numbers: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(numbers, indent=2))
+        return
+    click.echo(title)
+    for name in SHOWN:
+        value = numbers[name]
+        click.echo(
+            f"  {name.replace('_', ' '):26}{value:,}"
+            if isinstance(value, int)
+            else f"  {name.replace('_', ' '):26}{value:.4f}"
+        )

@@ -1,0 +1,140 @@
+"""From a YAML file to a `Config`, with every problem at once and its place in the file.
+
+Only plain YAML data is read (`yaml.safe_load`); a key written twice is an error, because YAML would keep the
+last one in silence.
+"""
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from surgery.errors import Problem, RecipeError
+from trainer.config import (
+    BufferSettings,
+    Config,
+    DataSettings,
+    HookSettings,
+    ModelSettings,
+    ReluSettings,
+    TextSource,
+    TopkSettings,
+    TrainingSettings,
+)
+
+SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
+    "": (Config,),
+    "model": (ModelSettings,),
+    "hook": (HookSettings,),
+    "data": (DataSettings,),
+    "data.train": (TextSource,),
+    "data.held_out": (TextSource,),
+    "dictionary": (ReluSettings, TopkSettings),
+    "buffer": (BufferSettings,),
+    "training": (TrainingSettings,),
+}
+Place = tuple[str | int, ...]
+
+
+def read_config(path: Path) -> Config:
+    """The run that the YAML file describes.
+
+    Raises: RecipeError with every problem, each with file, line, column and path of the key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            Problem(f"cannot be read: {error}; name an existing UTF-8 file", file=str(path))
+        ) from error
+    return parse_config(text, str(path))
+
+
+def parse_config(text: str, file: str) -> Config:
+    """`read_config` of a text; `file` is the name that problems carry."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
+        problem = getattr(error, "problem", None) or str(error)
+        raise RecipeError(
+            Problem(f"not valid YAML: {problem}", file=file, line=line, column=column)
+        ) from error
+    places = dict(_places(root)) if root is not None else {}
+    duplicates = [
+        _problem(f"key {name!r} is written twice; keep one", (), mark, file)
+        for name, mark in _duplicates(root)
+    ]
+    if duplicates:
+        raise RecipeError(*duplicates)
+    try:
+        return Config.model_validate(data if data is not None else {})
+    except ValidationError as error:
+        problems = [_explain(detail, places, file) for detail in error.errors()]
+        raise RecipeError(*sorted(problems, key=lambda each: (each.line or 0, each.column or 0))) from error
+
+
+def _places(node: yaml.Node, at: Place = ()) -> Iterator[tuple[Place, yaml.Mark]]:
+    yield at, node.start_mark
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            for place, mark in _places(value, (*at, key.value)):
+                yield place, key.start_mark if place == (*at, key.value) else mark
+    elif isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            yield from _places(item, (*at, number))
+
+
+def _duplicates(node: yaml.Node | None) -> Iterator[tuple[str, yaml.Mark]]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield key.value, key.start_mark
+            seen.add(key.value)
+            yield from _duplicates(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _duplicates(item)
+
+
+def _problem(message: str, place: Place, mark: yaml.Mark | None, file: str) -> Problem:
+    path = ""
+    for part in place:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
+    return Problem(message, path=path, file=file, line=line, column=column)
+
+
+def _explain(detail: ErrorDetails, places: dict[Place, yaml.Mark], file: str) -> Problem:
+    # pydantic puts the discriminator's value into the place of a union's member; the file has no such key
+    place = tuple(
+        part
+        for position, part in enumerate(detail["loc"])
+        if not (position == 1 and part in ("relu", "topk"))
+    )
+    mark = next((places[place[:n]] for n in range(len(place), -1, -1) if place[:n] in places), None)
+    return _problem(_message(detail, place), place, mark, file)
+
+
+def _message(detail: ErrorDetails, place: Place) -> str:
+    found = detail.get("input")
+    if detail["type"] == "extra_forbidden":
+        section = ".".join(str(part) for part in place[:-1] if isinstance(part, str))
+        known = [name for model in SECTIONS.get(section, ()) for name in model.model_fields]
+        close = difflib.get_close_matches(str(place[-1]), known, n=1)
+        return (
+            f"unknown key; did you mean {close[0]!r}?" if close else f"unknown key; known: {', '.join(known)}"
+        )
+    if detail["type"] == "missing":
+        return "missing; add it"
+    if detail["type"] == "float_type" and isinstance(found, str) and "e" in found.lower():
+        return f"expected a number, found the text {found!r}; YAML wants a dot in it, as in 4.0e-4"
+    if detail["type"] == "value_error":
+        return detail["msg"].removeprefix("Value error, ")
+    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, found {found!r}"
