@@ -1,0 +1,32 @@
+"""surgery: steered and abliterated checkpoints of open-weight language models.
+
+The public names are loaded when they are first used, so importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from surgery.apply import apply as apply
+    from surgery.dictionary.dictionary import Dictionary as Dictionary
+    from surgery.direction.direction import Direction as Direction
+    from surgery.recipe.reader import load_recipe as load_recipe
+
+_HOMES = {
+    "Dictionary": "surgery.dictionary.dictionary",
+    "Direction": "surgery.direction.direction",
+    "apply": "surgery.apply",
+    "load_recipe": "surgery.recipe.reader",
+}
+
+__all__ = ["Dictionary", "Direction", "apply", "load_recipe"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'surgery' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -79,8 +79,8 @@ def write_directions(path: Path, directions: Mapping[str, Direction]) -> None:
 
     described = {name: _describe(direction) for name, direction in directions.items()}
     tensors = {name: np.ascontiguousarray(direction.vector) for name, direction in directions.items()}
-    metadata = {"format": "pt", "surgery": json.dumps(described, sort_keys=True)}
-    path.write_bytes(save(tensors, metadata=metadata))
+    # One key only: safetensors writes the keys of its metadata in no fixed order, and the same run gives the same bytes.
+    path.write_bytes(save(tensors, metadata={"surgery": json.dumps(described, sort_keys=True)}))
 
 
 def read_directions(path: Path) -> dict[str, Direction]:

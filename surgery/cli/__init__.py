@@ -1,0 +1,1 @@
+"""The command line: the only room that knows click and rich, and that prints."""

@@ -1,0 +1,64 @@
+"""`surgery`: finds the command in its own file only when it is asked for, so that help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from surgery.errors import RecipeError, SourceError, SurgeryError
+
+COMMANDS = {
+    "apply": "run a recipe: find, edit, write, verify",
+    "check": "read recipes and report everything wrong with them",
+    "demo": "build the embedded model again from its seed",
+    "schema": "print the JSON Schema of a recipe, for editors",
+}
+"""Command → one line; each lives in `surgery/cli/<command>.py` as a function of the same name."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"surgery.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="surgery")
+def cli() -> None:
+    """Steered and abliterated checkpoints of open-weight language models.
+
+    Exit codes: 0 done, 1 failed, 2 bad recipe or usage, 3 done but a gate failed.
+    """
+
+
+def main() -> None:
+    """Run the command line; an error of the library becomes a message and an exit code."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped; nothing was left behind", err=True)
+        sys.exit(1)
+    except SurgeryError as error:
+        from surgery.cli.console import print_error
+
+        print_error(error)
+        sys.exit(2 if isinstance(error, (RecipeError, SourceError)) else 1)

@@ -1,0 +1,72 @@
+"""Batching, padding and scoring do not depend on how prompts are put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from surgery.errors import SourceError
+from surgery.model.language_model import (
+    chat_tokens,
+    continuation_log_probs,
+    decode,
+    final_log_probs,
+    generate,
+    load_language_model,
+    plain_tokens,
+)
+
+PROMPTS = ["apple", "How do I water the fern?", "I cannot help with that river stone 1 2 3 4 5 6 7"]
+
+
+def test_final_log_probs_do_not_depend_on_the_batch(tiny_model: Any) -> None:
+    tokens = [chat_tokens(tiny_model, prompt) for prompt in PROMPTS]
+    together = final_log_probs(tiny_model, tokens)
+    alone = torch.cat([final_log_probs(tiny_model, [each]) for each in tokens])
+    assert together.shape == (3, len(tiny_model.tokenizer))
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    assert together.exp().sum(dim=1).tolist() == pytest.approx([1, 1, 1], abs=1e-5)
+
+
+def test_continuations_are_scored_as_one_plain_forward_scores_them(tiny_model: Any) -> None:
+    contexts = [plain_tokens(tiny_model, prompt) for prompt in PROMPTS]
+    continuations = [plain_tokens(tiny_model, text) for text in (" yes", " stone 0 1", " pour it slowly")]
+    scored = continuation_log_probs(tiny_model, contexts, continuations)
+    for context, continuation, found in zip(contexts, continuations, scored, strict=True):
+        with torch.inference_mode():
+            logits = tiny_model.network(input_ids=torch.tensor([context + continuation])).logits[0]
+        expected = torch.log_softmax(logits[len(context) - 1 : -1], dim=-1)[range(len(continuation)), continuation]
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_full_rows_hold_the_scored_tokens(tiny_model: Any) -> None:
+    context, continuation = plain_tokens(tiny_model, PROMPTS[0]), plain_tokens(tiny_model, " yes no")
+    scored = continuation_log_probs(tiny_model, [context], [continuation])[0]
+    full = continuation_log_probs(tiny_model, [context], [continuation], full=True)[0]
+    assert full.shape == (len(continuation), len(tiny_model.tokenizer))
+    torch.testing.assert_close(full[range(len(continuation)), continuation], scored)
+
+
+def test_generation_is_greedy_and_batch_invariant(tiny_model: Any) -> None:
+    tokens = [chat_tokens(tiny_model, prompt) for prompt in PROMPTS]
+    replies = generate(tiny_model, tokens, max_new_tokens=5)
+    assert replies == [generate(tiny_model, [each], max_new_tokens=5)[0] for each in tokens]
+    first = final_log_probs(tiny_model, tokens).argmax(dim=1).tolist()
+    ends = tiny_model.tokenizer.eos_token_id
+    assert [reply[:1] for reply in replies] == [[] if token == ends else [token] for token in first]
+    assert all(isinstance(decode(tiny_model, reply), str) for reply in replies)
+
+
+def test_generation_reports_progress(tiny_model: Any) -> None:
+    seen: list[tuple[int, int]] = []
+    tokens = [chat_tokens(tiny_model, prompt) for prompt in PROMPTS]
+    generate(tiny_model, tokens, max_new_tokens=1, batch_size=2, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(2, 3), (3, 3)]
+
+
+def test_a_folder_without_a_model_is_a_source_error(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cannot load this model"):
+        load_language_model(tmp_path)
