@@ -1,0 +1,114 @@
+"""Orthogonal projection of matrices that write to the residual stream.
+
+With orthonormal rows q_1 … q_k and strengths λ_1 … λ_k a writer W whose residual axis comes first becomes
+
+    W' = W − Σ_i λ_i q_i (q_iᵀ W)
+
+(Arditi et al. 2024, section 2.4, for k = 1). Strength 1 removes the component, 2 reflects it, a negative one strengthens it.
+A matrix whose residual axis comes last (an embedding) is treated as its transpose, a bias as one row. Where an RMSNorm
+with gain g stands between writer and stream, the stream receives g∘(Wx) up to a positive scalar, so r is removed from the
+stream by projecting with g∘r, normalised.
+
+Several directions are orthonormalised first, in the order given. The strength of the first then belongs to that direction
+itself, the strength of each later one to the part of it that is orthogonal to those before.
+
+Arithmetic runs in the tile's own type (float32, or float64 for float64 weights); components are summed over tiles in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Array = npt.NDArray[np.float64]
+
+DEPENDENT = 1e-6
+"""A direction whose unit vector keeps less than this length beside those before it counts as dependent on them."""
+
+
+class DependentDirectionsError(ValueError):
+    """A direction lies in the span of those before it. `index` says which."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        super().__init__(f"direction {index} lies in the span of those before it")
+
+
+def orthonormal_basis(directions: Sequence[Array]) -> Array:
+    """Orthonormal rows spanning the directions, the first row along the first direction. Shape (k, d_model), float64.
+
+    Raises:
+        DependentDirectionsError: one of them lies in the span of those before it.
+        ValueError: one of them is zero or not finite.
+    """
+    units = np.stack([unit(each) for each in directions])
+    q, r = np.linalg.qr(units.T)  # (d_model, k), (k, k)
+    lengths = np.diagonal(r)
+    for index, length in enumerate(lengths):
+        if abs(length) < DEPENDENT:
+            raise DependentDirectionsError(index)
+    return np.ascontiguousarray((q * np.sign(lengths)).T)
+
+
+def unit(vector: Array) -> Array:
+    """The vector at length 1, in float64.
+
+    Raises:
+        ValueError: it is zero or not finite.
+    """
+    vector = np.asarray(vector, dtype=np.float64)
+    length = np.linalg.norm(vector)
+    if not np.isfinite(length) or length == 0:
+        raise ValueError("a direction must be finite and longer than zero")
+    return vector / length
+
+
+def transport(direction: Array, gain: Array) -> Array:
+    """What a writer must be projected with so that `direction` leaves the stream behind an RMSNorm of this gain: g∘r, unit.
+
+    Raises:
+        ValueError: the gain is zero wherever the direction is not, so nothing of it is written at all.
+    """
+    return unit(np.asarray(gain, dtype=np.float64) * np.asarray(direction, dtype=np.float64))
+
+
+def column_components(tile: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+    """qᵀW of some rows of W: tile (n, columns), the same n columns of the basis (k, n) → (k, columns)."""
+    return basis @ tile
+
+
+def remove_from_columns(tile: torch.Tensor, basis: torch.Tensor, scaled: torch.Tensor) -> None:
+    """Subtract Σ q (λ qᵀW) from some rows of W, in place: tile (n, columns), basis (k, n), scaled (k, columns)."""
+    tile.addmm_(basis.T, scaled, alpha=-1)
+
+
+def row_components(tile: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+    """Component of each row along each direction: tile (n, d_model), basis (k, d_model) → (n, k)."""
+    return tile @ basis.T
+
+
+def remove_from_rows(tile: torch.Tensor, basis: torch.Tensor, scaled: torch.Tensor) -> None:
+    """Subtract Σ (λ x·q) q from each row x, in place: tile (n, d_model), basis (k, d_model), scaled (n, k)."""
+    tile.addmm_(scaled, basis, alpha=-1)
+
+
+def project(matrix: torch.Tensor, basis: Array, strengths: Sequence[float], *, residual_axis: int) -> torch.Tensor:
+    """The whole projection of a matrix held in memory; the reference for the executor's tiles.
+
+    Args:
+        matrix: any shape with d_model entries on `residual_axis`.
+        basis: orthonormal rows (k, d_model).
+        strengths: λ, one per row.
+        residual_axis: the axis that the residual stream runs along.
+
+    Returns:
+        A new tensor of the same shape and type.
+    """
+    wide = torch.promote_types(matrix.dtype, torch.float32)
+    rows = matrix.movedim(residual_axis, -1).to(wide)  # (…, d_model)
+    q = torch.from_numpy(basis).to(wide)
+    scaled = (rows @ q.T) * torch.tensor(strengths, dtype=wide)
+    return (rows - scaled @ q).movedim(-1, residual_axis).to(matrix.dtype)
