@@ -42,7 +42,10 @@ def new_folder(target: Path, *, needed_bytes: int) -> Iterator[Path]:
         _publish(staging, target)
     except OSError as error:
         _discard(staging, made)
-        raise _explain(error, staging, target, needed_bytes) from error
+        explanation = _explain(error, staging, target, needed_bytes)
+        if explanation is None:
+            raise
+        raise OutputError(explanation) from error
     except BaseException:
         _discard(staging, made)
         raise
@@ -124,16 +127,17 @@ def _remove_empty(made: list[Path]) -> None:
             return
 
 
-def _explain(error: OSError, staging: Path, target: Path, needed_bytes: int) -> Exception:
+def _explain(error: OSError, staging: Path, target: Path, needed_bytes: int) -> str | None:
     reason = error.strerror or str(error)
     if error.errno in _NO_SPACE:
-        return OutputError(
-            f"{target}: the disk is full or a quota is reached ({reason}); {_size(needed_bytes)} are needed. Nothing was left behind"
+        return (
+            f"{target}: the disk is full or a quota is reached ({reason}); {_size(needed_bytes)} are needed."
+            " Nothing was left behind"
         )
     ours = error.filename is not None and str(error.filename).startswith(str(staging))
     if ours and error.errno in _NO_ACCESS:
-        return OutputError(f"{target}: cannot be written ({reason}); check its permissions. Nothing was left behind")
-    return error
+        return f"{target}: cannot be written ({reason}); check its permissions. Nothing was left behind"
+    return None
 
 
 def _size(n_bytes: int) -> str:

@@ -1,0 +1,1 @@
+"""From a recipe's steps to written bytes: plan, execution, audit, and the proof on a twin."""

@@ -1,0 +1,125 @@
+"""Projecting one tensor from a source file into a target file, tile by tile.
+
+By rows, one pass does. By columns two passes over the source are needed, the first for qᵀW. With feedback rounding whole columns
+are needed at once, so the matrix is walked in strips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from surgery.edit.plan import Rounding, TensorEdit
+from surgery.edit.tiles import Buffers, Layout, layout_of, load_strip, load_tile, store_strip, store_tile
+from surgery.errors import EditError
+from surgery.linalg.projection import column_components, remove_from_columns, remove_from_rows, row_components
+from surgery.linalg.rounding import needs_rounding, round_feedback
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Files:
+    """Descriptors of a source and of a target that holds the same layout."""
+
+    source: int
+    target: int
+
+
+@dataclass(frozen=True)
+class _Job:
+    edit: TensorEdit
+    layout: Layout
+    q: torch.Tensor  # (k, d_model), float64
+    strengths: torch.Tensor  # (k,), float64
+    files: Files
+    buffers: Buffers
+    check: Callable[[], None]
+
+    @property
+    def wide_q(self) -> torch.Tensor:
+        return self.q.to(self.layout.wide)
+
+
+def project_tensor(
+    edit: TensorEdit,
+    basis: Array,
+    files: Files,
+    buffers: Buffers,
+    *,
+    rounding: Rounding,
+    check: Callable[[], None],
+) -> None:
+    """Write the projected tensor of one edit.
+
+    Args:
+        edit: which tensor, and the strengths.
+        basis: orthonormal rows (k, d_model), one per strength.
+        files: where it is read and where it is written.
+        buffers: the worker's own.
+        rounding: nearest, or feedback along the basis.
+        check: called before each tile; raises to stop.
+
+    Raises:
+        EditError: the tensor holds a NaN or an infinity.
+    """
+    layout = layout_of(edit)
+    strengths = torch.tensor(edit.strengths, dtype=torch.float64)
+    job = _Job(edit, layout, torch.from_numpy(basis), strengths, files, buffers, check)
+    feedback = rounding == "feedback" and needs_rounding(layout.dtype)
+    for offset in layout.matrices():
+        if layout.by_rows:
+            _project_rows(job, offset, feedback=feedback)
+        elif feedback:
+            _project_strips(job, offset)
+        else:
+            _project_columns(job, offset)
+
+
+def _project_rows(job: _Job, offset: int, *, feedback: bool) -> None:
+    q, strengths = job.wide_q, job.strengths.to(job.layout.wide)
+    for tile in job.layout.tiles(offset):
+        job.check()
+        rows = load_tile(job.files.source, job.layout, tile, job.buffers)
+        components = row_components(rows, q)
+        _check_finite(job.edit, components)
+        remove_from_rows(rows, q, components * strengths)
+        if feedback:
+            rows = round_feedback(rows.T.contiguous(), job.q, job.layout.dtype).T
+        store_tile(job.files.target, job.layout, tile, rows, job.buffers)
+
+
+def _project_columns(job: _Job, offset: int) -> None:
+    q = job.wide_q
+    components = torch.zeros(len(q), job.layout.inner, dtype=torch.float64)
+    for tile in job.layout.tiles(offset):
+        job.check()
+        lines = load_tile(job.files.source, job.layout, tile, job.buffers)
+        components += column_components(lines, q[:, tile.first : tile.first + tile.count])
+    _check_finite(job.edit, components)
+    scaled = (components * job.strengths[:, None]).to(job.layout.wide)
+    for tile in job.layout.tiles(offset):
+        job.check()
+        lines = load_tile(job.files.source, job.layout, tile, job.buffers)
+        remove_from_columns(lines, q[:, tile.first : tile.first + tile.count], scaled)
+        store_tile(job.files.target, job.layout, tile, lines, job.buffers)
+
+
+def _project_strips(job: _Job, offset: int) -> None:
+    q = job.wide_q
+    for strip in job.layout.strips(offset):
+        job.check()
+        columns = load_strip(job.files.source, job.layout, strip, job.buffers)
+        components = column_components(columns, q)
+        _check_finite(job.edit, components)
+        remove_from_columns(columns, q, components * job.strengths[:, None].to(job.layout.wide))
+        store_strip(job.files.target, job.layout, strip, round_feedback(columns, job.q, job.layout.dtype))
+
+
+def _check_finite(edit: TensorEdit, components: torch.Tensor) -> None:
+    if not bool(torch.isfinite(components).all()):
+        raise EditError(f"{edit.file}: tensor {edit.tensor!r} holds a NaN or an infinity; the source is damaged, so it is not edited")

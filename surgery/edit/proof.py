@@ -1,0 +1,121 @@
+"""Proof that a family's table is complete: remove a random direction from its twin and look for it in the stream.
+
+The twin of the model's own config is planned and edited by the very executor, loaded by transformers and run. At every block's
+input and output, the last one before the final norm, the component along the removed directions is compared with the length of
+what is there:
+
+    max over positions of |r·h| / mean over positions of ‖h‖
+
+One writer missed, one axis or one gain wrong, and the number is of order 0.1 instead of 1e-7.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from surgery.checkpoint.layout import open_checkpoint
+from surgery.edit.executor import execute
+from surgery.edit.plan import make_plan
+from surgery.model.anatomy import read_anatomy
+from surgery.model.sites import find_blocks
+from surgery.model.twin import build_twin, quiet_transformers
+from surgery.recipe.schema import Ablate
+
+Array = npt.NDArray[np.float64]
+
+BOUND = 1e-5
+_VISIBLE = 1e-3
+_SEQUENCES, _POSITIONS = 2, 20
+
+
+@dataclass(frozen=True)
+class Proof:
+    """`max_component` is the largest relative component left after the edit, `base_component` the one before it."""
+
+    exact: bool
+    max_component: float
+    base_component: float
+    n_hook_points: int
+    family: str
+
+
+@dataclass(frozen=True)
+class StreamReading:
+    """The largest relative component over `n_hook_points` hook points."""
+
+    max_component: float
+    n_hook_points: int
+
+
+def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1) -> Proof:
+    """Edit the twin of a config.json with every writer at strength 1 and measure its stream.
+
+    Args:
+        config: the content of the model's config.json.
+        seed: of the twin's weights, the directions and the tokens.
+        rank: how many random directions are removed together.
+
+    Raises:
+        AnatomyError: the twin cannot be built, or its tensors are not all classified.
+    """
+    with tempfile.TemporaryDirectory(prefix="surgery-twin-") as scratch:
+        source, target = Path(scratch) / "twin", Path(scratch) / "edited"
+        base = open_checkpoint(build_twin(config, source, seed=seed))
+        anatomy = read_anatomy(base.config, base.shapes)
+        directions = np.random.default_rng(seed).standard_normal((rank, anatomy.d_model))
+        vectors = {f"random {index}": row for index, row in enumerate(directions)}
+        steps = [Ablate(ablate=name) for name in vectors]
+        target.mkdir()
+        execute(make_plan(base, anatomy, steps, vectors), base, target, hashes=False)
+        before, after = (read_stream(folder, directions, seed=seed) for folder in (source, target))
+    exact = after.max_component <= BOUND and before.max_component > _VISIBLE
+    return Proof(exact, after.max_component, before.max_component, after.n_hook_points, anatomy.family)
+
+
+def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
+    """Run a model of twin's size on random tokens and measure its stream along directions (rank, d_model) of any length."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    units = torch.from_numpy(directions / np.linalg.norm(directions, axis=1, keepdims=True))
+    ratios: list[float] = []
+
+    def look(hidden: Any) -> None:
+        stream = hidden.detach().double()  # (batch, position, d_model)
+        ratios.append(float((stream @ units.T).abs().max() / stream.norm(dim=-1).mean()))
+
+    with quiet_transformers():
+        network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    for block in find_blocks(network):
+        block.module.register_forward_pre_hook(lambda _, args, kwargs: look(_stream_of(args, kwargs)), with_kwargs=True)
+        block.module.register_forward_hook(lambda _, args, output: look(output[0] if isinstance(output, tuple) else output))
+    with torch.no_grad():
+        network(**_inputs(network.config, seed))
+    return StreamReading(max(ratios), len(ratios))
+
+
+def _stream_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    return args[0] if args else kwargs["hidden_states"]
+
+
+def _inputs(config: Any, seed: int) -> dict[str, Any]:
+    """Random tokens; where the model sees images, each sequence also holds a random one."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    image = getattr(config, "image_token_id", None)
+    highest = config.get_text_config().vocab_size - (3 if image is not None else 0)
+    tokens = torch.randint(3, highest, (_SEQUENCES, _POSITIONS), generator=generator)
+    if image is None:
+        return {"input_ids": tokens}
+    tokens[:, 2 : 2 + config.mm_tokens_per_image] = image
+    size = config.vision_config.image_size
+    pixels = torch.randn(_SEQUENCES, 3, size, size, generator=generator)
+    return {"input_ids": tokens, "pixel_values": pixels}

@@ -1,0 +1,157 @@
+"""Walking over one tensor of a file in tiles, in buffers that are used again.
+
+A tensor is seen as matrices with the residual axis first (`outer` of them, each (d_model, inner), its columns independent) or, where
+that axis is the last one, as `outer` rows of length d_model. Tiles have a fixed size and order, whatever the number of
+workers, so the sums and with them the bytes are always the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from surgery.checkpoint.tensor import byte_view, read_into, torch_dtype, write_from
+from surgery.edit.plan import TensorEdit
+
+TILE_ELEMENTS = 1 << 20
+STRIP_ELEMENTS = 1 << 22
+
+
+@dataclass(frozen=True)
+class Tile:
+    """`count` whole lines from `first` on, at byte `offset`; a line is a row of d_model, or one coordinate's `inner` entries."""
+
+    first: int
+    count: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Columns [first, first + count) of one (d_model, inner) matrix that begins at byte `offset`."""
+
+    first: int
+    count: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the tensor lies in the file. `by_rows` says that each row of d_model entries is one contiguous line."""
+
+    outer: int
+    d_model: int
+    inner: int
+    start: int
+    dtype: torch.dtype
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether the residual axis is the one that runs fastest."""
+        return self.inner == 1
+
+    @property
+    def wide(self) -> torch.dtype:
+        """The type that arithmetic runs in."""
+        return torch.promote_types(self.dtype, torch.float32)
+
+    def matrices(self) -> list[int]:
+        """Byte offset of each matrix; rows count as one."""
+        if self.by_rows:
+            return [self.start]
+        return [self.start + i * self.d_model * self.inner * self.dtype.itemsize for i in range(self.outer)]
+
+    def tiles(self, offset: int) -> Iterator[Tile]:
+        """The tiles of the matrix at `offset`, in file order."""
+        lines, length = (self.outer, self.d_model) if self.by_rows else (self.d_model, self.inner)
+        at_once = max(1, TILE_ELEMENTS // length)
+        for first in range(0, lines, at_once):
+            yield Tile(first, min(at_once, lines - first), offset + first * length * self.dtype.itemsize)
+
+    def strips(self, offset: int) -> Iterator[Strip]:
+        """The strips of whole columns of the matrix at `offset`, left to right."""
+        at_once = max(1, STRIP_ELEMENTS // self.d_model)
+        for first in range(0, self.inner, at_once):
+            yield Strip(first, min(at_once, self.inner - first), offset)
+
+
+class Buffers:
+    """One worker's memory: raw bytes as stored and the same elements in a wide type. Grows to the largest tile, then stays."""
+
+    def __init__(self) -> None:
+        self._raw = torch.empty(0, dtype=torch.uint8)
+        self._wide = torch.empty(0, dtype=torch.uint8)
+
+    def raw(self, rows: int, columns: int, dtype: torch.dtype) -> torch.Tensor:
+        """A (rows, columns) tensor of the stored type; its content is left over from the last use."""
+        self._raw = _grown(self._raw, rows * columns * dtype.itemsize)
+        return self._raw[: rows * columns * dtype.itemsize].view(dtype).view(rows, columns)
+
+    def wide(self, rows: int, columns: int, dtype: torch.dtype) -> torch.Tensor:
+        """A (rows, columns) tensor of the wide type; its content is left over from the last use."""
+        self._wide = _grown(self._wide, rows * columns * dtype.itemsize)
+        return self._wide[: rows * columns * dtype.itemsize].view(dtype).view(rows, columns)
+
+
+def layout_of(edit: TensorEdit) -> Layout:
+    """How the tensor of an edit lies in its file."""
+    axis = edit.residual_axis
+    outer, inner = math.prod(edit.shape[:axis]), math.prod(edit.shape[axis + 1 :])
+    return Layout(outer, edit.shape[axis], inner, edit.start, torch_dtype(edit.dtype))
+
+
+def load_tile(source: int, layout: Layout, tile: Tile, buffers: Buffers) -> torch.Tensor:
+    """Read a tile and widen it: (count, d_model) by rows, else (count, inner)."""
+    length = layout.d_model if layout.by_rows else layout.inner
+    raw = buffers.raw(tile.count, length, layout.dtype)
+    read_into(source, byte_view(raw), tile.offset)
+    return buffers.wide(tile.count, length, layout.wide).copy_(raw)
+
+
+def store_tile(target: int, layout: Layout, tile: Tile, rounded: torch.Tensor, buffers: Buffers) -> None:
+    """Write a tile; a wide one is rounded to nearest on the way."""
+    raw = buffers.raw(*rounded.shape, layout.dtype)
+    raw.copy_(rounded)
+    write_from(target, byte_view(raw), tile.offset)
+
+
+def load_strip(source: int, layout: Layout, strip: Strip, buffers: Buffers) -> torch.Tensor:
+    """Read a strip of whole columns and widen it: (d_model, count)."""
+    raw = buffers.raw(layout.d_model, strip.count, layout.dtype)
+    for offset, line in _strip_lines(layout, strip, raw):
+        read_into(source, line, offset)
+    return buffers.wide(layout.d_model, strip.count, layout.wide).copy_(raw)
+
+
+def store_strip(target: int, layout: Layout, strip: Strip, rounded: torch.Tensor) -> None:
+    """Write a strip that has been rounded already."""
+    for offset, line in _strip_lines(layout, strip, rounded):
+        write_from(target, line, offset)
+
+
+@contextmanager
+def steady_arithmetic() -> Iterator[None]:
+    """One torch thread and full float32 products inside the block, so that the bytes depend on neither setting."""
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+
+
+def _grown(buffer: torch.Tensor, n_bytes: int) -> torch.Tensor:
+    return buffer if buffer.numel() >= n_bytes else torch.empty(n_bytes, dtype=torch.uint8)
+
+
+def _strip_lines(layout: Layout, strip: Strip, matrix: torch.Tensor) -> Iterator[tuple[int, memoryview]]:
+    size = layout.dtype.itemsize
+    view, width = byte_view(matrix), strip.count * size
+    for i in range(layout.d_model):
+        yield strip.offset + (i * layout.inner + strip.first) * size, view[i * width : (i + 1) * width]
