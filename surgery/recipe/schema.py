@@ -2,33 +2,72 @@
 
 A recipe is data. Each top-level key is one room of the library and one section of the report. The text under
 a field is its documentation: `surgery schema` prints it, and editors show it while a recipe is written.
+
+A section with a `shorthand` may be written as the bare value of that key: `prompts: demo:harmful` says
+`prompts: {source: demo:harmful}`, and a plain list under `edit` says `edit: {steps: [...]}`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    Tag,
+    model_validator,
+)
 
 Role = Literal["embedding", "attention_out", "mlp_out"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")]
+Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
 class Section(BaseModel):
-    """Base of every part: unknown keys are errors, values are frozen, types are strict."""
+    """Base of every part: no unknown keys, frozen values, strict types, finite numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    shorthand: ClassVar[str | None] = None
+    """The key whose bare value may stand for the whole section."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_shorthand(cls, value: Any) -> Any:
+        wanted = list if cls.shorthand == "steps" else str
+        return {cls.shorthand: value} if cls.shorthand and isinstance(value, wanted) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        if cls.shorthand is None or "anyOf" in schema:
+            return schema
+        about = {key: schema.pop(key) for key in ("title", "description") if key in schema}
+        mapping = dict(schema)
+        schema.clear()
+        schema.update(about | {"anyOf": [mapping["properties"][cls.shorthand], mapping]})
+        return schema
 
 
 class ModelSource(Section):
     """Which model is edited."""
 
-    source: str
-    """`demo:refuser`, a folder, or a Hub id such as `google/gemma-2-2b-it`."""
+    source: Text
+    """`demo:refuser`, a folder relative to the working directory, or a Hub id (`google/gemma-2-2b-it`)."""
     revision: str | None = None
     """Hub branch, tag or commit; resolved to a commit and written to the lock file."""
     dtype: Dtype = "auto"
-    """Precision in which the model is measured (never of the edit): auto is float32 on a CPU, the model's own elsewhere."""
+    """Precision in which the model is measured (never of the edit).
+
+    auto is float32 on a CPU, the model's own elsewhere.
+    """
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where the model runs while it is measured."""
     trust_remote_code: bool = False
@@ -36,9 +75,14 @@ class ModelSource(Section):
 
 
 class PromptSource(Section):
-    """A set of prompts: `demo:` name, a JSONL, JSON, CSV or text file, or a file of a Hub dataset."""
+    """A set of prompts: `demo:` name, a JSONL, JSON, CSV or text file, or a file of a Hub dataset.
 
-    source: str
+    A bare text is read as `source`.
+    """
+
+    shorthand = "source"
+
+    source: Text
     """`demo:harmful`, a path relative to the recipe, or a Hub dataset id (then `file` is needed)."""
     file: str | None = None
     """File inside the Hub dataset."""
@@ -49,11 +93,6 @@ class PromptSource(Section):
     count: Annotated[int, Field(ge=1)] | None = None
     """Take only this many, from the start."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_string(cls, value: Any) -> Any:
-        return {"source": value} if isinstance(value, str) else value
-
 
 class SelectArditi(Section):
     """Choose layer and position by behaviour, after Arditi et al. 2024 (section 2.3 and appendix C)."""
@@ -63,7 +102,7 @@ class SelectArditi(Section):
     """Prompts per side that the means are taken over."""
     validation: Annotated[int, Field(ge=2)] = 32
     """Prompts per side that candidates are scored on; never among the training ones."""
-    layers: list[Annotated[int, Field(ge=0)]] | None = None
+    layers: Layers | None = None
     """Only these layers are candidates; default all below `below` of the depth."""
     below: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Candidates stand in layers below this share of the depth."""
@@ -73,7 +112,7 @@ class SelectArditi(Section):
     """Discard a candidate whose addition does not bring the refusal score on harmless prompts to this."""
     filter: bool = True
     """Keep only prompts on which the unedited model behaves as their side says."""
-    refusal_tokens: list[str] | None = None
+    refusal_tokens: Annotated[list[Text], Field(min_length=1)] | None = None
     """First tokens of a refusal; by default derived from the model's own greedy replies."""
 
 
@@ -88,9 +127,16 @@ class SelectFixed(Section):
     """Prompts per side that the means are taken over; default all."""
 
 
-def _select_kind(value: Any) -> str:
-    keys = value if isinstance(value, dict) else vars(value)
-    return "arditi" if "rule" in keys else "fixed"
+def _keys(value: Any) -> set[str]:
+    """Keys of a mapping or a section; of anything else none, so that it belongs to no kind."""
+    if isinstance(value, Section):
+        return set(type(value).model_fields)
+    return set(value) if isinstance(value, dict) else set()
+
+
+def _select_kind(value: Any) -> str | None:
+    keys = _keys(value)
+    return "arditi" if "rule" in keys else "fixed" if "layer" in keys else None
 
 
 Select = Annotated[
@@ -101,8 +147,8 @@ Select = Annotated[
 class Reconstruct(Section):
     """Rebuild the direction from a few features of a sparse dictionary."""
 
-    dictionary: str
-    """`demo:refuser`, a folder, or a Hub id."""
+    dictionary: Text
+    """`demo:refuser`, a folder relative to the working directory, or a Hub id."""
     revision: str | None = None
     """Hub branch, tag or commit of the dictionary."""
     k: Annotated[int, Field(ge=1)]
@@ -125,7 +171,7 @@ class FindFile(Section):
     """A direction saved before, by this tool or any other that writes safetensors."""
 
     find: Literal["file"]
-    path: str
+    path: Text
     """A safetensors file with a tensor of shape (d_model,), relative to the recipe."""
     tensor: str | None = None
     """Name of the tensor where the file holds several."""
@@ -142,13 +188,13 @@ Find = Annotated[FindDifferenceOfMeans | FindFile, Field(discriminator="find")]
 class Ablate(Section):
     """Remove, weaken or strengthen a direction in every matrix that writes to the residual stream."""
 
-    ablate: str
+    ablate: Text
     """Name of the direction."""
     strength: float = 1.0
     """1 removes, between 0 and 1 weakens, negative strengthens, 0 changes nothing, 2 reflects."""
-    writers: Literal["all"] | list[Role] = "all"
+    writers: Literal["all"] | Annotated[list[Role], Field(min_length=1)] = "all"
     """Which writers are edited."""
-    layers: list[Annotated[int, Field(ge=0)]] | None = None
+    layers: Layers | None = None
     """Only writers of these layers (the embedding then stays); default every layer."""
 
 
@@ -170,7 +216,7 @@ class Scale(Section):
 class Add(Section):
     """Add a steering vector to the output of one layer."""
 
-    add: str
+    add: Text
     """Name of the direction."""
     layer: Annotated[int, Field(ge=0)]
     """The vector is added to this layer's `resid_post`."""
@@ -179,9 +225,9 @@ class Add(Section):
     """Token positions at which it is added."""
 
 
-def _step_kind(value: Any) -> str:
-    keys = value if isinstance(value, dict) else vars(value)
-    return "add" if "add" in keys else "ablate"
+def _step_kind(value: Any) -> str | None:
+    keys = _keys(value)
+    return "ablate" if "ablate" in keys else "add" if "add" in keys else None
 
 
 Step = Annotated[Annotated[Ablate, Tag("ablate")] | Annotated[Add, Tag("add")], Discriminator(_step_kind)]
@@ -190,9 +236,14 @@ Step = Annotated[Annotated[Ablate, Tag("ablate")] | Annotated[Add, Tag("add")], 
 class Edit(Section):
     """What is done to the weights. A plain list is read as `steps`."""
 
+    shorthand = "steps"
+
     steps: Annotated[list[Step], Field(min_length=1)]
     rounding: Literal["nearest", "feedback"] = "nearest"
-    """How an edited float32 value returns to the stored precision; feedback carries the error along the direction."""
+    """How an edited float32 value returns to the stored precision.
+
+    feedback carries the error along the direction.
+    """
     tied: Literal["accept", "skip"] = "accept"
     """Where the embedding is also the unembedding: edit both roles at once, or leave it."""
 
@@ -276,13 +327,13 @@ class Verify(Section):
     perplexity: PerplexitySuite | None = None
     preference: PreferenceSuite | None = None
     control: Annotated[int, Field(ge=0)] = 1
-    """Random directions that are edited in the same way and measured on `refusal` or `preference`, as a control."""
+    """Random directions, edited in the same way and measured on `refusal` or `preference`, as a control."""
 
 
 class Output(Section):
     """Where the result goes and as what."""
 
-    folder: str
+    folder: Text
     """Relative to the working directory; it must not exist."""
     form: Literal["checkpoint", "peft"] = "checkpoint"
 
@@ -290,18 +341,14 @@ class Output(Section):
 class Recipe(Section):
     """One run, from a model to a measured, edited result."""
 
-    name: str | None = None
+    name: Text | None = None
     """Default: the file's name."""
     seed: int = 0
     model: ModelSource
-    direction: dict[str, Find]
+    direction: dict[Name, Find]
     edit: Edit
     verify: Verify = Verify()
     output: Output
-
-    @model_validator(mode="before")
-    @classmethod
-    def _edit_as_list(cls, value: Any) -> Any:
-        if isinstance(value, dict) and isinstance(value.get("edit"), list):
-            return {**value, "edit": {"steps": value["edit"]}}
-        return value
+    resolved: dict[str, Any] | None = None
+    """Only in a lock file, written by the tool: what the names of the recipe stood for when it ran
+    (commits, sha256, versions). Checked, never followed, when the lock is applied."""

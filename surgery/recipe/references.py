@@ -1,0 +1,77 @@
+"""What types cannot say: that every name in a recipe stands for something, and that its parts go together.
+
+Works on plain data, so that these problems are found beside a wrong type and not after it is mended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+from typing import Any
+
+from surgery.errors import Problem
+from surgery.recipe.document import Document, Path
+from surgery.recipe.schema import Ablate, Add
+from surgery.recipe.shape import root_shape, walk
+from surgery.recipe.sources import find_sources, what_is_missing
+from surgery.recipe.suggestions import listed, nearest, quoted
+
+
+def check_references(document: Document, folder: FilePath) -> list[Problem]:
+    """Every name that stands for nothing and every impossible combination; paths are relative to `folder`."""
+    if not isinstance(document.value, dict):
+        return []
+    return [*_directions(document), *_forms(document), *_sources(document, folder)]
+
+
+def _sections(document: Document, *kinds: type) -> Iterator[tuple[Path, Any]]:
+    """Every place whose section is one of `kinds`, with its plain value."""
+    for path, shape, value in walk(root_shape(), document.value):
+        if shape.section in kinds:
+            yield path, value
+
+
+def _steps(document: Document) -> Iterator[tuple[Path, Any]]:
+    """Every direction that a step names, with the place of the name."""
+    for path, value in _sections(document, Ablate, Add):
+        key = "ablate" if "ablate" in value else "add"
+        yield (*path, key), value[key]
+
+
+def _directions(document: Document) -> Iterator[Problem]:
+    known = document.value.get("direction")
+    known = known if isinstance(known, dict) else {}
+    used: set[str | None] = set()
+    for path, name in _steps(document):
+        if isinstance(name, str) and name and name not in known:
+            said = f"no direction named {quoted(name)}; this recipe has: {listed(known)}"
+            yield document.problem(path, said)
+        used.add(name if name in known else nearest(name, known) if isinstance(name, str) else None)
+    for name in known if _every_step_is_read(document) else ():
+        if name not in used:
+            said = "no step of 'edit' uses this direction; use it, or take it out"
+            yield document.problem(("direction", name), said, at_key=True)
+
+
+def _every_step_is_read(document: Document) -> bool:
+    """Whether each step names a direction; if one does not, nothing can be called unused."""
+    edit = document.value.get("edit")
+    steps = edit.get("steps") if isinstance(edit, dict) else edit
+    named = [name for _, name in _steps(document) if isinstance(name, str)]
+    return isinstance(steps, list) and bool(steps) and len(named) == len(steps)
+
+
+def _forms(document: Document) -> Iterator[Problem]:
+    output = document.value.get("output")
+    if not isinstance(output, dict) or output.get("form", "checkpoint") != "checkpoint":
+        return
+    for path, _ in _sections(document, Add):
+        said = "an addition cannot be written into every family's weights; write 'form: peft' under output"
+        yield document.problem((*path, "add"), said, at_key=True)
+
+
+def _sources(document: Document, folder: FilePath) -> Iterator[Problem]:
+    for source in find_sources(document.value):
+        said = what_is_missing(source, folder)
+        if said:
+            yield document.problem(source.path, said)
