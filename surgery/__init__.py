@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from surgery.apply import apply as apply
     from surgery.dictionary.dictionary import Dictionary as Dictionary
+    from surgery.dictionary.source import open_dictionary as open_dictionary
     from surgery.direction.direction import Direction as Direction
     from surgery.recipe.reader import load_recipe as load_recipe
 
@@ -19,9 +20,10 @@ _HOMES = {
     "Direction": "surgery.direction.direction",
     "apply": "surgery.apply",
     "load_recipe": "surgery.recipe.reader",
+    "open_dictionary": "surgery.dictionary.source",
 }
 
-__all__ = ["Dictionary", "Direction", "apply", "load_recipe"]
+__all__ = ["Dictionary", "Direction", "apply", "load_recipe", "open_dictionary"]
 
 
 def __getattr__(name: str) -> Any:

@@ -55,13 +55,6 @@ class Dictionary:
     def d_model(self) -> int:
         return int(self.W_dec.shape[1])
 
-    @classmethod
-    def load(cls, source: str, *, revision: str | None = None) -> Dictionary:
-        """Open `demo:refuser`, a folder, or a Hub repository; see `surgery.dictionary.source`."""
-        from surgery.dictionary.source import open_dictionary
-
-        return open_dictionary(source, revision=revision)
-
 
 def encode(dictionary: Dictionary, activations: np.ndarray) -> np.ndarray:
     """Feature activations (n, n_features) of activations (n, d_model), float32."""

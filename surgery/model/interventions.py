@@ -1,13 +1,13 @@
 """Edits of the residual stream while a model runs: the reference that edited weights are compared with.
 
-Ablation removes h ← h − Qᵀ(Q h) at every block input, at what attention and the MLP add, and at the last block's
-output; that is what editing every writer does to the weights (Arditi et al. 2024, section 2.4). Addition is
+Ablation removes y ← y − λ Qᵀ(Q y) from what the embedding, attention and the MLP of every layer add to the stream; that is
+what editing every writer does to the weights (Arditi et al. 2024, section 2.4). Addition is
 h ← h + v at a layer's `resid_pre` or `resid_post`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +20,26 @@ from surgery.model.sites import find_blocks
 if TYPE_CHECKING:
     import torch
 
+WRITERS = ("embedding", "attention_out", "mlp_out")
 Change = Callable[["torch.Tensor"], "torch.Tensor"]
 
 
 @contextmanager
-def ablating(model: LanguageModel, basis: np.ndarray, *, strength: float = 1.0) -> Iterator[None]:
-    """Remove a subspace from the stream of every layer and position.
+def ablating(
+    model: LanguageModel,
+    basis: np.ndarray,
+    *,
+    strength: float = 1.0,
+    writers: Collection[str] = WRITERS,
+    layers: Collection[int] | None = None,
+) -> Iterator[None]:
+    """Remove a subspace from what every writer adds to the stream, so from every layer and position.
 
     Args:
-        basis: (rank, d_model) orthonormal rows.
+        basis: (rank, d_model) orthonormal rows, or one unit vector (d_model,).
         strength: 1 removes, negative strengthens.
+        writers: which kinds are changed, of "embedding", "attention_out", "mlp_out".
+        layers: only writers of these layers; the embedding belongs to none.
     """
     import torch
 
@@ -41,11 +51,15 @@ def ablating(model: LanguageModel, basis: np.ndarray, *, strength: float = 1.0) 
 
     blocks = find_blocks(model.network)
     with ExitStack() as stack:
-        # The stream itself is changed once, where it begins; later inputs then carry only what the sublayers add.
-        stack.enter_context(_before(blocks[0].module, remove))
-        for block in blocks:
-            stack.enter_context(_after(block.attn_out, remove))
-            stack.enter_context(_after(block.mlp_out, remove))
+        if "embedding" in writers and layers is None:
+            stack.enter_context(_before(blocks[0].module, remove))
+        for layer, block in enumerate(blocks):
+            if layers is not None and layer not in layers:
+                continue
+            if "attention_out" in writers:
+                stack.enter_context(_after(block.attn_out, remove))
+            if "mlp_out" in writers:
+                stack.enter_context(_after(block.mlp_out, remove))
         yield
 
 

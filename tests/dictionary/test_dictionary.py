@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from surgery.dictionary.dictionary import Dictionary, decode, encode, unit_atoms
+from surgery import open_dictionary
+from surgery.dictionary.dictionary import decode, encode, unit_atoms
 from surgery.dictionary.saelens import read_saelens
 from surgery.errors import DictionaryError
 from surgery.hook_point import HookPoint
@@ -58,7 +59,7 @@ def test_standard_is_relu(tmp_path: Path) -> None:
 
 
 def test_loads_from_a_folder_by_name(tmp_path: Path) -> None:
-    dictionary = Dictionary.load(str(_folder(tmp_path / "sae")))
+    dictionary = open_dictionary(str(_folder(tmp_path / "sae")))
     assert (dictionary.n_features, dictionary.d_model, dictionary.k) == (N_FEATURES, D_MODEL, 3)
     assert dictionary.hook_point == HookPoint(4, "resid_pre")
     assert len(dictionary.sha256) == 64

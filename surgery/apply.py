@@ -1,0 +1,133 @@
+"""A recipe from its first line to its last: find, plan, prove, write, read back, measure, report.
+
+    recipe ─ load ─► prepare ─► write ─► verify ─► report
+                     │ find the directions      │ base and edited, same items
+                     │ plan the edit            │ random directions beside them
+                     │ prove it on the twin     │ gates
+
+Nothing is visible under the output's name until all of it is there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from surgery.artefacts import write_artefacts
+from surgery.checkpoint.folder import new_folder
+from surgery.checkpoint.layout import open_checkpoint
+from surgery.edit.audit import Audit, audit
+from surgery.edit.executor import execute
+from surgery.edit.runtime import random_directions, running
+from surgery.errors import EditError
+from surgery.export.peft import make_adapter, write_adapter
+from surgery.model.language_model import LanguageModel, load_language_model
+from surgery.preparation import Observer, Prepared, Silent, prepare, remembering
+from surgery.recipe import LoadedRecipe, load_recipe
+from surgery.report.report import Report
+from surgery.verify.verification import Measurement, Suites, Verification, compare, load_suites, measure
+
+CONTROLLED = frozenset({"refusal", "preference"})
+"""Suites that show the behaviour itself, on which controls are measured too."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What stands in the staging folder before it is measured."""
+
+    folder: Path
+    audit: Audit | None
+
+
+def apply(
+    recipe: str | Path | LoadedRecipe, *, overrides: Sequence[str] = (), observer: Observer | None = None
+) -> Report:
+    """Run a recipe and return its report; the result stands in the recipe's output folder.
+
+    Args:
+        recipe: path of a recipe or lock file, or one already loaded.
+        overrides: `path=value` pairs, as `--set` takes them.
+
+    Raises:
+        SurgeryError: some member of the family in `surgery.errors`; nothing is left under the output's name.
+    """
+    started = time.monotonic()
+    observer = observer or Silent()
+    loaded = recipe if isinstance(recipe, LoadedRecipe) else load_recipe(recipe, overrides=overrides)
+    prepared = prepare(loaded, observer)
+    with new_folder(Path(loaded.recipe.output.folder), needed_bytes=_needed_bytes(prepared)) as staging:
+        written = write_result(prepared, staging, observer)
+        verification = verify_result(prepared, written, observer)
+        return write_artefacts(
+            prepared, staging, written.audit, verification, seconds=time.monotonic() - started
+        )
+
+
+def write_result(prepared: Prepared, staging: Path, observer: Observer) -> Written:
+    """Write the checkpoint or the adapter, and read it back."""
+    if prepared.recipe.output.form == "peft":
+        adapter = make_adapter(
+            prepared.plan, prepared.additions, prepared.checkpoint, prepared.anatomy, base=prepared.recipe.model.source
+        )
+        write_adapter(adapter, staging)
+        return Written(staging, None)
+    execute(prepared.plan, prepared.checkpoint, staging, progress=lambda done, total: observer.advance(done, total, "bytes"))
+    found = audit(prepared.plan, prepared.checkpoint, open_checkpoint(staging))
+    if found.problems:
+        raise EditError("the written checkpoint is not what was planned:\n  " + "\n  ".join(found.problems))
+    return Written(staging, found)
+
+
+def verify_result(prepared: Prepared, written: Written, observer: Observer) -> Verification | None:
+    """Measure base, edited result and controls on the same items, and hold them to the gates."""
+    recipe = prepared.recipe
+    observer.stage("verify")
+    suites = load_suites(recipe.verify, remembering(prepared.loaded, prepared.prompts))
+    if not suites:
+        return None
+    base = measure(prepared.model, suites, side="base", progress=observer.advance)
+    edited = measure(_load_written(prepared, written), suites, side="edited", reference=base, progress=observer.advance)
+    controls = _measure_controls(prepared, suites, base, observer)
+    return compare(base, edited, controls, recipe.verify, seed=recipe.seed)
+
+
+def _measure_controls(
+    prepared: Prepared, suites: Suites, base: Measurement, observer: Observer
+) -> list[Measurement]:
+    """The same steps, hooked into the base model, with random directions and with the unreconstructed ones."""
+    recipe = prepared.recipe
+    others = {
+        "random direction" if number == 0 else f"random direction {number + 1}": random_directions(
+            prepared.directions, recipe.seed + number
+        )
+        for number in range(recipe.verify.control)
+    }
+    if any(finding.reconstruction is not None for finding in prepared.findings):
+        others["original direction"] = {finding.name: finding.original for finding in prepared.findings}
+    measured = []
+    for side, directions in others.items():
+        with running(prepared.model, recipe.edit.steps, directions):
+            measured.append(
+                measure(prepared.model, suites, side=side, reference=base, only=CONTROLLED, progress=observer.advance)
+            )
+    return measured
+
+
+def _load_written(prepared: Prepared, written: Written) -> LanguageModel:
+    source = prepared.recipe.model
+    is_adapter = prepared.recipe.output.form == "peft"
+    return load_language_model(
+        prepared.snapshot.folder if is_adapter else written.folder,
+        adapter=written.folder if is_adapter else None,
+        device=source.device,
+        dtype=source.dtype,
+        trust_remote_code=source.trust_remote_code,
+    )
+
+
+def _needed_bytes(prepared: Prepared) -> int:
+    if prepared.recipe.output.form == "peft":
+        return 0
+    return prepared.plan.total_bytes

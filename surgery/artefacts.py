@@ -1,0 +1,180 @@
+"""What a run leaves beside the weights: plan, audit, directions, lock, report, card.
+
+Everything goes to `<out>/surgery/`, the card to `<out>/README.md`; the base model's own README is kept as
+`surgery/base_README.md`. The lock and the directions hold no time and no machine, so the same run writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from surgery.checkpoint.hashes import sha256_file
+from surgery.checkpoint.layout import Checkpoint
+from surgery.direction.direction import Direction, write_directions
+from surgery.edit.audit import Audit, audit_as_json
+from surgery.edit.plan import plan_as_json
+from surgery.preparation import Prepared
+from surgery.recipe import write_lock
+from surgery.report.card import write_card
+from surgery.report.licence import read_licence
+from surgery.report.report import EditFacts, Environment, ModelFacts, OutputFacts, Report
+from surgery.report.steps import describe_step, step_effect
+from surgery.report.writing import write_report
+from surgery.verify.verification import Verification
+
+FOLDER = "surgery"
+_PACKAGES = ("surgery", "torch", "transformers", "safetensors", "peft", "huggingface_hub", "numpy")
+
+
+def write_artefacts(
+    prepared: Prepared, staging: Path, audit: Audit | None, verification: Verification | None, *, seconds: float
+) -> Report:
+    """Write everything but the weights into a finished staging folder, and return the report."""
+    folder = staging / FOLDER
+    folder.mkdir()
+    _write_json(folder / "plan.json", plan_as_json(prepared.plan))
+    if audit is not None:
+        _write_json(folder / "audit.json", audit_as_json(audit))
+    write_directions(folder / "direction.safetensors", _saved_directions(prepared))
+    write_lock(folder / "surgery.lock.yaml", prepared.loaded, resolved(prepared))
+    if (staging / "README.md").exists():
+        (staging / "README.md").rename(folder / "base_README.md")
+    report = make_report(prepared, staging, audit, verification, seconds=seconds)
+    write_report(report, staging)
+    write_card(report, staging)
+    return report
+
+
+def make_report(
+    prepared: Prepared, staging: Path, audit: Audit | None, verification: Verification | None, *, seconds: float
+) -> Report:
+    """The report of a run."""
+    recipe = prepared.recipe
+    return Report(
+        name=prepared.loaded.name,
+        recipe_text=prepared.loaded.text,
+        model=_model_facts(prepared),
+        directions=prepared.findings,
+        edit=_edit_facts(prepared, audit),
+        verification=verification,
+        output=OutputFacts(recipe.output.folder, recipe.output.form, _file_names(staging)),
+        environment=_environment(prepared),
+        seed=recipe.seed,
+        seconds=seconds,
+    )
+
+
+def resolved(prepared: Prepared) -> dict[str, Any]:
+    """What names in the recipe stood for, by content: the lock's `resolved` section."""
+    recipe = prepared.recipe
+    return {
+        "seed": recipe.seed,
+        "model": {
+            "commit": prepared.snapshot.commit,
+            "files": {name: sha256_file(prepared.checkpoint.folder / name) for name in prepared.checkpoint.headers},
+        },
+        "prompts": {
+            name: {"sha256": prompts.sha256, "count": len(prompts.items)} for name, prompts in prepared.prompts.items()
+        },
+        "directions": {finding.name: finding.direction.sha256 for finding in prepared.findings},
+        "dictionaries": {
+            finding.reconstruction.dictionary: finding.dictionary_sha256
+            for finding in prepared.findings
+            if finding.reconstruction is not None
+        },
+        "versions": _versions(),
+    }
+
+
+def _saved_directions(prepared: Prepared) -> Mapping[str, Direction]:
+    """Each direction under its name, and what it was rebuilt from under `<name>.original`."""
+    saved = prepared.directions
+    originals = {
+        f"{finding.name}.original": finding.original for finding in prepared.findings if finding.reconstruction is not None
+    }
+    return {**saved, **originals}
+
+
+def _model_facts(prepared: Prepared) -> ModelFacts:
+    source, checkpoint = prepared.recipe.model, prepared.checkpoint
+    return ModelFacts(
+        source=source.source,
+        revision=source.revision,
+        commit=prepared.snapshot.commit,
+        model_type=prepared.anatomy.model_type,
+        n_layers=prepared.anatomy.n_layers,
+        d_model=prepared.anatomy.d_model,
+        n_parameters=sum(_size(entry.shape) for entry in checkpoint.tensors.values()),
+        dtype=_main_dtype(checkpoint),
+        licence=read_licence(checkpoint.folder),
+        tied=prepared.anatomy.tied,
+    )
+
+
+def _edit_facts(prepared: Prepared, audit: Audit | None) -> EditFacts:
+    plan, steps = prepared.plan, prepared.recipe.edit.steps
+    return EditFacts(
+        steps=tuple(describe_step(step) for step in steps),
+        n_writers=len(prepared.anatomy.writers),
+        n_edits=len(plan.edits),
+        edited_bytes=plan.edited_bytes,
+        total_bytes=plan.total_bytes,
+        rounding=plan.rounding,
+        proof=prepared.proof,
+        audit=audit,
+        notes=plan.notes,
+        effects=tuple(step_effect(step) for step in steps),
+        edits=plan.edits,
+    )
+
+
+def _environment(prepared: Prepared) -> Environment:
+    network = prepared.model.network
+    return Environment(
+        versions=_versions(),
+        machine=f"{platform.system()} {platform.machine()}",
+        cpu_count=os.cpu_count() or 1,
+        device=str(network.device),
+        dtype=str(network.dtype).removeprefix("torch."),
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed as a package"
+    return found
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for length in shape:
+        size *= length
+    return size
+
+
+def _main_dtype(checkpoint: Checkpoint) -> str:
+    """The dtype that most of the parameters are stored in."""
+    sizes: dict[str, int] = {}
+    for entry in checkpoint.tensors.values():
+        sizes[entry.dtype] = sizes.get(entry.dtype, 0) + _size(entry.shape)
+    return max(sizes, key=lambda dtype: sizes[dtype])
+
+
+def _file_names(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()))
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

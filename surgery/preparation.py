@@ -1,0 +1,123 @@
+"""Everything that is known before the first byte is written: model, directions, plan, proof."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from surgery.checkpoint.layout import Checkpoint, open_checkpoint
+from surgery.direction.direction import Direction
+from surgery.direction.find import Finding, Sources, find_direction
+from surgery.edit.addition import Addition, make_additions
+from surgery.edit.plan import Plan, make_plan
+from surgery.edit.proof import Proof, prove
+from surgery.errors import AnatomyError
+from surgery.hub import Snapshot
+from surgery.model.anatomy import Anatomy, read_anatomy
+from surgery.model.language_model import LanguageModel, load_language_model
+from surgery.model.prompts import PromptSet
+from surgery.model.source import locate_model, open_prompts
+from surgery.recipe import LoadedRecipe
+from surgery.recipe.schema import Ablate, Add, PromptSource, Recipe
+
+
+class Observer(Protocol):
+    """Who watches a run: told which stage begins, and how far long work has come."""
+
+    def stage(self, name: str) -> None: ...
+
+    def advance(self, done: int, total: int, what: str) -> None: ...
+
+
+class Silent:
+    """An observer that shows nothing."""
+
+    def stage(self, name: str) -> None: ...
+
+    def advance(self, done: int, total: int, what: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that is known before the first byte is written."""
+
+    loaded: LoadedRecipe
+    snapshot: Snapshot
+    checkpoint: Checkpoint
+    anatomy: Anatomy
+    model: LanguageModel
+    prompts: dict[str, PromptSet]
+    findings: tuple[Finding, ...]
+    plan: Plan
+    additions: tuple[Addition, ...]
+    proof: Proof | None
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.loaded.recipe
+
+    @property
+    def directions(self) -> dict[str, Direction]:
+        return {finding.name: finding.direction for finding in self.findings}
+
+
+def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
+    """Find the directions, plan the edit, and prove the anatomy it rests on."""
+    recipe = loaded.recipe
+    observer.stage("model")
+    snapshot = locate_model(recipe.model.source, revision=recipe.model.revision)
+    checkpoint = open_checkpoint(snapshot.folder)
+    shapes = {name: entry.shape for name, entry in checkpoint.tensors.items()}
+    anatomy = read_anatomy(checkpoint.config, shapes)
+    model = load_language_model(
+        snapshot.folder,
+        name=recipe.model.source,
+        device=recipe.model.device,
+        dtype=recipe.model.dtype,
+        trust_remote_code=recipe.model.trust_remote_code,
+    )
+    observer.stage("direction")
+    prompts: dict[str, PromptSet] = {}
+    sources = Sources(prompts=remembering(loaded, prompts), resolve=loaded.resolve)
+    findings = tuple(
+        find_direction(
+            name, wanted, model, sources, seed=recipe.seed,
+            progress=lambda done, total: observer.advance(done, total, "candidates"),
+        )
+        for name, wanted in recipe.direction.items()
+    )
+    observer.stage("edit")
+    vectors = {finding.name: finding.direction.vector for finding in findings}
+    ablations = [step for step in recipe.edit.steps if isinstance(step, Ablate)]
+    plan = make_plan(checkpoint, anatomy, ablations, vectors, rounding=recipe.edit.rounding, tied=recipe.edit.tied)
+    additions = make_additions(
+        [step for step in recipe.edit.steps if isinstance(step, Add)],
+        {finding.name: finding.direction for finding in findings},
+        model.n_layers,
+    )
+    proof = _proved(checkpoint, recipe.seed) if ablations else None
+    return Prepared(loaded, snapshot, checkpoint, anatomy, model, prompts, findings, plan, additions, proof)
+
+
+def _proved(checkpoint: Checkpoint, seed: int) -> Proof:
+    proof = prove(checkpoint.config, seed=seed)
+    if not proof.exact:
+        raise AnatomyError(
+            f"{proof.family}: after the edit the twin of this model still carries {proof.max_component:.1e} of a random direction,"
+            " so the table of its writers is incomplete; the edit would not be exact"
+        )
+    return proof
+
+
+def remembering(
+    loaded: LoadedRecipe, opened: MutableMapping[str, PromptSet]
+) -> Callable[[PromptSource], PromptSet]:
+    """A reader of prompt sets that notes each set it opens, for the lock file."""
+
+    def read(source: PromptSource) -> PromptSet:
+        found = open_prompts(**source.model_dump(), resolve=loaded.resolve)
+        opened[f"{source.source}/{source.file}" if source.file else source.source] = found
+        return found
+
+    return read
