@@ -6,6 +6,7 @@ batched. Nothing here changes the model: edits at run time are context managers 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,8 +88,12 @@ def load_language_model(
 def _with_adapter(network: Any, adapter: Path) -> Any:
     from peft import PeftModel
 
+    with warnings.catch_warnings():
+        # An addition is a bias that the base layer lacks; it cannot be merged, and is not going to be.
+        warnings.filterwarnings("ignore", message=".lora_bias=True. was passed but the targeted layer")
+        wrapped = PeftModel.from_pretrained(network, str(adapter))
     # The wrapper is dropped: tuner layers stay in place inside, and the model keeps its own interface.
-    return PeftModel.from_pretrained(network, str(adapter)).base_model.model
+    return wrapped.base_model.model
 
 
 def chat_tokens(model: LanguageModel, prompt: str) -> list[int]:
