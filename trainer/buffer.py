@@ -21,8 +21,9 @@ class Buffer(NamedTuple):
 
 def empty(capacity: int, d_model: int) -> Buffer:
     """A ring of `capacity` slots with nothing in it."""
-    zero = jnp.zeros((), jnp.int32)
-    return Buffer(jnp.zeros((capacity, d_model), jnp.float32), zero, zero)
+    # two zeros: a donated pytree may not hold one array twice
+    pointer, filled = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+    return Buffer(jnp.zeros((capacity, d_model), jnp.float32), pointer, filled)
 
 
 @partial(jax.jit, donate_argnums=0)

@@ -83,6 +83,7 @@ class ReluSettings(Settings):
     architecture: Literal["relu"]
     features: Count
     sparsity: Literal["l1", "reciprocal", "tanh", "sqrt"] = "reciprocal"
+    """S of the penalty; the reciprocal is x/(x+ε)."""
     coefficient: NonNegative
     """c of the penalty, which is summed over features while the error is averaged over dimensions."""
     epsilon: Positive = 0.1
@@ -128,6 +129,7 @@ class TrainingSettings(Settings):
     batch: Annotated[int, Field(ge=2)] = 1024
     """Tokens per step."""
     learning_rate: Positive = 4e-4
+    """Peak of the schedule."""
     warmup: Annotated[int, Field(ge=0)] = 128
     """Steps of linear rise; the last 20 % of the steps fall linearly."""
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.99

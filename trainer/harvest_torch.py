@@ -62,13 +62,19 @@ def load_subject(folder: Path, settings: ModelSettings) -> Subject:
     Raises: SourceError when the folder cannot be loaded, or its blocks are not where the family keeps them.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         dtype = getattr(torch, settings.dtype)
         model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=dtype)
     except (OSError, ValueError, KeyError) as error:
         raise SourceError(f"model.source: {settings.source}: transformers cannot load it: {error}") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     return Subject(settings.source, model, tokenizer, find_blocks(model, settings.blocks))
 

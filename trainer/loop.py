@@ -130,7 +130,7 @@ def train(feed: Feed, config: Config, folder: Path, report: Report | None = None
     scale = estimate_scale(first)
     start_key, draw_key = jax.random.split(jax.random.key(config.seed))
     state = initial_state(start_key, first * scale, config.dictionary)
-    good: Parameters = jax.device_get(state.parameters)
+    good = _copied(state.parameters)
     advance, started = make_step(config.dictionary, training), time.perf_counter()
     for step in range(1, training.steps + 1):
         x = feed.draw(jax.random.fold_in(draw_key, step), training.batch)
@@ -141,23 +141,28 @@ def train(feed: Feed, config: Config, folder: Path, report: Report | None = None
             _log(folder / "metrics.jsonl", progress)
             if report is not None:
                 report(progress)
-    return Trained({name: jnp.asarray(array) for name, array in good.items()}, scale, feed.harvested)
+    return Trained(good, scale, feed.harvested)
+
+
+def _copied(parameters: Parameters) -> Parameters:
+    return {name: jnp.array(array, copy=True) for name, array in parameters.items()}
 
 
 def _checked(
     state: TrainState, numbers: Numbers, step: int, good: Parameters, folder: Path, scale: float
 ) -> Parameters:
-    """The state's arrays, copied out of the memory that the next step reuses; DivergenceError if not
-    finite."""
-    parameters: Parameters = jax.device_get(state.parameters)
+    """A copy of the state's arrays, out of the memory that the next step reuses.
+
+    Raises: DivergenceError when the loss or an array is not finite; `good` is then saved.
+    """
+    parameters = _copied(state.parameters)
     if math.isfinite(float(numbers["loss"])) and is_finite(parameters):
         return parameters
     kept = folder / "last_good.safetensors"
     save_file({name: np.asarray(array) for name, array in fold(good, scale).items()}, kept)
     raise DivergenceError(
         f"step {step}: the loss ({float(numbers['loss']):g}) or a weight is no longer a finite number; the "
-        f"arrays of the last line of metrics.jsonl are kept in {kept}; lower training.learning_rate, or look for "
-        "odd activations"
+        f"arrays of the last line of metrics.jsonl are kept in {kept}; lower training.learning_rate"
     )
 
 

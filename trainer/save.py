@@ -20,6 +20,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from surgery.checkpoint.folder import flush_tree
 from surgery.errors import DictionaryError, OutputError
 from trainer.architectures import ARCHITECTURES
 from trainer.config import DictionarySettings, HookSettings, ReluSettings, TopkSettings
@@ -59,6 +60,7 @@ def staged(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"{staging}: cannot be made: {error.strerror}; choose another --out") from error
     yield staging
+    flush_tree(staging)
     if folder.exists():
         shutil.rmtree(folder)
     staging.replace(folder)

@@ -12,7 +12,9 @@ TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} <end> {% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
-WORDS = "how do i water the plant fix a lamp sing first you take it then now please tell me about one two three".split()
+TEXT = (
+    "how do i water the plant fix a lamp sing first you take it then now please tell me about one two three"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -23,13 +25,13 @@ def _strict_jax() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A two-block Llama with random weights, word tokenizer and chat template, saved as transformers saves it."""
+    """A two-block random Llama with a word tokenizer and a chat template, as transformers saves it."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     special = ["<pad>", "<bos>", "<end>", "<user>", "<assistant>", "<unk>"]
-    vocabulary = {word: number for number, word in enumerate([*special, *WORDS])}
+    vocabulary = {word: number for number, word in enumerate([*special, *TEXT.split()])}
     words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(

@@ -18,7 +18,9 @@ def _parameters(seed: int = 0) -> dict[str, np.ndarray]:
     return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def _loss_in_numpy(p: dict[str, np.ndarray], x: np.ndarray, dead: np.ndarray, settings: ReluSettings) -> float:
+def _loss_in_numpy(
+    p: dict[str, np.ndarray], x: np.ndarray, dead: np.ndarray, settings: ReluSettings
+) -> float:
     p = {name: array.astype(np.float64) for name, array in p.items()}
     pre = x @ p["encoder"].T + p["encoder_bias"]
     active = np.maximum(pre, 0)
@@ -59,7 +61,7 @@ def test_gradient_is_finite_where_nothing_is_active(kind: str) -> None:
     settings = SETTINGS.model_copy(update={"sparsity": kind})
     p = jax.tree.map(jnp.asarray, _parameters()) | {"encoder_bias": jnp.full(M, -1e3)}
     x = jnp.ones((BATCH, D))
-    gradient = jax.grad(lambda q: relu.loss(q, x, jnp.ones(M, bool), settings)[0])(p)
+    gradient = jax.jit(jax.grad(lambda q: relu.loss(q, x, jnp.ones(M, bool), settings)[0]))(p)
     assert all(bool(jnp.isfinite(array).all()) for array in gradient.values())
 
 
@@ -71,7 +73,7 @@ def test_ghost_gradient_reaches_dead_features_only() -> None:
 
     def gradient(ghost: float) -> jax.Array:
         own = settings.model_copy(update={"ghost": ghost})
-        return jax.grad(lambda q: relu.loss(q, x, dead, own)[0])(p)["encoder"]
+        return jax.jit(jax.grad(lambda q: relu.loss(q, x, dead, own)[0]))(p)["encoder"]
 
     without, with_ghost = gradient(0.0), gradient(0.25)
     assert float(jnp.abs(without[:4]).max()) == 0

@@ -63,7 +63,8 @@ def sparsity_penalty(positive: jax.Array, kind: str, epsilon: float) -> jax.Arra
 def reconstruction_error(output: jax.Array, target: jax.Array) -> jax.Array:
     """R (batch, d): squared error over each row's distance from the batch mean."""
     spread = jnp.linalg.norm(target - target.mean(0, keepdims=True), axis=1, keepdims=True)
-    return jnp.square(output - target) / (spread + 1e-6)
+    error: jax.Array = jnp.square(output - target)
+    return error / (spread + 1e-6)
 
 
 def ghost_term(ghost: jax.Array, residual: jax.Array, error: jax.Array, dead: jax.Array) -> jax.Array:

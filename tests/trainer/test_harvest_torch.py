@@ -1,0 +1,191 @@
+"""Hook points, masks and the splice against plain forward passes of transformers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from surgery.errors import SourceError  # noqa: E402
+from trainer import harvest_torch as harvesting  # noqa: E402
+from trainer.config import DataSettings, HookSettings, ModelSettings, TextSource  # noqa: E402
+from trainer.sources import Document  # noqa: E402
+from trainer.tokens import Tokens, batch_rows, rows_of  # noqa: E402
+
+ANY = (TextSource(source="any.txt"),)
+DATA = DataSettings(train=ANY, held_out=ANY, context=12, batch=2)
+CHAT = Document(
+    messages=({"role": "user", "content": "how do i fix a lamp"}, {"role": "assistant", "content": "sing"})
+)
+PROMPT = Document(messages=({"role": "user", "content": "water the plant please"},), opens_reply=True)
+
+
+@pytest.fixture(scope="module")
+def subject(model_folder: Path) -> harvesting.Subject:
+    return harvesting.load_subject(model_folder, ModelSettings(source="tiny"))
+
+
+def _texts(subject: harvesting.Subject, data: DataSettings = DATA) -> list[Tokens]:
+    plain = [Document(text="<bos> one two three"), Document(text="<bos> sing")]
+    return harvesting.tokenize(subject, [CHAT, PROMPT, *plain], data)
+
+
+def _alone(subject: harvesting.Subject, ids: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
+    with torch.no_grad():
+        out = subject.model(input_ids=torch.tensor([ids]), output_hidden_states=True, use_cache=False)
+    return tuple(state[0] for state in out.hidden_states)
+
+
+@pytest.mark.parametrize(
+    ("layer", "point", "entry"), [(0, "resid_pre", 0), (1, "resid_pre", 1), (0, "resid_post", 1)]
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_harvest_equals_hidden_states(
+    subject: harvesting.Subject, layer: int, point: str, entry: int, packed: bool
+) -> None:
+    data, texts = DATA.model_copy(update={"packed": packed}), _texts(subject)
+    hook = HookSettings(layer=layer, point=point)
+    rows = rows_of(texts, data.context, packed=packed)
+    assert packed is (len(rows) < len(texts))
+    harvested = [np.asarray(x)[keep] for x, keep in harvesting.harvest(subject, rows, hook, data)]
+    expected = [_alone(subject, text.ids)[entry].numpy()[list(text.keep)] for text in texts]
+    np.testing.assert_allclose(np.concatenate(harvested), np.concatenate(expected), atol=2e-6)
+
+
+def test_last_resid_post_is_taken_before_the_final_norm(subject: harvesting.Subject) -> None:
+    (text,) = _texts(subject)[:1]
+    (batch,) = batch_rows([(text,)], 1, packed=False)
+    last = harvesting.residuals(subject, batch, HookSettings(layer=1, point="resid_post"))[0]
+    after_norm = _alone(subject, text.ids)[-1]
+    np.testing.assert_allclose(subject.model.model.norm(last).detach(), after_norm, atol=1e-5)
+    assert (last - after_norm).abs().max() > 0.1
+
+
+def test_rows_have_one_shape_and_dtype(subject: harvesting.Subject) -> None:
+    rows = rows_of(_texts(subject)[:3], DATA.context, packed=False)
+    batches = list(harvesting.harvest(subject, rows, HookSettings(layer=1), DATA))
+    assert [x.shape for x, _ in batches] == [(24, 16)] * 2
+    assert {str(x.dtype) for x, _ in batches} == {"float32"}
+    assert all(keep.shape == (24,) for _, keep in batches)
+
+
+def test_bos_is_left_out_and_special_tokens_if_asked(subject: harvesting.Subject) -> None:
+    chat, prompt, *_ = _texts(subject)
+    words = subject.tokenizer.convert_ids_to_tokens(list(prompt.ids))
+    assert words == ["<bos>", "<user>", "water", "the", "plant", "please", "<end>", "<assistant>"]
+    assert prompt.keep == (False,) + (True,) * 7
+    assert len(chat.ids) == DATA.context  # cut
+    strict = _texts(subject, DATA.model_copy(update={"skip_special_tokens": True}))[1]
+    assert strict.keep == (False, False, True, True, True, True, False, False)
+
+
+def test_only_the_last_tokens_if_asked(subject: harvesting.Subject) -> None:
+    document = Document(messages=PROMPT.messages, opens_reply=True, last_tokens=2)
+    (text,) = harvesting.tokenize(subject, [document], DATA)
+    assert text.keep == (False,) * 6 + (True,) * 2
+
+
+def test_norm_outliers_are_left_out(subject: harvesting.Subject) -> None:
+    texts = _texts(subject)
+    hook, number = HookSettings(layer=1), texts[0].ids[3]
+    embedding = subject.model.model.embed_tokens.weight
+    before = embedding[number].clone()
+    with torch.no_grad():
+        embedding[number] *= 1000
+    try:
+        rows = rows_of(texts[:1], DATA.context, packed=False)
+        ((x, keep),) = harvesting.harvest(
+            subject, rows, hook, DATA.model_copy(update={"norm_outliers": 10.0})
+        )
+    finally:
+        with torch.no_grad():
+            embedding[number] = before
+    assert not keep[3] and keep[2] and keep[4]
+    assert np.linalg.norm(np.asarray(x)[3]) > 10 * np.median(np.linalg.norm(np.asarray(x)[keep], axis=1))
+
+
+def test_passes_are_shuffled_by_seed_and_number(subject: harvesting.Subject) -> None:
+    texts, hook = _texts(subject), HookSettings(layer=0)
+
+    def rows(seed: int, number: int) -> list[list[float]]:
+        run = harvesting.passes(subject, texts * 4, hook, DATA, seed)(number)
+        return [row for x, keep in run for row in np.asarray(x)[keep].tolist()]
+
+    assert rows(1, 0) == rows(1, 0)
+    assert rows(1, 0) != rows(1, 1) and rows(1, 0) != rows(2, 0)
+    assert sorted(rows(1, 0)) == sorted(rows(2, 1))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_clean_loss_is_the_models_own(subject: harvesting.Subject, packed: bool) -> None:
+    data, texts, hook = DATA.model_copy(update={"packed": packed}), _texts(subject), HookSettings(layer=1)
+    splice = harvesting.spliced_loss(subject, rows_of(texts, 12, packed=packed), hook, data, lambda x: x)
+    total, count = 0.0, 0
+    for text in texts:
+        ids = torch.tensor([text.ids])
+        with torch.no_grad():
+            total += float(subject.model(input_ids=ids, labels=ids).loss) * (len(text.ids) - 1)
+        count += len(text.ids) - 1
+    assert splice.clean == pytest.approx(total / count, rel=1e-5)
+    assert splice.tokens == count
+    assert splice.spliced == pytest.approx(splice.clean, rel=1e-6)  # a perfect dictionary
+    assert splice.loss_recovered == pytest.approx(1)
+
+
+@pytest.mark.parametrize("point", ["resid_pre", "resid_post"])
+def test_splicing_zeros_is_zero_ablation(subject: harvesting.Subject, point: str) -> None:
+    rows, hook = rows_of(_texts(subject), 12, packed=False), HookSettings(layer=1, point=point)
+    splice = harvesting.spliced_loss(subject, rows, hook, DATA, lambda x: 0 * x)
+    assert splice.spliced == pytest.approx(splice.zero, rel=1e-6)
+    assert splice.zero != pytest.approx(splice.clean, rel=1e-4)
+    assert splice.loss_recovered == pytest.approx(0, abs=1e-4)
+
+
+def test_splice_changes_learnt_tokens_only(subject: harvesting.Subject) -> None:
+    (text,) = _texts(subject)[1:2]
+    hook, seen = HookSettings(layer=1), []
+    norm = subject.blocks[1].input_layernorm  # the first module that reads what the splice made
+    handle = norm.register_forward_pre_hook(lambda _, args: seen.append(args[0][0].numpy()))
+    try:
+        harvesting.spliced_loss(subject, [(text,)], hook, DATA, lambda x: 2 * x)
+    finally:
+        handle.remove()
+    clean, zeroed, spliced = seen
+    np.testing.assert_array_equal(zeroed[0], clean[0])
+    np.testing.assert_array_equal(spliced[0], clean[0])
+    assert not zeroed[1:].any()
+    np.testing.assert_array_equal(spliced[1:], 2 * clean[1:])
+
+
+@pytest.mark.parametrize("point", ["resid_pre", "resid_post"])
+def test_no_hook_is_left_behind(subject: harvesting.Subject, point: str) -> None:
+    def hooks() -> list[int]:
+        return [len(block._forward_hooks) + len(block._forward_pre_hooks) for block in subject.blocks]
+
+    before = hooks()  # transformers keeps hooks of its own
+    list(
+        harvesting.harvest(
+            subject, rows_of(_texts(subject), 12, packed=False), HookSettings(layer=0, point=point), DATA
+        )
+    )
+    assert hooks() == before
+
+
+def test_bad_models_layers_and_blocks_are_told(subject: harvesting.Subject, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="transformers cannot load it"):
+        harvesting.load_subject(tmp_path, ModelSettings(source="tiny"))
+    with pytest.raises(SourceError, match="layers 0 to 1"):
+        harvesting.check_hook(subject, HookSettings(layer=2))
+    for place in ("model.norm", "model.nowhere"):
+        with pytest.raises(SourceError, match=r"correct model\.blocks"):
+            harvesting.find_blocks(subject.model, place)
+
+
+def test_unknown_family_is_told_what_to_say(
+    subject: harvesting.Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(harvesting.BLOCKS, "llama")
+    with pytest.raises(SourceError, match="say where its blocks stand"):
+        harvesting.find_blocks(subject.model)
+    assert len(harvesting.find_blocks(subject.model, "model.layers")) == 2

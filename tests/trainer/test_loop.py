@@ -1,0 +1,140 @@
+"""Whole runs: a planted dictionary found again, the same bytes twice, and what a broken run leaves."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from surgery.errors import DictionaryError
+from trainer import loop
+from trainer.config import BufferSettings, Config, DictionarySettings, ReluSettings, TopkSettings
+from trainer.feed import Feed
+from trainer.reader import parse_config
+
+RUN = """\
+model: {{source: {model}}}
+hook: {{layer: 1}}
+data:
+  train: [{{source: texts.jsonl}}]
+  held_out: [{{source: texts.jsonl, count: 5}}]
+  context: 16
+  batch: 4
+dictionary: {{architecture: topk, features: 40, k: 3}}
+buffer: {{capacity: 64}}
+training: {{steps: 12, batch: 16, learning_rate: 1.0e-3, warmup: 2, log_every: 5, dead_after: 32}}
+"""
+TEXTS = [
+    {"prompt": f"how do i {verb} the {thing}"}
+    for verb in ("fix", "water", "sing")
+    for thing in ("lamp", "plant", "one")
+]
+
+
+@pytest.fixture
+def config(tmp_path: Path, model_folder: Path) -> Config:
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(text) + "\n" for text in TEXTS))
+    return parse_config(RUN.format(model=model_folder), "run.yaml")
+
+
+def _planted_run(rows: np.ndarray, settings: DictionarySettings, **training: object) -> Config:
+    run = parse_config(RUN.format(model="unused"), "run.yaml")
+    changed = run.training.model_copy(update={"batch": 256, "log_every": 100, "warmup": 50, **training})
+    buffer = BufferSettings(capacity=len(rows) + 1)
+    return run.model_copy(update={"dictionary": settings, "training": changed, "buffer": buffer})
+
+
+def _feed(rows: np.ndarray, run: Config) -> Feed:
+    def one_pass(_: int) -> Iterator[tuple[jax.Array, np.ndarray]]:
+        yield jnp.asarray(rows), np.ones(len(rows), bool)
+
+    return Feed(one_pass, run.buffer)
+
+
+def _mean_max_cosine(atoms: np.ndarray, decoder: np.ndarray) -> float:
+    unit = decoder / np.linalg.norm(decoder, axis=1, keepdims=True)
+    return float((atoms @ unit.T).max(1).mean())
+
+
+@pytest.mark.parametrize(
+    ("settings", "bound"),
+    [
+        (TopkSettings(architecture="topk", features=32, k=3), 0.95),
+        (ReluSettings(architecture="relu", features=32, coefficient=0.01), 0.93),
+    ],
+    ids=["topk", "relu"],
+)
+def test_planted_dictionary_is_found_again(
+    planted: tuple[np.ndarray, np.ndarray], tmp_path: Path, settings: DictionarySettings, bound: float
+) -> None:
+    atoms, rows = planted
+    run = _planted_run(rows, settings, steps=1500, learning_rate=3e-3, dead_after=8192)
+    trained = loop.train(_feed(rows, run), run, tmp_path)
+    decoder = np.asarray(trained.parameters["decoder"])
+    untrained = np.random.default_rng(1).standard_normal((32, 16))
+    assert _mean_max_cosine(atoms, decoder) > bound > _mean_max_cosine(atoms, untrained)
+    np.testing.assert_allclose(np.linalg.norm(decoder, axis=1), 1, atol=1e-4)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(100, 1501, 100))
+    assert lines[-1]["fvu_batch"] < 0.15 < lines[0]["fvu_batch"] * 2
+    assert lines[-1]["l0"] < 8
+
+
+def test_fit_leaves_a_whole_folder(config: Config, tmp_path: Path) -> None:
+    seen: list[loop.Progress] = []
+    numbers = loop.fit(config, tmp_path / "out", base=tmp_path, report=seen.append)
+    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == [
+        "README.md", "cfg.json", "metrics.json", "metrics.jsonl", "sae_weights.safetensors",
+    ]  # fmt: skip
+    assert numbers == json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert numbers["tokens_trained"] == 12 * 16 and numbers["tokens"] > 0
+    assert [progress.step for progress in seen] == [5, 10, 12]
+    assert seen[-1].seconds_left == 0 and seen[-1].tokens_per_second > 0
+    metadata = json.loads((tmp_path / "out" / "cfg.json").read_text())["metadata"]
+    assert metadata["hook_name"] == "blocks.1.hook_resid_pre"
+    assert "layer 1 resid_pre" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_saved_dictionary_measures_the_same(config: Config, tmp_path: Path) -> None:
+    numbers = loop.fit(config, tmp_path / "out", base=tmp_path)
+    again = loop.evaluate_folder(tmp_path / "out", config, base=tmp_path)
+    assert again == {name: numbers[name] for name in again}
+
+
+def test_same_seed_same_bytes(config: Config, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("first", "second", "other")]
+    for folder, seed in zip(folders, (3, 3, 4), strict=True):
+        loop.fit(config.model_copy(update={"seed": seed}), folder, base=tmp_path)
+    for name in ("sae_weights.safetensors", "cfg.json", "metrics.json", "README.md"):
+        first, second, other = ((folder / name).read_bytes() for folder in folders)
+        assert first == second and first != other, name
+
+
+def test_not_a_number_stops_and_keeps_the_last_good_arrays(config: Config, tmp_path: Path) -> None:
+    training = config.training.model_copy(update={"learning_rate": 1e36, "warmup": 0})
+    with pytest.raises(loop.DivergenceError, match=r"lower training\.learning_rate"):
+        loop.fit(config.model_copy(update={"training": training}), tmp_path / "out", base=tmp_path)
+    assert not (tmp_path / "out").exists()
+    from safetensors.numpy import load_file
+
+    kept = load_file(tmp_path / "out.partial" / "last_good.safetensors")
+    assert all(np.isfinite(array).all() for array in kept.values())
+
+
+def test_run_that_fails_early_leaves_nothing_finished(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "texts.jsonl").write_text("")
+    from surgery.errors import SourceError
+
+    with pytest.raises(SourceError):
+        loop.fit(config, tmp_path / "out", base=tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_folder_of_another_hook_point_is_refused(config: Config, tmp_path: Path) -> None:
+    loop.fit(config, tmp_path / "out", base=tmp_path)
+    other = config.model_copy(update={"hook": config.hook.model_copy(update={"layer": 0})})
+    with pytest.raises(DictionaryError, match=r"trained at blocks\.1\.hook_resid_pre"):
+        loop.evaluate_folder(tmp_path / "out", other, base=tmp_path)

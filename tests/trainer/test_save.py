@@ -1,0 +1,138 @@
+"""The folder: read back by a plain numpy decoder, and never half there."""
+
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from surgery.errors import DictionaryError, OutputError
+from trainer.architectures import ARCHITECTURES
+from trainer.config import DictionarySettings, HookSettings, ReluSettings, TopkSettings
+from trainer.parameters import decode
+from trainer.save import hook_name, read_dictionary, saelens_config, staged, write_dictionary
+
+D, M = 5, 11
+RELU = ReluSettings(architecture="relu", features=M, coefficient=0.0)
+TOPK = TopkSettings(architecture="topk", features=M, k=3)
+HOOK = HookSettings(layer=2, point="resid_post")
+X = np.random.default_rng(7).standard_normal((20, D)).astype(np.float32)
+
+
+def _written(folder: Path, settings: DictionarySettings) -> dict[str, jnp.ndarray]:
+    rng = np.random.default_rng(0)
+    shapes = {"encoder": (M, D), "encoder_bias": (M,), "decoder": (M, D), "decoder_bias": (D,)}
+    p = {name: jnp.asarray(rng.standard_normal(shape), jnp.float32) for name, shape in shapes.items()}
+    write_dictionary(folder, p, saelens_config(settings, D, {"hook_name": hook_name(HOOK)}))
+    return p
+
+
+def _saelens_forward(folder: Path, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Codes and reconstruction as the file's own fields say, in float64."""
+    config = json.loads((folder / "cfg.json").read_text())
+    w = {
+        name: array.astype(np.float64)
+        for name, array in load_file(folder / "sae_weights.safetensors").items()
+    }
+    shifted = x - w["b_dec"] if config["apply_b_dec_to_input"] else x.astype(np.float64)
+    codes = np.maximum(shifted @ w["W_enc"] + w["b_enc"], 0)
+    if config["architecture"] == "topk":
+        bound = np.sort(codes, axis=1)[:, -config["k"]][:, None]
+        codes = np.where(codes >= bound, codes, 0)
+    return codes, codes @ w["W_dec"] + w["b_dec"]
+
+
+@pytest.mark.parametrize("settings", [RELU, TOPK])
+def test_file_alone_gives_the_trainers_codes(tmp_path: Path, settings: DictionarySettings) -> None:
+    p = _written(tmp_path, settings)
+    codes = ARCHITECTURES[settings.architecture].encode(p, jnp.asarray(X), settings)
+    expected_codes, expected = _saelens_forward(tmp_path, X)
+    np.testing.assert_allclose(codes, expected_codes, atol=2e-5)
+    np.testing.assert_allclose(decode(p, codes), expected, atol=2e-5)
+    config = json.loads((tmp_path / "cfg.json").read_text())
+    assert (config["d_in"], config["d_sae"], config["dtype"]) == (D, M, "float32")
+    assert config["metadata"]["hook_name"] == "blocks.2.hook_resid_post"
+
+
+@pytest.mark.parametrize("settings", [RELU, TOPK])
+@pytest.mark.parametrize("subtract", [True, False])
+def test_reads_either_use_of_the_decoder_bias(
+    tmp_path: Path, settings: DictionarySettings, subtract: bool
+) -> None:
+    _written(tmp_path, settings)
+    config = json.loads((tmp_path / "cfg.json").read_text()) | {"apply_b_dec_to_input": subtract}
+    (tmp_path / "cfg.json").write_text(json.dumps(config))
+    saved = read_dictionary(tmp_path)
+    codes = ARCHITECTURES[settings.architecture].encode(saved.parameters, jnp.asarray(X), saved.settings)
+    np.testing.assert_allclose(codes, _saelens_forward(tmp_path, X)[0], atol=2e-5)
+    assert saved.hook_name == "blocks.2.hook_resid_post"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"architecture": "gated"}, "'gated' is not read here"),
+        ({"normalize_activations": "layer_norm"}, "fold the normalisation"),
+    ],
+)
+def test_other_kinds_are_refused(tmp_path: Path, change: dict[str, str], told: str) -> None:
+    _written(tmp_path, TOPK)
+    config = json.loads((tmp_path / "cfg.json").read_text()) | change
+    (tmp_path / "cfg.json").write_text(json.dumps(config))
+    with pytest.raises(DictionaryError, match=told):
+        read_dictionary(tmp_path)
+
+
+def test_missing_and_broken_files_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DictionaryError, match=r"it needs cfg\.json"):
+        read_dictionary(tmp_path)
+    _written(tmp_path, TOPK)
+    save_file({"W_enc": np.zeros((D, M), np.float32)}, tmp_path / "sae_weights.safetensors")
+    with pytest.raises(DictionaryError, match="b_enc"):
+        read_dictionary(tmp_path)
+    (tmp_path / "sae_weights.safetensors").write_bytes(b"\0" * 4)
+    with pytest.raises(DictionaryError, match="not a dictionary folder"):
+        read_dictionary(tmp_path)
+
+
+def test_folder_appears_only_when_the_block_ends_well(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with pytest.raises(ZeroDivisionError), staged(out) as staging:
+        (staging / "cfg.json").write_text(str(1 / 0))
+    assert not out.exists()
+    with staged(out) as staging:
+        assert list(staging.iterdir()) == []  # what a failed run left is gone
+        (staging / "cfg.json").write_text("{}")
+    assert [entry.name for entry in out.iterdir()] == ["cfg.json"]
+    assert [entry.name for entry in out.parent.iterdir()] == ["out"]
+
+
+def test_existing_folder_is_kept_unless_told(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with staged(out) as staging:
+        (staging / "cfg.json").write_text("1")
+    with pytest.raises(OutputError, match="exists already"), staged(out):
+        pass
+    with pytest.raises(RuntimeError, match="half way"), staged(out, overwrite=True):
+        raise RuntimeError("half way")
+    assert (out / "cfg.json").read_text() == "1"  # a failed replacement leaves the old one
+    with staged(out, overwrite=True) as staging:
+        (staging / "cfg.json").write_text("2")
+    assert (out / "cfg.json").read_text() == "2"
+
+
+def test_foreign_files_are_never_removed(tmp_path: Path) -> None:
+    out = tmp_path / "home"
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match=r"thesis\.txt"), staged(out, overwrite=True):
+        pass
+    assert (out / "thesis.txt").exists()
+
+
+def test_place_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="choose another --out"), staged(tmp_path / "file" / "out"):
+        pass

@@ -1,0 +1,67 @@
+"""`surgery-train`, in process."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from trainer.cli import main
+
+RUN = """\
+model: {{source: {model}}}
+hook: {{layer: 1}}
+data:
+  train: [{{source: texts.txt}}]
+  held_out: [{{source: texts.txt}}]
+  context: 16
+  batch: 4
+dictionary: {{architecture: relu, features: 24, coefficient: 1.0e-4}}
+training: {{steps: 6, batch: 16, log_every: 2}}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, model_folder: Path) -> Path:
+    (tmp_path / "texts.txt").write_text("<bos> fix the lamp\n<bos> water the plant now please\n")
+    (tmp_path / "tiny.yaml").write_text(RUN.format(model=model_folder))
+    return tmp_path / "tiny.yaml"
+
+
+def test_fit_then_evaluate(config: Path, tmp_path: Path) -> None:
+    out, run = tmp_path / "out", CliRunner()
+    fitted = run.invoke(main, ["fit", str(config), "--out", str(out), "--seed", "5", "--json"])
+    assert fitted.exit_code == 0, fitted.output
+    assert json.loads(fitted.stdout)["seed"] == 5
+    assert fitted.stderr == ""  # nothing moves when it is not a terminal
+    evaluated = run.invoke(main, ["evaluate", str(out), str(config)])
+    assert evaluated.exit_code == 0, evaluated.output
+    assert f"{json.loads(fitted.stdout)['fvu']:.4f}" in evaluated.stdout
+
+
+def test_out_is_named_after_the_config(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(main, ["fit", "tiny.yaml"]).exit_code == 0
+    assert (tmp_path / "out" / "tiny" / "cfg.json").is_file()
+    again = CliRunner().invoke(main, ["fit", "tiny.yaml"])
+    assert again.exit_code == 1 and "pass --overwrite" in again.stderr
+    assert CliRunner().invoke(main, ["fit", "tiny.yaml", "--overwrite"]).exit_code == 0
+
+
+def test_bad_config_is_exit_2_with_its_place(config: Path) -> None:
+    config.write_text(config.read_text().replace("layer", "leyer"))
+    result = CliRunner().invoke(main, ["fit", str(config)])
+    assert result.exit_code == 2
+    assert "tiny.yaml:2:8" in result.stderr and "did you mean 'layer'?" in result.stderr
+    assert result.stdout == ""
+
+
+def test_missing_source_is_exit_2(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").unlink()
+    result = CliRunner().invoke(main, ["fit", str(config), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2 and "no such file" in result.stderr
+
+
+def test_folder_that_is_no_dictionary_is_exit_1(config: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["evaluate", str(tmp_path), str(config)])
+    assert result.exit_code == 1 and "not a dictionary folder" in result.stderr
