@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,17 +32,15 @@ class Checked:
     "--set", "overrides", multiple=True, metavar="A.B=C", help="Override one value; may be repeated."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@click.pass_context
-def check(
-    context: click.Context, recipes: tuple[str, ...], overrides: tuple[str, ...], as_json: bool
-) -> None:
+def check(recipes: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> None:
     """Read recipes strictly and report everything that is wrong with them; run nothing.
 
     Exit code 0 when all are good, 2 when there is any problem.
     """
     checked = [check_one(path, overrides) for path in recipes]
     click.echo(_as_json(checked) if as_json else _as_text(checked))
-    context.exit(2 if any(each.problems for each in checked) else 0)
+    if any(each.problems for each in checked):
+        sys.exit(2)
 
 
 def check_one(path: str, overrides: Sequence[str]) -> Checked:
@@ -59,7 +58,7 @@ def _as_text(checked: Sequence[Checked]) -> str:
     rows = [(_place(problem), _sentence(problem)) for problem in problems]
     good = [(each.path, _summary(each.loaded)) for each in checked if each.loaded]
     width = max(len(place) for place, _ in (*rows, *good))
-    lines = [f"{place:<{width}}  {sentence}" for place, sentence in (*good, *rows)]
+    lines = [f"{place:<{width}}   {sentence}" for place, sentence in (*good, *rows)]
     return "\n".join([*lines, *([_verdict(checked, len(problems))] if problems else [])])
 
 

@@ -1,7 +1,7 @@
 """The resolved recipe: what ran, with every name pinned to bytes.
 
-A lock file is a recipe. Its keys are those of the recipe that ran, defaults written out and overrides applied,
-and one more, `resolved`, which says what the names stood for:
+A lock file is a recipe. Its keys are those of the recipe that ran, defaults written out and overrides
+applied, and one more, `resolved`, which says what the names stood for:
 
     resolved:
       model: {revision: <commit>, files: {model.safetensors: <sha256>}}
@@ -12,13 +12,13 @@ and one more, `resolved`, which says what the names stood for:
       recipe: {sha256: ...}                        # of the text of the first recipe; written here
 
 `model`, and each entry of `prompts` (by its source, or `source/file`) and `dictionaries`, may hold a
-`revision`: the commit that a branch or tag stood for. It is written into the recipe's own key, so that applying
-the lock fetches that commit.
+`revision`: the commit that a branch or tag stood for. It is written into the recipe's own key, so that
+applying the lock fetches that commit.
 
-Paths: one that the recipe gives absolute stays absolute. A prompt set or direction file that it names relative
-to itself is named relative to the lock's folder, so that no home folder is published and a checkout can be moved
-as a whole. `output.folder` and folders of models and dictionaries stay as they are, relative to the working
-directory. Equal runs write equal bytes: keys are sorted and there is no time stamp.
+Paths: one that the recipe gives absolute stays absolute. A prompt set or direction file that it names
+relative to itself is named relative to the lock's folder, so that no home folder is published and a
+checkout can be moved as a whole. `output.folder` and folders of models and dictionaries stay as they are,
+relative to the working directory. Equal runs write equal bytes: keys are sorted and there is no time stamp.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def write_lock(
 ) -> None:
     """Write the lock of a run to `path`.
 
-    `resolved` is plain data (mappings, lists, text, numbers). `folder` is where the lock will finally lie, if it
-    is written to a staging folder first.
+    `resolved` is plain data (mappings, lists, text, numbers). `folder` is where the lock will finally lie,
+    if it is written to a staging folder first.
     """
     home = Path(folder) if folder is not None else Path(path).parent
     Path(path).write_text(lock_text(loaded, resolved, home), encoding="utf-8", newline="\n")

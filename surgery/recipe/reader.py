@@ -36,7 +36,7 @@ class LoadedRecipe:
         return self.recipe.name or (self.path.stem if self.path else "recipe")
 
     def resolve(self, relative: str) -> Path:
-        """A path of a prompt set or direction file, relative to the recipe's folder; an absolute one stays."""
+        """The path of a prompt set or direction file: relative to the recipe's folder, or absolute."""
         return (self.path.parent if self.path else Path()) / relative
 
 

@@ -1,8 +1,8 @@
 """Names in a recipe that stand for something outside it: models, prompt sets, dictionaries, direction files.
 
 Where a name is looked for: `demo:` inside this package; a prompt set and a direction file relative to the
-recipe's folder; a model and a dictionary, as the output folder, relative to the working directory; else on the
-Hub.
+recipe's folder; a model and a dictionary, as the output folder, relative to the working directory; else on
+the Hub.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def find_sources(value: Any) -> Iterator[Source]:
 
 
 def what_is_missing(source: Source, folder: FilePath) -> str | None:
-    """The sentence about a source that is not there, as far as can be told offline; `folder` is the recipe's."""
+    """What is wrong with a source, as far as can be told offline; `folder` is the recipe's."""
     if source.is_demo:
         return _missing_demo(source)
     if source.is_beside_recipe:

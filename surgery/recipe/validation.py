@@ -78,13 +78,13 @@ def locate(document: Document, where: tuple[str | int, ...]) -> Spot:
     spot = Spot((), root_shape())
     for part in where:
         shape, value = spot.shape, document.at(spot.path)
+        if part == "[key]" and shape.kind != "mapping":
+            return Spot(spot.path, shape, at_key=True)
         if shape.kind == "tagged":
             member = next((each for each in shape.members if each.tag == part), shape)
             spot = Spot(spot.path, member, union=shape)
         elif shape.kind == "either":
             spot = Spot(spot.path, member_for(shape, value))
-        elif part == "[key]":
-            return Spot(spot.path, shape, at_key=True)
         elif shape.section and part == shape.section.shorthand and not isinstance(value, dict):
             spot = Spot(spot.path, inside(shape, value))
         else:

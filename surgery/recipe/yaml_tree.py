@@ -25,7 +25,7 @@ MAX_NODES = 10_000
 
 _TRUE, _FALSE = {"true", "yes", "on"}, {"false", "no", "off"}
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*(?:_[0-9]+)*|0x[0-9a-fA-F]+|0o[0-7]+)")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|nan)", re.IGNORECASE)
 
 
@@ -35,10 +35,13 @@ def read_yaml(text: str, origin: str) -> Document:
     Raises RecipeError with every problem up to the first after which nothing more can be read.
     """
     composer = _Composer(text, origin)
+    line_break = re.search("[\x85\u2028\u2029]", text)
+    if line_break:  # YAML counts these as the end of a line, and editors do not
+        raise RecipeError(_unreadable(line_break.start(), text, origin))
     try:
         document = composer.document()
     except yaml.reader.ReaderError as error:
-        raise RecipeError(*composer.problems, _unreadable(error, text, origin)) from None
+        raise RecipeError(*composer.problems, _unreadable(error.position, text, origin)) from None
     except yaml.MarkedYAMLError as error:
         raise RecipeError(*composer.problems, _malformed(error, text, origin)) from None
     except (ValueError, OverflowError):  # an escape beyond Unicode, a version of thousands of digits
@@ -187,10 +190,10 @@ def _mark(event: Any) -> Mark:
     return Mark(event.start_mark.line + 1, event.start_mark.column + 1)
 
 
-def _unreadable(error: yaml.reader.ReaderError, text: str, origin: str) -> Problem:
-    before = text[: error.position]
+def _unreadable(position: int, text: str, origin: str) -> Problem:
+    before = text[:position]
     mark = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
-    said = f"the character {text[error.position]!a} cannot stand in YAML"
+    said = f"the character {text[position]!a} cannot stand in YAML"
     return Problem(said, "", origin, mark.line, mark.column)
 
 
