@@ -68,13 +68,15 @@ def encode(dictionary: Dictionary, activations: np.ndarray) -> np.ndarray:
 
 def decode(dictionary: Dictionary, codes: np.ndarray) -> np.ndarray:
     """Activations (n, d_model) of feature activations (n, n_features), float32."""
-    return codes @ dictionary.W_dec + dictionary.b_dec
+    activations: np.ndarray = codes @ dictionary.W_dec + dictionary.b_dec
+    return activations
 
 
 def unit_atoms(dictionary: Dictionary) -> np.ndarray:
     """Decoder rows at unit length, (n_features, d_model) float32; a row of zeros stays zero."""
     lengths = np.linalg.norm(dictionary.W_dec, axis=1, keepdims=True)
-    return dictionary.W_dec / np.where(lengths > 0, lengths, 1.0).astype(np.float32)
+    atoms: np.ndarray = dictionary.W_dec / np.where(lengths > 0, lengths, 1.0).astype(np.float32)
+    return atoms
 
 
 def checked(dictionary: Dictionary) -> Dictionary:

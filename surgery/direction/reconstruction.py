@@ -139,10 +139,8 @@ def _curve_point(atoms: np.ndarray, vector: np.ndarray, k: int, rng: np.random.G
     cosine, norm_ratio, fvu = _quality(atoms, vector, gradient_pursuit(atoms, vector, k))
     chance_features = [_random_features_cosine(atoms, vector, k, rng) for _ in range(DRAWS)]
     chance_directions = []
-    for _ in range(DRAWS):
-        random_vector = rng.standard_normal(vector.shape[0])
-        random_vector /= np.linalg.norm(random_vector)
-        chance_directions.append(_quality(atoms, random_vector, gradient_pursuit(atoms, random_vector, k))[0])
+    for drawn in rng.standard_normal((DRAWS, vector.shape[0])):
+        chance_directions.append(_quality(atoms, drawn, gradient_pursuit(atoms, drawn, k))[0])
     return CurvePoint(k, cosine, norm_ratio, fvu, _spread(chance_features), _spread(chance_directions))
 
 

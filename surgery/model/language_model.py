@@ -161,7 +161,8 @@ def run(model: LanguageModel, batch: Batch, *, last: int = 0) -> torch.Tensor:
             logits_to_keep=last,
             use_cache=False,
         )
-    return output.logits.float()
+    logits: torch.Tensor = output.logits.float()
+    return logits
 
 
 def final_log_probs(
