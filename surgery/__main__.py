@@ -1,0 +1,5 @@
+"""`python -m surgery` is `surgery`."""
+
+from surgery.cli.main import main
+
+main()

@@ -1,0 +1,67 @@
+"""The command line's door: what is imported when, and which exit code an error becomes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from surgery.cli import main as door
+from surgery.cli.main import COMMANDS, cli, main
+from surgery.errors import EditError, RecipeError, SourceError
+
+HEAVY = ("torch", "transformers", "matplotlib", "peft", "jinja2", "huggingface_hub", "jax")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["check", "--help"], ["schema"], ["apply", "--help"]])
+def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom surgery.cli.main import cli\n"
+        f"try: cli.main({arguments!r}, standalone_mode=False)\nexcept BaseException as e: assert 'Exit' in type(e).__name__, e\n"
+        f"print('LOADED', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("LOADED []\n")
+
+
+def test_help_lists_every_command_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["--help"], standalone_mode=False)
+    shown = capsys.readouterr().out
+    places = [shown.index(f"\n  {name}") for name in sorted(COMMANDS)]
+    assert places == sorted(places)
+    for name, line in COMMANDS.items():
+        assert line.split(",")[0][:30] in shown, name
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(RecipeError("x"), 2), (SourceError("x"), 2), (EditError("x"), 1), (KeyboardInterrupt(), 1)],
+)
+def test_errors_become_exit_codes(monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(door.cli, "main", fail)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["appply"], 2, "No such command"),
+        (["check", "nowhere.yaml"], 2, "nowhere.yaml"),
+        (["apply", "nowhere.yaml"], 2, "nowhere.yaml"),
+        ([], 2, "Usage"),
+    ],
+)
+def test_usage(arguments: list[str], code: int, said: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "surgery", *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == code, done
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
