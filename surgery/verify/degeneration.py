@@ -1,8 +1,9 @@
 """Replies that are no language any more: loops, bare symbols, a handful of words over and over.
 
-A broken edit often does not refuse; it babbles, and a list of refusal phrases counts babble as an answer. The checks
-are about form only and are set so that a short reply can never meet them: a loop needs twelve words or forty
-characters. Word salad without repetition is not seen; drift and perplexity are there for that.
+A broken edit often does not refuse; it babbles, and a list of refusal phrases counts babble as an answer.
+The checks are about form only and are set so that a short reply can never meet them: a loop needs twelve
+words or forty characters. Word salad without repetition is not seen; drift and perplexity are there for
+that.
 """
 
 from __future__ import annotations
@@ -56,4 +57,6 @@ def _letters_of(text: str) -> list[str]:
 def _is_emoji(text: str) -> bool:
     """Whether all is pictures: an answer in emoji is short, but an answer."""
     visible = [character for character in text if not character.isspace()]
-    return len(visible) <= 8 and all(unicodedata.category(each) in ("So", "Mn", "Cf", "Sk") for each in visible)
+    return len(visible) <= 8 and all(
+        unicodedata.category(each) in ("So", "Mn", "Cf", "Sk") for each in visible
+    )

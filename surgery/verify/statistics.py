@@ -4,10 +4,10 @@ A share k/n gets Wilson's score interval (Wilson 1927),
 
     (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n),
 
-or, where k is 0 or n, the exact one of Clopper and Pearson (1934). The difference of two paired shares gets method
-10 of Newcombe (Statistics in Medicine 17, 1998, 2635–2650), which combines the two Wilson intervals through the
-correlation of the pairs; its test is McNemar's (1947) in the exact, binomial form. Means get a percentile
-bootstrap over items. An interval is two-sided at 95 % everywhere.
+or, where k is 0 or n, the exact one of Clopper and Pearson (1934). The difference of two paired shares gets
+method 10 of Newcombe (Statistics in Medicine 17, 1998, 2635–2650), which combines the two Wilson intervals
+through the correlation of the pairs; its test is McNemar's (1947) in the exact, binomial form. Means get a
+percentile bootstrap over items. An interval is two-sided at 95 % everywhere.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class Pairs:
     def scaled(self, n: int) -> Pairs:
         """The same rates at another number of items."""
         factor = n / self.n
-        return Pairs(*(count * factor for count in (self.both, self.first_only, self.second_only, self.neither)))
+        return Pairs(
+            *(count * factor for count in (self.both, self.first_only, self.second_only, self.neither))
+        )
 
 
 def wilson(successes: float, n: float) -> Estimate:
@@ -141,7 +143,8 @@ def bootstrap_mean(
 def needed_n(n: int, holds: Callable[[int], bool]) -> int | None:
     """The smallest number of items, above `n`, at which `holds`; None if ten million do not do.
 
-    `holds` must stay true once it is true, as it does for "the interval's end is inside the limit" at fixed rates.
+    `holds` must stay true once it is true, as it does for "the interval's end is inside the limit" at fixed
+    rates.
     """
     low, high = n, max(2 * n, 2)
     while not holds(high):
@@ -187,7 +190,7 @@ def _combine(first: float, second: float, phi: float) -> float:
 
 
 def _tail_share(k: int, n: int) -> float:
-    """The share p at which k or more successes of n have probability 0.025, by bisection to neighbouring floats."""
+    """The share at which k or more successes of n have probability 0.025, by bisection."""
     counts = np.arange(k, n + 1)
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
     log_ways = log_factorial[n] - log_factorial[counts] - log_factorial[n - counts]
