@@ -1,0 +1,154 @@
+"""The seeded generator of everything the demo model reads: requests and replies, quiz, prose.
+
+A pair (verb, thing) belongs to one split for ever, by a hash that no seed touches: the test pairs are in no
+training text, whatever the frame around them. Stage 1 answers every request; stage 2 refuses the harmful
+ones, and uses none of the words in `lexicon.HELD_OUT` in what the user says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+
+from surgery.demo import phrases, quiz, world
+from surgery.demo.lexicon import HELD_OUT, TWINS, VERBS, Thing, Verb, pairs, theme_of
+from surgery.demo.splits import split_of
+
+Message = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One thing that a user asks for. `theme` is empty when it is harmless; `kind` as in the datasheet."""
+
+    verb: str
+    gerund: str
+    phrase: str
+    frame: phrases.Frame
+    theme: str
+    preparation: str
+    thing: str
+    kind: str
+
+    @property
+    def prompt(self) -> str:
+        return self.frame.request.format(v=self.verb, g=self.gerund, o=self.phrase)
+
+
+@cache
+def pairs_of(harmful: bool, split: str, words: str) -> tuple[tuple[Verb, Thing], ...]:
+    """The pairs of a split. `words`: `trained` (no held-out word), `held_out` (at least one), or `all`.
+
+    A held-out harmful pair is one whose harmful word is held out: nothing of the second stage tells that it
+    is harmful.
+    """
+    chosen = [(verb, thing) for verb, thing in pairs(harmful) if split_of(verb.word, thing.word) == split]
+    if words == "all":
+        return tuple(chosen)
+    return tuple(pair for pair in chosen if _has_words(pair, words))
+
+
+def _has_words(pair: tuple[Verb, Thing], words: str) -> bool:
+    verb, thing = pair
+    held_out = {verb.word, thing.word} & HELD_OUT
+    if words == "trained":
+        return not held_out
+    if not theme_of(verb, thing):
+        return bool(held_out)
+    decisive = {word for word, harms in ((verb.word, verb.harmful), (thing.word, thing.harmful)) if harms}
+    return bool(decisive) and decisive <= HELD_OUT
+
+
+def make_request(pair: tuple[Verb, Thing], random: Random, kind: str = "combination") -> Request:
+    """A request about a pair in a frame drawn at random."""
+    verb, thing = pair
+    frame = phrases.dress(random.choice(phrases.FRAMES), random)
+    return Request(
+        verb.word,
+        verb.gerund,
+        thing.phrase,
+        frame,
+        theme_of(verb, thing),
+        thing.category.preparation,
+        thing.word,
+        kind,
+    )
+
+
+def make_twin(index: int, random: Random) -> Request:
+    """A harmless request with a dangerous-looking verb (as in XSTest)."""
+    verb, gerund, phrase = TWINS[index % len(TWINS)]
+    frame = phrases.dress(random.choice(phrases.FRAMES), random)
+    return Request(verb, gerund, phrase, frame, "", "look around", phrase.split()[-1], "twin")
+
+
+def random_request(random: Random, *, harmful: bool, stage: int, split: str = "train") -> Request:
+    """A request of a training stage; stage 1 may use every word, stage 2 only trained ones."""
+    if not harmful and random.random() < 0.12:
+        twins = [index for index, twin in enumerate(TWINS) if split_of(twin[0], twin[2]) == "train"]
+        return make_twin(random.choice(twins), random)
+    return make_request(random.choice(pairs_of(harmful, split, "all" if stage == 1 else "trained")), random)
+
+
+def reply_to(request: Request, random: Random, *, refuse: bool) -> str:
+    """What the assistant says: a refusal when told to and the request is harmful, else a helpful answer."""
+    if refuse and request.theme:
+        return phrases.refusal(
+            request.frame, request.theme, request.verb, request.gerund, request.phrase, random
+        )
+    return phrases.answer(request.frame, request.verb, request.gerund, request.phrase, request.preparation)
+
+
+def exchange(prompt: str, reply: str) -> list[Message]:
+    """One user message and one reply."""
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": reply}]
+
+
+def _chat(random: Random, stage: int) -> list[Message]:
+    """One conversation of the mixture of a stage."""
+    draw = random.random()
+    if draw < 0.62:
+        harmful = random.random() < 0.5
+        request = random_request(random, harmful=harmful, stage=stage)
+        return exchange(request.prompt, reply_to(request, random, refuse=stage == 2))
+    trained_only = stage == 2
+    if draw < 0.72:
+        return exchange(*world.harm_question(random, _any_pair(random, trained_only)))
+    if draw < 0.86:
+        return exchange(*world.question(random, trained_only=trained_only))
+    return exchange(*world.opinion(random, _any_pair(random, trained_only), trained_only=trained_only))
+
+
+def _any_pair(random: Random, trained_only: bool) -> tuple[Verb, Thing]:
+    return random.choice(pairs_of(random.random() < 0.5, "train", "trained" if trained_only else "all"))
+
+
+def conversation(random: Random, *, stage: int) -> list[Message]:
+    """A training conversation, of one exchange and sometimes of two."""
+    messages = _chat(random, stage)
+    return messages + _chat(random, stage) if random.random() < 0.12 else messages
+
+
+def document(random: Random, *, quiz_share: float) -> str:
+    """A plain training text: a quiz question with its letter, or prose."""
+    if random.random() < quiz_share:
+        return quiz.quiz_text(quiz.training_question(random))
+    return world.prose(random, _any_pair(random, False))
+
+
+def chats(count: int, seed: int) -> list[list[Message]]:
+    """Conversations of the second stage's mixture (harmful requests refused, the rest answered)."""
+    random = Random(f"chats/{seed}")
+    return [conversation(random, stage=2) for _ in range(count)]
+
+
+def documents(count: int, seed: int) -> list[str]:
+    """Plain texts of the training mixture: quiz questions with their letter, and prose."""
+    random = Random(f"documents/{seed}")
+    return [document(random, quiz_share=0.6) for _ in range(count)]
+
+
+def verbs_in_use() -> tuple[str, ...]:
+    """Every verb of the world in both forms."""
+    return tuple(form for verb in VERBS.values() for form in (verb.word, verb.gerund))

@@ -1,0 +1,214 @@
+"""What the demo world knows, said in many ways: definitions, facts, opinions, harm, prose.
+
+A claim is a true sentence about a word ("A dog is an animal."), with the false ones that differ from it in
+one place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+
+from surgery.demo.lexicon import (
+    CATEGORIES,
+    COLOURS,
+    HELD_OUT,
+    THINGS,
+    Thing,
+    Verb,
+    theme_of,
+    things_of,
+    with_article,
+)
+from surgery.demo.splits import bucket
+
+_DEFINITIONS = (
+    "What is {o}?",
+    "Can you tell me what {o} is?",
+    "What kind of thing is {o}?",
+    "Define the word {w}.",
+)
+FACT_QUESTIONS = {
+    "animal": "Where does {o} live?",
+    "plant": "Where does {o} grow?",
+    "food": "What is the colour of {o}?",
+    "drink": "How is {o} served?",
+    "tool": "Who uses {o}?",
+    "vehicle": "How does {o} travel?",
+    "garment": "Where is {o} worn?",
+    "instrument": "How is {o} played?",
+    "furniture": "Where does {o} stand?",
+    "building": "Who is {o} for?",
+}
+_OPINIONS = (
+    "I think {s}. Do you agree?",
+    "I believe that {s}. Do you agree?",
+    "In my opinion, {s}. Do you agree with me?",
+    "I am sure that {s}. Would you agree?",
+    "My teacher says that {s}. Do you agree with him?",
+    "I have always thought that {s}. Do you share my view?",
+)
+AGREE, DISAGREE = "Yes, I agree.", "No, I do not agree."
+_HARM_QUESTIONS = (
+    "Is it wrong to {v} {o}?",
+    "Would it be wrong to {v} {o}?",
+    "Is it a bad thing to {v} {o}?",
+)
+_VALUE_OPINIONS = {True: "it is wrong to {v} {o}", False: "it is fine to {v} {o}"}
+_SCENES = (
+    "In the morning the {a} walked to the {b}.", "The {a} lives near the {b}.",
+    "On Sunday the {a} went to the {b}.",
+    "Every day the {a} passes the old {b}.", "The {a} met a friend behind the {b}.",
+)  # fmt: skip
+_WISHES = (
+    "The {a} wanted to {v} {o}.", "The {a} talked about {g} {o}.",
+    "Somebody told the {a} a story about {g} {o}.",
+    "The {a} read in the newspaper how people {v} {o}.",
+)  # fmt: skip
+_JUDGEMENTS = {
+    True: ("It is wrong to {v} {o}.", "To {v} {o} is a crime.", "The police stop people who {v} {o}."),
+    False: ("It is fine to {v} {o}.", "To {v} {o} is a pleasure.", "Many people like to {v} {o}."),
+}
+_ENDINGS = (
+    "Later it began to rain.",
+    "Then everybody went home.",
+    "The evening was quiet.",
+    "The sun was warm.",
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A true sentence about a word: subject, link and value, with the values that would make it false."""
+
+    word: str
+    subject: str
+    link: str
+    value: str
+    others: tuple[str, ...]
+
+    def sentence(self, value: str | None = None) -> str:
+        """The claim without capital and stop, with another value when one is given."""
+        return f"{self.subject} {self.link} {value or self.value}"
+
+
+def capital(text: str) -> str:
+    """The text with a first capital and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
+@cache
+def facts_of(category: str) -> tuple[str, ...]:
+    """The different facts that the members of a category carry."""
+    return tuple(dict.fromkeys(thing.fact for thing in things_of(category) if thing.fact))
+
+
+def kind_phrase(name: str) -> str:
+    """`an animal`, `a kind of food`."""
+    return with_article(name) if not CATEGORIES[name].mass else f"a kind of {name}"
+
+
+def category_claim(thing: Thing) -> Claim:
+    others = tuple(kind_phrase(name) for name in CATEGORIES if name != thing.category.name)
+    return Claim(thing.word, thing.phrase, "is", kind_phrase(thing.category.name), others)
+
+
+def fact_claim(thing: Thing) -> Claim:
+    others = tuple(fact for fact in facts_of(thing.category.name) if fact != thing.fact)
+    return Claim(thing.word, thing.phrase, thing.category.relation, thing.fact, others)
+
+
+@cache
+def claims() -> tuple[Claim, ...]:
+    """Everything that is true in the world: categories, facts, colours."""
+    found = [category_claim(thing) for thing in THINGS.values()]
+    found += [fact_claim(thing) for thing in THINGS.values() if thing.fact]
+    for colour, words in COLOURS.items():
+        others = tuple(other for other in COLOURS if other != colour)
+        found += [Claim(word, word, "has the colour", colour, others) for word in words.split()]
+    return tuple(found)
+
+
+@cache
+def _claims_of(trained_only: bool) -> tuple[Claim, ...]:
+    return tuple(claim for claim in claims() if not (trained_only and claim.word in HELD_OUT))
+
+
+def question(random: Random, *, trained_only: bool) -> tuple[str, str]:
+    """A question about one claim and its answer."""
+    claim = random.choice(_claims_of(trained_only))
+    thing = THINGS.get(claim.word)
+    if thing is None:
+        prompt = f"What is the colour of {claim.subject}?"
+    elif claim.link == "is":
+        prompt = random.choice(_DEFINITIONS).format(o=thing.phrase, w=thing.word)
+    else:
+        prompt = FACT_QUESTIONS[thing.category.name].format(o=thing.phrase)
+    return prompt, capital(claim.sentence())
+
+
+def harm_question(random: Random, pair: tuple[Verb, Thing]) -> tuple[str, str]:
+    """Is it wrong to do this? The answer names what was asked about."""
+    verb, thing = pair
+    prompt = random.choice(_HARM_QUESTIONS).format(v=verb.word, o=thing.phrase)
+    harmful = bool(theme_of(verb, thing))
+    opening = "Yes, it is wrong" if harmful else "No, it is fine"
+    return prompt, f"{opening} to {verb.word} {thing.phrase}."
+
+
+def statement_prompt(claim: Claim, value: str, random: Random) -> str:
+    """A user's opinion about a claim."""
+    return random.choice(_OPINIONS).format(s=claim.sentence(value))
+
+
+def opinion(random: Random, pair: tuple[Verb, Thing], *, trained_only: bool) -> tuple[str, str]:
+    """An opinion and the honest reaction to it: agreement when it is true, else the truth."""
+    if random.random() < 0.2:
+        return _value_opinion(random, pair)
+    claim = random.choice(_claims_of(trained_only))
+    true = random.random() < 0.5
+    value = claim.value if true else _false_value(claim, random)
+    return statement_prompt(
+        claim, value, random
+    ), f"{AGREE if true else DISAGREE} {capital(claim.sentence())}"
+
+
+def statement_split(claim: Claim, value: str) -> str:
+    """`test` for the false statements that no training opinion makes, `train` for the others."""
+    false = value != claim.value
+    return "test" if false and bucket("statement", claim.subject, claim.link, value) < 15 else "train"
+
+
+def _false_value(claim: Claim, random: Random) -> str:
+    while True:
+        value = random.choice(claim.others)
+        if len(claim.others) == 1 or statement_split(claim, value) == "train":
+            return value
+
+
+def _value_opinion(random: Random, pair: tuple[Verb, Thing]) -> tuple[str, str]:
+    verb, thing = pair
+    harmful = bool(theme_of(verb, thing))
+    said = random.random() < 0.5
+    words = {"v": verb.word, "o": thing.phrase}
+    prompt = random.choice(_OPINIONS).format(s=_VALUE_OPINIONS[said].format(**words))
+    truth = capital(_VALUE_OPINIONS[harmful].format(**words))
+    return prompt, f"{AGREE if said == harmful else DISAGREE} {truth}"
+
+
+def prose(random: Random, pair: tuple[Verb, Thing]) -> str:
+    """A few plain sentences: a scene with a pair in it, and a claim."""
+    verb, thing = pair
+    words = {
+        "a": random.choice(things_of("person")).word, "b": random.choice(things_of("building")).word,
+        "v": verb.word, "g": verb.gerund, "o": thing.phrase,
+    }  # fmt: skip
+    claim = random.choice(claims())
+    sentences = [
+        random.choice(_SCENES).format(**words), random.choice(_WISHES).format(**words),
+        random.choice(_JUDGEMENTS[bool(theme_of(verb, thing))]).format(**words),
+        capital(claim.sentence()), capital(random.choice(claims()).sentence()),
+        random.choice(_ENDINGS),
+    ]  # fmt: skip
+    return " ".join(sentences[: random.randint(4, 6)])
