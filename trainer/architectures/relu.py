@@ -62,7 +62,7 @@ def sparsity_penalty(positive: jax.Array, kind: str, epsilon: float) -> jax.Arra
 
 def reconstruction_error(output: jax.Array, target: jax.Array) -> jax.Array:
     """R (batch, d): squared error over each row's distance from the batch mean."""
-    spread = jnp.linalg.norm(target - target.mean(0, keepdims=True), axis=1, keepdims=True)
+    spread: jax.Array = jnp.linalg.norm(target - target.mean(0, keepdims=True), axis=1, keepdims=True)
     error: jax.Array = jnp.square(output - target)
     return error / (spread + 1e-6)
 
