@@ -74,7 +74,7 @@ def paired(base: Sequence[Record], edited: Sequence[Record], suite: str) -> list
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
     """Write rows as JSON lines, without empty fields; numbers that are not finite become null."""
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
         for each in records:
             file.write(json.dumps(record_as_json(each), ensure_ascii=False) + "\n")
 
@@ -94,7 +94,7 @@ def read_records(path: Path) -> tuple[Record, ...]:
         SourceError: the file cannot be read, or a line is no such row.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # a reply may hold U+2028 or U+0085 as it is
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path}: cannot be read: {error}") from error
     return tuple(_read_line(line, path, number + 1) for number, line in enumerate(lines) if line.strip())
