@@ -118,9 +118,10 @@ def _relative(target: Path, folder: Path) -> str:
 
 
 def _differences(then: Any, now: Any, path: tuple[str, ...]) -> Iterator[str]:
-    if isinstance(then, dict) and isinstance(now, dict):
-        for key in sorted(then.keys() | now.keys()):
-            yield from _differences(then.get(key), now.get(key), (*path, str(key)))
+    if isinstance(then, dict) or isinstance(now, dict):
+        before, after = (each if isinstance(each, dict) else {} for each in (then, now))
+        for key in sorted(before.keys() | after.keys()):
+            yield from _differences(before.get(key), after.get(key), (*path, str(key)))
     elif then != now:
         yield f"{_spoken(path)} was {_shown(then)}, now {_shown(now)}"
 
@@ -153,10 +154,10 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     try:
-        is_text = isinstance(resolve_plain(text), str)
+        style = None if isinstance(resolve_plain(text), str) else "'"
     except ValueError:
-        is_text = False
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_text else "'")
+        style = "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style if text.isprintable() else '"')
 
 
 _Dumper.add_representer(str, _represent_text)

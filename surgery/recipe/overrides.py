@@ -80,6 +80,8 @@ def _step(
         _require_item(value, part, before)
     elif isinstance(part, str):
         below = _require_key(shape, value, part, before)
+        if not last:
+            _require_name(shape, value, part, before)
         if not last and value.get(part) is None:
             document = _created(document, (*before, part), below, place, owner=member_for(shape, value))
     return document, parts
@@ -111,10 +113,14 @@ def _require_key(shape: Shape, value: Any, key: str, before: Path) -> Shape:
         allowed = list(inside(shape, value).keys())
         hint = did_you_mean(key, allowed) or f"; {name} has {listed(allowed)}"
         raise _Refused(f"unknown key '{clean(key)}'{hint}")
-    if inside(shape, value).kind == "mapping" and key not in value:
-        hint = did_you_mean(key, value) or f"; {name} has {listed(value)}"
-        raise _Refused(f"nothing is named '{clean(key)}' there{hint}")
     return below
+
+
+def _require_name(shape: Shape, value: Any, name: str, before: Path) -> None:
+    """What is named by the recipe itself, such as a direction, must be there before it can be entered."""
+    if inside(shape, value).kind == "mapping" and name not in value:
+        hint = did_you_mean(name, value) or f"; {path_text(before)} has {listed(value)}"
+        raise _Refused(f"nothing is named '{clean(name)}' there{hint}")
 
 
 def _created(document: Document, path: Path, shape: Shape, place: Place, *, owner: Shape) -> Document:
@@ -131,6 +137,9 @@ def _set(document: Document, path: Path, value_text: str, origin: str) -> Docume
     if read.value is not None or not isinstance(path[-1], str):
         places = {each: Place(origin, written=place.written) for each, place in read.places.items()}
         return replaced(document, path, read.value, places)
-    if path[-1] in required_keys(shape_at(document, path[:-1])):
+    before, key = path[:-1], path[-1]
+    shape, value = shape_at(document, before), document.at(before)
+    if key in required_keys(shape):
         raise _Refused("this key is required; it cannot be taken out")
-    return removed(document, path) if path[-1] in document.at(path[:-1]) else document
+    _require_name(shape, value, key, before)
+    return removed(document, path) if key in value else document

@@ -11,8 +11,7 @@ from surgery.recipe.document import Document
 from surgery.recipe.overrides import apply_override
 from surgery.recipe.references import check_references
 from surgery.recipe.schema import Recipe
-from surgery.recipe.sources import names_in
-from surgery.recipe.suggestions import did_you_mean
+from surgery.recipe.sources import did_you_mean_file
 from surgery.recipe.validation import validate
 from surgery.recipe.yaml_tree import read_yaml
 
@@ -82,9 +81,7 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise _refused(
-            path, f"there is no such file{did_you_mean(path.name, names_in(path.parent))}"
-        ) from None
+        raise _refused(path, f"there is no such file{did_you_mean_file(path)}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise _refused(path, f"the file cannot be read: {reason}") from None

@@ -31,11 +31,12 @@ def _sections(document: Document, *kinds: type) -> Iterator[tuple[Path, Any]]:
             yield path, value
 
 
-def _steps(document: Document) -> Iterator[tuple[Path, Any]]:
+def _steps(document: Document) -> Iterator[tuple[Path, str]]:
     """Every direction that a step names, with the place of the name."""
     for path, value in _sections(document, Ablate, Add):
         key = "ablate" if "ablate" in value else "add"
-        yield (*path, key), value[key]
+        if isinstance(value[key], str):
+            yield (*path, key), value[key]
 
 
 def _directions(document: Document) -> Iterator[Problem]:
@@ -43,10 +44,10 @@ def _directions(document: Document) -> Iterator[Problem]:
     known = known if isinstance(known, dict) else {}
     used: set[str | None] = set()
     for path, name in _steps(document):
-        if isinstance(name, str) and name and name not in known:
+        if name not in known and name:
             said = f"no direction named {quoted(name)}; this recipe has: {listed(known)}"
             yield document.problem(path, said)
-        used.add(name if name in known else nearest(name, known) if isinstance(name, str) else None)
+        used.add(name if name in known else nearest(name, known))
     for name in known if _every_step_is_read(document) else ():
         if name not in used:
             said = "no step of 'edit' uses this direction; use it, or take it out"
@@ -57,8 +58,7 @@ def _every_step_is_read(document: Document) -> bool:
     """Whether each step names a direction; if one does not, nothing can be called unused."""
     edit = document.value.get("edit")
     steps = edit.get("steps") if isinstance(edit, dict) else edit
-    named = [name for _, name in _steps(document) if isinstance(name, str)]
-    return isinstance(steps, list) and bool(steps) and len(named) == len(steps)
+    return isinstance(steps, list) and bool(steps) and len(list(_steps(document))) == len(steps)
 
 
 def _forms(document: Document) -> Iterator[Problem]:

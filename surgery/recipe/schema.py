@@ -345,7 +345,8 @@ class Recipe(Section):
     """Default: the file's name."""
     seed: int = 0
     model: ModelSource
-    direction: dict[Name, Find]
+    direction: dict[Name, Find] = Field(json_schema_extra={"additionalProperties": False})
+    """Each direction under the name by which `edit` calls it."""
     edit: Edit
     verify: Verify = Verify()
     output: Output

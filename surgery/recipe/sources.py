@@ -117,13 +117,14 @@ def _missing_path(name: str, folder: FilePath, *, want_folder: bool) -> str | No
     except OSError as error:
         return f"{quoted(name)} cannot be looked up: {error.strerror}"
     where = "the working directory" if folder == FilePath() else clean(str(folder))
-    hint = did_you_mean(wanted.name, names_in(wanted.parent))
+    hint = did_you_mean_file(wanted)
     return f"there is no {kinds[1]} {quoted(name)} in {where}{hint}"
 
 
-def names_in(folder: FilePath) -> list[str]:
-    """The names in a folder; none where it cannot be read."""
+def did_you_mean_file(wanted: FilePath) -> str:
+    """The hint at a neighbour in the same folder, or nothing; a shared suffix alone is no likeness."""
     try:
-        return sorted(each.name for each in folder.iterdir())
+        names = sorted(each.name for each in wanted.parent.iterdir())
     except OSError:
-        return []
+        return ""
+    return did_you_mean(wanted.name, names, likeness=0.75)

@@ -7,18 +7,18 @@ from collections.abc import Iterable
 _SHOWN = 60
 
 
-def nearest(word: str, allowed: Iterable[str]) -> str | None:
-    """The allowed word that `word` was probably meant as, or None where nothing is near."""
+def nearest(word: str, allowed: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """The allowed word that `word` was probably meant as; None where none has that likeness (0 to 1)."""
     from difflib import get_close_matches
 
     by_plain = {_plain(each): each for each in allowed}
-    found = get_close_matches(_plain(word[:_SHOWN]), by_plain, n=1, cutoff=0.6)
+    found = get_close_matches(_plain(word[:_SHOWN]), by_plain, n=1, cutoff=likeness)
     return by_plain[found[0]] if found else None
 
 
-def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+def did_you_mean(word: str, allowed: Iterable[str], *, likeness: float = 0.6) -> str:
     """`; did you mean 'find'?`, or nothing where nothing is near."""
-    found = nearest(word, allowed)
+    found = nearest(word, allowed, likeness=likeness)
     return f"; did you mean '{found}'?" if found else ""
 
 

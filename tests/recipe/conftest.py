@@ -62,3 +62,9 @@ def full(recipe_folder: Path) -> Path:
     path = recipe_folder / "full.yaml"
     path.write_text(FULL, encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="session")
+def full_text() -> str:
+    """The text of the recipe that uses every room."""
+    return FULL

@@ -25,7 +25,7 @@ def test_a_right_recipe_has_no_problem() -> None:
 
 
 def marked(before: str, body: str) -> tuple[list[tuple[str, str]], bool]:
-    """Check `before` + `body` + `}`, and whether each problem stands at the mark: « in the body, @ for all of it."""
+    """Check `before` + `body` + `}`; is each problem at the mark, « in the body or @ for all of it?"""
     text = before + body.replace("«", "").replace("@", "") + "}\n"
     line = text.count("\n")
     start = before.rindex("\n") + 1
@@ -39,7 +39,8 @@ def marked(before: str, body: str) -> tuple[list[tuple[str, str]], bool]:
     ("body", "path", "message"),
     [
         ("«fnd: file, path: p", ".fnd", "unknown key; did you mean 'find'?"),
-        ("find: «fil, path: p", ".find", "expected one of difference_of_means, file; found 'fil'; did you mean 'file'?"),
+        ("find: «fil, path: p", ".find",
+         "expected one of difference_of_means, file; found 'fil'; did you mean 'file'?"),
         ("find: «5, path: p", ".find", "expected one of difference_of_means, file; found 5"),
         ("find: «[file], path: p", ".find", "expected one of difference_of_means, file; found a list"),
         ("@path: p", "", "missing key 'find' (one of difference_of_means, file); it has only path"),
@@ -50,7 +51,8 @@ def marked(before: str, body: str) -> tuple[list[tuple[str, str]], bool]:
         ("find: file, path: p, layer: «-1", ".layer", "expected a whole number ≥ 0, found -1"),
         ("find: file, path: p, layer: «1.0", ".layer", "expected a whole number ≥ 0, found 1.0"),
         ("find: file, path: p, layer: «true", ".layer", "expected a whole number ≥ 0, found true"),
-        ("find: file, path: p, layer: «'3'", ".layer", "expected a whole number ≥ 0, found '3'; remove the quotes"),
+        ("find: file, path: p, layer: «'3'", ".layer",
+         "expected a whole number ≥ 0, found '3'; remove the quotes"),
         ("find: file, path: p, «positive: x", ".positive", "cannot stand beside 'file'"),
         ("find: file, path: p, «zzz: x", ".zzz",
          "unknown key; allowed here: find, path, tensor, layer, hook_point, reconstruct"),
@@ -58,20 +60,29 @@ def marked(before: str, body: str) -> tuple[list[tuple[str, str]], bool]:
          "expected a whole number ≥ 1, found '2 '"),
         ("find: file, path: «''", ".path", "expected text, found an empty text"),
         ("find: difference_of_means, positive: «5, negative: n", ".positive",
-         "expected text, or a mapping with 'source'; found 5, which YAML reads as a number; put it in quotes"),
+         "expected text, or a mapping with 'source'; found 5, which YAML reads as a number; "
+         "put it in quotes"),
         ("find: difference_of_means, positive: {«sorce: a}, negative: n", ".positive.sorce",
          "unknown key; did you mean 'source'?"),
         ("find: difference_of_means, positive: a, negative: {source: n, count: «0}", ".negative.count",
          "expected a whole number ≥ 1, found 0"),
         ("find: difference_of_means, positive: a, negative: n, select: «5", ".select",
          "expected a mapping with 'rule' or 'layer', found 5"),
-        ("find: difference_of_means, positive: a, negative: n, select: {«rul: arditi}", ".select.rul",
+        ("find: difference_of_means, positive: a, negative: n, select: {«rul: arditi}",
+         ".select.rul",
          "unknown key; did you mean 'rule'?"),
-        ("find: difference_of_means, positive: a, negative: n, select: {rule: «ardit}", ".select.rule",
+        ("find: difference_of_means, positive: a, negative: n, select: {rule: «ardit}",
+         ".select.rule",
          "expected 'arditi', found 'ardit'; did you mean 'arditi'?"),
-        ("find: difference_of_means, positive: a, negative: n, select: {rule: arditi, «position: -1}", ".select.position", "cannot stand beside 'rule'"),
-        ("find: difference_of_means, positive: a, negative: n, select: {rule: arditi, below: «1.5}", ".select.below", "expected a number > 0 and ≤ 1, found 1.5"),
-        ("find: difference_of_means, positive: a, negative: n, select: {layer: 1, position: «0}", ".select.position", "expected a whole number < 0, found 0"),
+        ("find: difference_of_means, positive: a, negative: n, select: {rule: arditi, «position: -1}",
+         ".select.position",
+         "cannot stand beside 'rule'"),
+        ("find: difference_of_means, positive: a, negative: n, select: {rule: arditi, below: «1.5}",
+         ".select.below",
+         "expected a number > 0 and ≤ 1, found 1.5"),
+        ("find: difference_of_means, positive: a, negative: n, select: {layer: 1, position: «0}",
+         ".select.position",
+         "expected a whole number < 0, found 0"),
     ],
 )  # fmt: skip
 def test_directions(body: str, path: str, message: str) -> None:
@@ -129,7 +140,13 @@ def test_suites(body: str, path: str, message: str) -> None:
     ("text", "line", "column", "path", "message"),
     [
         ("name: no\n", 5, 7, "name", "expected text, found no, which YAML reads as false; put it in quotes"),
-        ("name: 1.5\n", 5, 7, "name", "expected text, found 1.5, which YAML reads as a number; put it in quotes"),
+        (
+            "name: 1.5\n",
+            5,
+            7,
+            "name",
+            "expected text, found 1.5, which YAML reads as a number; put it in quotes",
+        ),
         ("seed: x\n", 5, 7, "seed", "expected a whole number, found 'x'"),
         ("sead: 3\n", 5, 1, "sead", "unknown key; did you mean 'seed'?"),
     ],
@@ -150,7 +167,12 @@ def test_missing_keys_stand_at_the_whole() -> None:
     assert check("\nseed: 1\n") == [
         ("", 2, 1, "missing key 'model' (a mapping with 'source')"),
         ("", 2, 1, "missing key 'direction' (a mapping from names)"),
-        ("", 2, 1, "missing key 'edit' (a list of mappings with 'ablate' or 'add', or a mapping with 'steps')"),
+        (
+            "",
+            2,
+            1,
+            "missing key 'edit' (a list of mappings with 'ablate' or 'add', or a mapping with 'steps')",
+        ),
         ("", 2, 1, "missing key 'output' (a mapping with 'folder')"),
     ]
 
@@ -167,7 +189,9 @@ def test_a_name_of_a_direction_that_cannot_be_one() -> None:
 
 
 def test_both_spellings_of_edit_are_placed_as_they_were_written() -> None:
-    assert [each[:3] for each in check(HEAD + DIRECTION + "edit: [{ablate: 1}]\n")] == [("edit[0].ablate", 4, 17)]
+    assert [each[:3] for each in check(HEAD + DIRECTION + "edit: [{ablate: 1}]\n")] == [
+        ("edit[0].ablate", 4, 17)
+    ]
     spelt_out = check(HEAD + DIRECTION + "edit: {steps: [{ablate: 1}], tied: maybe}\n")
     assert [each[:3] for each in spelt_out] == [("edit.steps[0].ablate", 4, 25), ("edit.tied", 4, 36)]
     assert check(HEAD + DIRECTION + "edit: []\n")[0][:3] == ("edit", 4, 7)
@@ -175,7 +199,11 @@ def test_both_spellings_of_edit_are_placed_as_they_were_written() -> None:
 
 
 def test_a_misspelt_key_hides_nothing_below_it() -> None:
-    text = "modle: {sorce: m, dtype: float31}\noutput: {folder: o}\n" + DIRECTION + "edit: [{ablte: d, strength: x}]\n"
+    text = (
+        "modle: {sorce: m, dtype: float31}\noutput: {folder: o}\n"
+        + DIRECTION
+        + "edit: [{ablte: d, strength: x}]\n"
+    )
     assert check(text) == [
         ("modle", 1, 1, "unknown key; did you mean 'model'?"),
         ("model.sorce", 1, 9, "unknown key; did you mean 'source'?"),

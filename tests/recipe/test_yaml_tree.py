@@ -29,7 +29,9 @@ def test_values_keys_and_items_have_their_places() -> None:
     document = read_yaml("a:\n  - {b: 1}\n  - x\n", "r.yaml")
     assert document.value == {"a": [{"b": 1}, "x"]}
     places = {path: (place.key, place.value) for path, place in document.places.items()}
-    shown = {path: tuple(mark and (mark.line, mark.column) for mark in marks) for path, marks in places.items()}
+    shown = {
+        path: tuple(mark and (mark.line, mark.column) for mark in marks) for path, marks in places.items()
+    }
     assert shown == {
         (): (None, (1, 1)),
         ("a",): ((1, 1), (2, 3)),
@@ -75,7 +77,11 @@ def test_not_a_number_and_infinity_are_numbers() -> None:
 
 
 def test_a_leading_zero_is_never_guessed() -> None:
-    assert only("k: 010") == ("'010' starts with 0, which may mean octal; drop the 0 or put it in quotes", 1, 4)
+    assert only("k: 010") == (
+        "'010' starts with 0, which may mean octal; drop the 0 or put it in quotes",
+        1,
+        4,
+    )
 
 
 def test_huge_integers_are_refused() -> None:
@@ -113,7 +119,9 @@ def test_billion_laughs_stop_at_the_first_anchor() -> None:
     )
 
 
-@pytest.mark.parametrize("tag", ["!!python/object:os.system", "!!python/object/apply:os.system", "!!str", "!x", "!"])
+@pytest.mark.parametrize(
+    "tag", ["!!python/object:os.system", "!!python/object/apply:os.system", "!!str", "!x", "!"]
+)
 def test_tags_are_refused(tag: str) -> None:
     message, line, column = only(f"a: {tag} [ls]" if "python" in tag else f"a: {tag} ls")
     assert message.endswith("is not read; a recipe is plain data")
