@@ -75,4 +75,4 @@ def write_from(descriptor: int, view: memoryview, offset: int) -> None:
 
 def byte_view(tensor: torch.Tensor) -> memoryview:
     """The memory of a contiguous tensor as writable bytes."""
-    return memoryview(tensor.view(torch.uint8).numpy()).cast("B")
+    return tensor.view(torch.uint8).numpy().data.cast("B")

@@ -84,7 +84,7 @@ def execute(
     stop = threading.Event()
     tasks = list(_tasks(plan, checkpoint, staging, stop, hashes=hashes))
     total = sum(task.n_bytes for task in tasks)
-    count = workers or min(_MAX_WORKERS, _available_cores())
+    count = workers or available_cores()
     records: dict[str, TensorRecord] = {}
     with steady_arithmetic():
         pool = ThreadPoolExecutor(count, thread_name_prefix="surgery-edit")
@@ -98,8 +98,10 @@ def execute(
     return tuple(records[edit.tensor] for edit in plan.edits)
 
 
-def _available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def available_cores() -> int:
+    """How many cores this process may run on, at most 8: more only compete for the disk."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_MAX_WORKERS, cores)
 
 
 def _check_staging(staging: Path, checkpoint: Checkpoint) -> None:

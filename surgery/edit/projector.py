@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 
 from surgery.edit.plan import Rounding, TensorEdit
-from surgery.edit.tiles import Buffers, Layout, layout_of, load_strip, load_tile, store_strip, store_tile
+from surgery.edit.tiles import STRIP_ELEMENTS, Buffers, Layout, layout_of, load_strip, load_tile, store_strip, store_tile
 from surgery.errors import EditError
 from surgery.linalg.projection import column_components, remove_from_columns, remove_from_rows, row_components
-from surgery.linalg.rounding import needs_rounding, round_feedback
+from surgery.linalg.rounding import Schedule, feedback_schedule, needs_rounding, round_feedback
 
 Array = npt.NDArray[np.float64]
 
@@ -39,6 +39,7 @@ class _Job:
     files: Files
     buffers: Buffers
     check: Callable[[], None]
+    schedule: Schedule | None  # of feedback rounding, None for nearest
 
     @property
     def wide_q(self) -> torch.Tensor:
@@ -69,27 +70,29 @@ def project_tensor(
     """
     layout = layout_of(edit)
     strengths = torch.tensor(edit.strengths, dtype=torch.float64)
-    job = _Job(edit, layout, torch.from_numpy(basis), strengths, files, buffers, check)
+    q = torch.from_numpy(basis)
     feedback = rounding == "feedback" and needs_rounding(layout.dtype)
+    job = _Job(edit, layout, q, strengths, files, buffers, check, feedback_schedule(q) if feedback else None)
     for offset in layout.matrices():
         if layout.by_rows:
-            _project_rows(job, offset, feedback=feedback)
-        elif feedback:
-            _project_strips(job, offset)
+            _project_rows(job, offset, job.schedule)
+        elif job.schedule is not None:
+            _project_strips(job, offset, job.schedule)
         else:
             _project_columns(job, offset)
 
 
-def _project_rows(job: _Job, offset: int, *, feedback: bool) -> None:
+def _project_rows(job: _Job, offset: int, schedule: Schedule | None) -> None:
     q, strengths = job.wide_q, job.strengths.to(job.layout.wide)
-    for tile in job.layout.tiles(offset):
+    tiles = job.layout.tiles(offset) if schedule is None else job.layout.tiles(offset, STRIP_ELEMENTS)
+    for tile in tiles:
         job.check()
         rows = load_tile(job.files.source, job.layout, tile, job.buffers)
         components = row_components(rows, q)
         _check_finite(job.edit, components)
         remove_from_rows(rows, q, components * strengths)
-        if feedback:
-            rows = round_feedback(rows.T.contiguous(), job.q, job.layout.dtype).T
+        if schedule is not None:
+            rows = round_feedback(rows.T.contiguous(), schedule, job.layout.dtype).T
         store_tile(job.files.target, job.layout, tile, rows, job.buffers)
 
 
@@ -109,7 +112,7 @@ def _project_columns(job: _Job, offset: int) -> None:
         store_tile(job.files.target, job.layout, tile, lines, job.buffers)
 
 
-def _project_strips(job: _Job, offset: int) -> None:
+def _project_strips(job: _Job, offset: int, schedule: Schedule) -> None:
     q = job.wide_q
     for strip in job.layout.strips(offset):
         job.check()
@@ -117,7 +120,7 @@ def _project_strips(job: _Job, offset: int) -> None:
         components = column_components(columns, q)
         _check_finite(job.edit, components)
         remove_from_columns(columns, q, components * job.strengths[:, None].to(job.layout.wide))
-        store_strip(job.files.target, job.layout, strip, round_feedback(columns, job.q, job.layout.dtype))
+        store_strip(job.files.target, job.layout, strip, round_feedback(columns, schedule, job.layout.dtype))
 
 
 def _check_finite(edit: TensorEdit, components: torch.Tensor) -> None:

@@ -65,10 +65,10 @@ class Layout:
             return [self.start]
         return [self.start + i * self.d_model * self.inner * self.dtype.itemsize for i in range(self.outer)]
 
-    def tiles(self, offset: int) -> Iterator[Tile]:
-        """The tiles of the matrix at `offset`, in file order."""
+    def tiles(self, offset: int, elements: int = TILE_ELEMENTS) -> Iterator[Tile]:
+        """The tiles of the matrix at `offset`, of about `elements` entries each, in file order."""
         lines, length = (self.outer, self.d_model) if self.by_rows else (self.d_model, self.inner)
-        at_once = max(1, TILE_ELEMENTS // length)
+        at_once = max(1, elements // length)
         for first in range(0, lines, at_once):
             yield Tile(first, min(at_once, lines - first), offset + first * length * self.dtype.itemsize)
 
@@ -114,7 +114,7 @@ def load_tile(source: int, layout: Layout, tile: Tile, buffers: Buffers) -> torc
 
 def store_tile(target: int, layout: Layout, tile: Tile, rounded: torch.Tensor, buffers: Buffers) -> None:
     """Write a tile; a wide one is rounded to nearest on the way."""
-    raw = buffers.raw(*rounded.shape, layout.dtype)
+    raw = buffers.raw(rounded.shape[0], rounded.shape[1], layout.dtype)
     raw.copy_(rounded)
     write_from(target, byte_view(raw), tile.offset)
 

@@ -1,32 +1,32 @@
 """Returning an edited matrix to the precision it is stored in.
 
-`nearest` is round to nearest, ties to even. What it leaves along a direction q is a random sum of rounding errors,
-Σ_i q_i ε_i, about 1e-3 of the component that was removed in bfloat16. `feedback` rounds the residual coordinates in turn, those
-that weigh most first, and lets each make up for the errors so far: with the running error a = Σ q_i (w'_i − w_i) and the
-weight still to come G = Σ q_i q_iᵀ over the coordinates not yet rounded, coordinate i is rounded from
+`nearest` is round to nearest, ties to even. What it leaves along a direction q is Σ_i q_i ε_i, in bfloat16 of order 1e-2 to 1e-3 of the
+component that was removed; part of it is systematic, since a change smaller than half a step is rounded away. `feedback` rounds the
+residual coordinates in turn, those that weigh most first, and lets those that follow make up for the errors so far: with the
+running error a = Σ q_i (w'_i − w_i) and the weight still to come G = Σ q_i q_iᵀ over the coordinates not yet rounded, coordinate i
+is rounded from
 
     w_i − q_iᵀ G⁻¹ a
 
-which spreads the correction over the rest by least squares. Each element stays within one step of where nearest would put it.
+which spreads the correction over the rest by least squares. Coordinates are taken in blocks of 1/64 of those that remain, so only
+the last ones, which settle the result, are taken singly. A correction is never larger than one step of the stored type.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import torch
 
-_EPSILON = {torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
-_SMALLEST = {torch.bfloat16: 2.0**-133, torch.float16: 2.0**-24}
+_ROUNDOFF = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}
 _SINGULAR = 1e-12
+_BLOCKS = 64
 
 
 def needs_rounding(dtype: torch.dtype) -> bool:
     """Whether storing a float32 value in this type loses anything."""
-    return dtype in _EPSILON
-
-
-def step(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Upper bound of the distance between neighbouring numbers of `dtype` around each value."""
-    return values.abs() * _EPSILON[dtype] + _SMALLEST[dtype] * (values != 0)
+    return dtype in _ROUNDOFF
 
 
 def round_nearest(exact: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -34,12 +34,36 @@ def round_nearest(exact: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return exact.to(dtype)
 
 
-def round_feedback(exact: torch.Tensor, basis: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Round a matrix so that its components along `basis` keep their value.
+@dataclass(frozen=True)
+class _Block:
+    """Coordinates rounded at once: their numbers, q_i as columns (k, n), and q_iᵀ G⁻¹ as rows (n, k)."""
+
+    coordinates: torch.Tensor
+    directions: torch.Tensor
+    spread: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The order in which coordinates are rounded for one basis; made once, used for every part of a matrix."""
+
+    rank: int
+    blocks: tuple[_Block, ...]
+
+
+def feedback_schedule(basis: torch.Tensor) -> Schedule:
+    """The schedule for orthonormal rows (k, d_model) in float64: coordinates that weigh most come first."""
+    order = torch.argsort((basis**2).sum(0), descending=True, stable=True)
+    q = basis[:, order]
+    return Schedule(len(basis), tuple(_block(q, order, *span) for span in _spans(len(order))))
+
+
+def round_feedback(exact: torch.Tensor, schedule: Schedule, dtype: torch.dtype) -> torch.Tensor:
+    """Round a matrix so that its components along the schedule's basis keep their value.
 
     Args:
         exact: (d_model, columns) in float32, the residual axis first; columns are independent of each other.
-        basis: orthonormal rows (k, d_model) in float64.
+        schedule: of the basis.
         dtype: the type to store; where it holds float32 exactly this is `round_nearest`.
 
     Returns:
@@ -48,27 +72,26 @@ def round_feedback(exact: torch.Tensor, basis: torch.Tensor, dtype: torch.dtype)
     if not needs_rounding(dtype):
         return round_nearest(exact, dtype)
     rounded = torch.empty_like(exact, dtype=dtype)
-    error = torch.zeros(len(basis), exact.shape[1], dtype=exact.dtype)  # a, (k, columns)
-    order = torch.argsort((basis**2).sum(0), descending=True, stable=True).tolist()
-    gains = _gains(basis, order).to(exact.dtype)  # q_iᵀ G⁻¹, (d_model, k)
-    q = basis.T.to(exact.dtype).contiguous()  # (d_model, k)
-    for i in order:
-        row = exact[i]
-        limit = step(row, dtype)
-        wanted = row - torch.minimum(torch.maximum(gains[i] @ error, -limit), limit)
-        rounded[i] = wanted.to(dtype)
-        error += torch.outer(q[i], rounded[i].to(exact.dtype) - row)
+    error = torch.zeros(schedule.rank, exact.shape[1], dtype=exact.dtype)  # a, (k, columns)
+    for block in schedule.blocks:
+        rows = exact[block.coordinates]
+        limit = rows.abs() * _ROUNDOFF[dtype]
+        correction = block.spread.to(exact.dtype) @ error
+        stored = (rows - torch.minimum(torch.maximum(correction, -limit), limit)).to(dtype)
+        rounded[block.coordinates] = stored
+        error += block.directions.to(exact.dtype) @ (stored.to(exact.dtype) - rows)
     return rounded
 
 
-def _gains(basis: torch.Tensor, order: list[int]) -> torch.Tensor:
-    """q_iᵀ G_i⁻¹ for each coordinate, G_i over itself and those after it in `order`. Shape (d_model, k), float64."""
-    ordered = basis[:, order].T  # (d_model, k)
-    products = ordered[:, :, None] * ordered[:, None, :]
-    remaining = products.flip(0).cumsum(0).flip(0)  # (d_model, k, k)
-    scale = remaining.diagonal(dim1=1, dim2=2).sum(1)
-    inverse = torch.linalg.pinv(remaining, rtol=_SINGULAR, hermitian=True)
-    inverse[scale == 0] = 0
-    gains = torch.empty_like(ordered)
-    gains[order] = (ordered[:, None, :] @ inverse)[:, 0, :]
-    return gains
+def _spans(size: int) -> Iterator[tuple[int, int]]:
+    first = 0
+    while first < size:
+        last = first + max(1, (size - first) // _BLOCKS)
+        yield first, last
+        first = last
+
+
+def _block(q: torch.Tensor, order: torch.Tensor, first: int, last: int) -> _Block:
+    rest, part = q[:, first:], q[:, first:last]
+    inverse = torch.linalg.pinv(rest @ rest.T, rtol=_SINGULAR, hermitian=True)
+    return _Block(order[first:last], part, part.T @ inverse)
