@@ -21,6 +21,7 @@ from surgery.recipe.shape import Shape, inside, member_for, root_shape
 from surgery.recipe.suggestions import listed, nearest, quoted
 
 _MAX_ROUNDS = 16
+_MAX_CURES = 100
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def validate(document: Document) -> tuple[Recipe | None, Document, list[Problem]
         else:
             return (None if problems else recipe), document, problems
         cures = [fault.cure for fault in faults if fault.cure]
+        cures = cures if len(cures) <= _MAX_CURES else []  # a file of noise is not worth the work
         problems += [fault.problem for fault in faults if fault.cure or not cures]
         if not cures:
             break

@@ -219,6 +219,11 @@ def test_the_same_key_misspelt_twice_is_reported_twice() -> None:
     assert [each[:3] for each in check(text)] == [("sed", 5, 1), ("seeed", 6, 1)]
 
 
+def test_a_file_of_noise_is_reported_whole() -> None:
+    found = check(HEAD + DIRECTION + EDIT + "".join(f"seed{number}: 1\n" for number in range(150)))
+    assert [each[:3] for each in found] == [(f"seed{number}", 5 + number, 1) for number in range(150)]
+
+
 def test_control_characters_are_shown_escaped() -> None:
     ((path, _, _, message),) = check(HEAD + DIRECTION + EDIT + '"\\e[31mx": 1\n')
     assert path == "\\x1b[31mx"
