@@ -1,7 +1,7 @@
 """Copying byte ranges between files by the shortest way the system offers.
 
-`copy_file_range` lets the kernel copy, or share the blocks where the file system can; `sendfile` copies inside the kernel; reading
-and writing always works.
+`copy_file_range` lets the kernel copy, or share the blocks where the file system can; `sendfile` copies
+inside the kernel; reading and writing always works.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from pathlib import Path
 from surgery.checkpoint.tensor import open_to_read, read_into, write_from
 
 _PIECE_BYTES = 8 << 20
-_NOT_HERE = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.ETXTBSY}
+_NOT_HERE = {
+    errno.EXDEV,
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+    errno.EBADF,
+    errno.ETXTBSY,
+}
 
 Copier = Callable[[int, int, int, int], int]
 
@@ -57,7 +65,9 @@ def _copiers() -> list[Copier]:
 
 
 def _copy_with(copier: Copier, source: int, target: int, position: int, end: int) -> int:
-    """How far one way of copying came: to `end`, or to where it gave up because the system does not offer it here."""
+    """How far one way of copying came: to `end`, or to where it gave up because the system does not offer it
+    here.
+    """
     while position < end:
         try:
             done = copier(source, target, position, end - position)

@@ -1,8 +1,8 @@
 """Folders that appear whole or not at all.
 
-A result is written into a staging folder beside its target, under a hidden name that says it is unfinished; when all of it
-stands it is flushed to the disk and renamed. Whatever goes wrong before that, an exception or a Ctrl-C, removes the staging
-folder and every parent folder that was made for it.
+A result is written into a staging folder beside its target, under a hidden name that says it is unfinished;
+when all of it stands it is flushed to the disk and renamed. Whatever goes wrong before that, an exception or
+a Ctrl-C, removes the staging folder and every parent folder that was made for it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ _RESERVE_BYTES = 1 << 20
 def new_folder(target: Path, *, needed_bytes: int) -> Iterator[Path]:
     """Yield an empty staging folder that becomes `target` when the block ends without an exception.
 
-    `needed_bytes` is what will be written into it; it is compared with the free space before anything is made.
+    `needed_bytes` is what will be written into it; it is compared with the free space before anything is
+    made.
 
     Raises:
-        OutputError: the target exists, its parent cannot be made or written, or there is not enough space, at the start
-            or later.
+        OutputError: the target exists, its parent cannot be made or written, or there is not enough space, at
+            the start or later.
     """
     target = Path(os.path.abspath(target))  # noqa: PTH100  (resolve() would follow a link standing at the target)
     _check_absent(target)
@@ -61,7 +62,9 @@ def flush_tree(folder: Path) -> None:
 
 def _check_absent(target: Path) -> None:
     if os.path.lexists(target):
-        raise OutputError(f"{target}: already exists; nothing is ever overwritten: name another folder or remove this one")
+        raise OutputError(
+            f"{target}: already exists; nothing is ever overwritten: name another folder or remove this one"
+        )
 
 
 def _check_space(target: Path, needed_bytes: int) -> None:
@@ -73,7 +76,8 @@ def _check_space(target: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(place).free
     if needed_bytes + _RESERVE_BYTES > free:
         raise OutputError(
-            f"{target}: needs {_size(needed_bytes)} and {place} has {_size(free)} free; free some space or name another place"
+            f"{target}: needs {_size(needed_bytes)} and {place} has {_size(free)} free; free some space or"
+            " name another place"
         )
 
 
@@ -95,7 +99,8 @@ def _make(place: Path) -> None:
         place.mkdir()
     except OSError as error:
         raise OutputError(
-            f"{place}: cannot be made ({error.strerror}); check the permissions of {place.parent} or name another place"
+            f"{place}: cannot be made ({error.strerror}); check the permissions of {place.parent} or name"
+            " another place"
         ) from error
 
 

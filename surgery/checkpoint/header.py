@@ -1,10 +1,11 @@
 """A strict reader of safetensors headers.
 
-A file is `[u64 little-endian N][N bytes of JSON][byte buffer]`. The JSON maps a tensor's name to its dtype, shape and
-`[start, end)` in the buffer; sorted by start, the ranges tile the buffer without hole, overlap or rest, and each is as long as
-its shape and dtype say. Anything else is refused: what one reader accepts and another reads differently is how a file
-comes to mean two things. Stricter than the reference reader (0.8.0) in three places where its specification is too: a
-repeated key, a header that does not begin with `{`, a field that the format does not know.
+A file is `[u64 little-endian N][N bytes of JSON][byte buffer]`. The JSON maps a tensor's name to its dtype,
+shape and `[start, end)` in the buffer; sorted by start, the ranges tile the buffer without hole, overlap or
+rest, and each is as long as its shape and dtype say. Anything else is refused: what one reader accepts and
+another reads differently is how a file comes to mean two things. Stricter than the reference reader (0.8.0)
+in three places where its specification is too: a repeated key, a header that does not begin with `{`, a field
+that the format does not know.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class TensorEntry:
 
 @dataclass(frozen=True)
 class Header:
-    """A file's header. `raw` is its bytes as they stand, length prefix included; `tensors` is in file order."""
+    """A file's header. `raw` is its bytes, length prefix included; `tensors` is in file order."""
 
     path: Path
     raw: bytes
@@ -75,14 +76,18 @@ def read_header(path: Path) -> Header:
 
 
 def parse_json(text: bytes, where: str) -> Any:
-    """Decode JSON, refusing what Python's reader lets pass: repeated keys, NaN, nesting that exhausts the stack.
+    """Decode JSON, refusing what Python's reader lets pass: repeated keys, NaN, nesting that exhausts the
+    stack.
 
     Raises:
         CheckpointError: naming `where`.
     """
     try:
         return json.loads(
-            text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite_float
+            text.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_finite_float,
         )
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{where}: not valid JSON ({_short(error)}); {_CURE}") from error
@@ -99,7 +104,9 @@ def _read_raw(path: Path) -> tuple[bytes, int]:
             raw = prefix + file.read(length)
             file_bytes = os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from error
+        raise CheckpointError(
+            f"{path}: cannot be read ({error.strerror}); check the file and its permissions"
+        ) from error
     if len(raw) != PREFIX_BYTES + length:
         _refuse(path, "it became shorter while it was read")
     if not raw[PREFIX_BYTES:].startswith(b"{"):
@@ -146,7 +153,11 @@ def _entry(path: Path, name: str, value: Any, base: int) -> TensorEntry:
         _refuse(path, f"tensor {name!r} has data_offsets that are not [start, end] with start <= end")
     bits = _element_bits(path, name, shape, dtype)
     if bits % 8 or offsets[1] - offsets[0] != bits // 8:
-        _refuse(path, f"tensor {name!r} holds {offsets[1] - offsets[0]:,} bytes; {dtype} {shape} needs {bits / 8:,.10g}")
+        _refuse(
+            path,
+            f"tensor {name!r} holds {offsets[1] - offsets[0]:,} bytes; {dtype} {shape} needs"
+            f" {bits / 8:,.10g}",
+        )
     return TensorEntry(name, dtype, tuple(shape), base + offsets[0], base + offsets[1])
 
 
@@ -165,7 +176,9 @@ def _check_tiling(path: Path, entries: list[TensorEntry], base: int, file_bytes:
     for entry in entries:
         if entry.start != position:
             kind = "overlaps the one before it" if entry.start < position else "leaves a hole before it"
-            _refuse(path, f"tensor {entry.name!r} {kind} (starts at byte {entry.start:,}, expected {position:,})")
+            _refuse(
+                path, f"tensor {entry.name!r} {kind} (starts at byte {entry.start:,}, expected {position:,})"
+            )
         position = entry.end
     if position != file_bytes:
         _refuse(path, f"its tensors end at byte {position:,} and the file at {file_bytes:,}")

@@ -1,8 +1,9 @@
 """What a checkpoint folder holds: its weight files, its config, and every other file beside them.
 
-A checkpoint is either `model.safetensors` or the shards that `model.safetensors.index.json` lists. Index and headers must
-agree both ways: a tensor that the index puts in one file and a header has in another, or that only one of the two knows,
-is refused, because loaders differ in what they make of it. Opening reads headers only and imports no tensor library.
+A checkpoint is either `model.safetensors` or the shards that `model.safetensors.index.json` lists. Index and
+headers must agree both ways: a tensor that the index puts in one file and a header has in another, or that
+only one of the two knows, is refused, because loaders differ in what they make of it. Opening reads headers
+only and imports no tensor library.
 """
 
 from __future__ import annotations
@@ -27,7 +28,20 @@ MAX_CONFIG_BYTES = 100_000_000
 
 _LEFT_OUT_FOLDERS = frozenset({".git", ".cache", "__pycache__", "surgery"})
 _OTHER_WEIGHTS = frozenset(
-    {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".ggml", ".onnx", ".onnx_data", ".pickle"}
+    {
+        ".safetensors",
+        ".bin",
+        ".pt",
+        ".pth",
+        ".ckpt",
+        ".h5",
+        ".msgpack",
+        ".gguf",
+        ".ggml",
+        ".onnx",
+        ".onnx_data",
+        ".pickle",
+    }
 )
 _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt"})
 
@@ -36,9 +50,10 @@ _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt"})
 class Checkpoint:
     """An opened checkpoint.
 
-    `headers` is file name → header in name order; `side_files` are all other files that belong to it (posix paths
-    relative to `folder`, sorted); `left_out` are those that do not and that no copy of it gets: weights in other formats,
-    which would still be the unedited ones, version-control and cache folders, and the `surgery/` record of an earlier edit.
+    `headers` is file name → header in name order; `side_files` are all other files that belong to it (posix
+    paths relative to `folder`, sorted); `left_out` are those that do not and that no copy of it gets: weights
+    in other formats, which would still be the unedited ones, version-control and cache folders, and the
+    `surgery/` record of an earlier edit.
     """
 
     folder: Path
@@ -55,7 +70,9 @@ class Checkpoint:
     @cached_property
     def _located(self) -> Mapping[str, tuple[str, TensorEntry]]:
         return {
-            name: (file, entry) for file, header in self.headers.items() for name, entry in header.tensors.items()
+            name: (file, entry)
+            for file, header in self.headers.items()
+            for name, entry in header.tensors.items()
         }
 
     def entry(self, tensor: str) -> tuple[str, TensorEntry]:
@@ -85,12 +102,15 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     """Open a folder that holds a safetensors checkpoint.
 
     Raises:
-        CheckpointError: the folder is no checkpoint, its files are malformed or unsafe, or index and files disagree.
+        CheckpointError: the folder is no checkpoint, its files are malformed or unsafe, or index and files
+            disagree.
     """
     folder = Path(folder)
     if not folder.is_dir():
         reason = "is not a folder" if folder.exists() else "does not exist"
-        raise CheckpointError(f"{folder}: {reason}; give the folder that holds config.json and the safetensors files")
+        raise CheckpointError(
+            f"{folder}: {reason}; give the folder that holds config.json and the safetensors files"
+        )
     files, odd = _list_files(folder)
     table = _weight_map(folder) if INDEX_FILE in files else None
     weights = _weight_files(folder, files, table)
@@ -109,7 +129,11 @@ def _list_files(folder: Path) -> tuple[list[str], list[str]]:
     for root, folders, names in os.walk(folder):
         here = Path(root)
         for name in sorted(folders):
-            if (here / name).is_symlink() or (here == folder and name in _LEFT_OUT_FOLDERS) or name == "__pycache__":
+            if (
+                (here / name).is_symlink()
+                or (here == folder and name in _LEFT_OUT_FOLDERS)
+                or name == "__pycache__"
+            ):
                 folders.remove(name)
                 odd.append((here / name).relative_to(folder).as_posix() + "/")
         for name in names:
@@ -124,7 +148,8 @@ def _is_regular(path: Path) -> bool:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError as error:
         raise CheckpointError(
-            f"{path}: cannot be read ({error.strerror}); if it is a link, the download it points to is incomplete"
+            f"{path}: cannot be read ({error.strerror}); if it is a link, the download it points to is"
+            " incomplete"
         ) from error
 
 
@@ -136,10 +161,13 @@ def _weight_files(folder: Path, files: list[str], table: Mapping[str, str] | Non
     shards = sorted(set(table.values()))
     for shard in shards:
         if shard not in files:
-            raise CheckpointError(f"{folder / INDEX_FILE}: lists {shard!r}, which is not there; download the folder again")
+            raise CheckpointError(
+                f"{folder / INDEX_FILE}: lists {shard!r}, which is not there; download the folder again"
+            )
     if SINGLE_FILE in files and shards != [SINGLE_FILE]:
         raise CheckpointError(
-            f"{folder}: has both {SINGLE_FILE} and an index of other files, and loaders differ in which they take; remove one"
+            f"{folder}: has both {SINGLE_FILE} and an index of other files, and loaders differ in which"
+            " they take; remove one"
         )
     return shards
 
@@ -151,14 +179,15 @@ def _missing_weights(files: Iterable[str]) -> str:
     pickles = [name for name in names if Path(name).suffix in _PICKLES]
     if pickles:
         return (
-            f"its weights are pickles ({pickles[0]}), which can run code when they are read; convert them once where that"
+            f"its weights are pickles ({pickles[0]}), which can run code when they are read; convert them"
+            " once where that"
             " does no harm, with transformers' from_pretrained and save_pretrained, and give the new folder"
         )
     ggufs = [name for name in names if name.endswith(".gguf")]
     if ggufs:
         return f"its weights are GGUF ({ggufs[0]}); give the safetensors checkpoint that it was made from"
     if any(name.endswith(".safetensors") for name in names):
-        return f"has safetensors files but neither {SINGLE_FILE} nor {INDEX_FILE} that says which belong together"
+        return f"has safetensors files but neither {SINGLE_FILE} nor an {INDEX_FILE} that lists them"
     return f"is no checkpoint: it has neither {SINGLE_FILE} nor {INDEX_FILE}"
 
 
@@ -186,7 +215,9 @@ def _weight_map(folder: Path) -> dict[str, str]:
     index = _read_json(place, MAX_INDEX_BYTES)
     table = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
-        raise CheckpointError(f"{place}: has no weight_map of tensor names to file names; download the file again")
+        raise CheckpointError(
+            f"{place}: has no weight_map of tensor names to file names; download the file again"
+        )
     if not table:
         raise CheckpointError(f"{place}: its weight_map is empty; download the file again")
     for shard in set(table.values()):
@@ -195,15 +226,19 @@ def _weight_map(folder: Path) -> dict[str, str]:
 
 
 def _check_shard_name(place: Path, shard: str) -> None:
-    # Read as a Windows path on every system: there both slashes separate and drives count, so one rule is safe everywhere.
+    # Read as a Windows path on every system: there both slashes separate and drives count, so one rule is safe
+    # everywhere.
     path = PureWindowsPath(shard)
     plain = shard.isprintable() and path.as_posix() == shard
     if path.drive or path.root or ".." in path.parts or not plain:
         raise CheckpointError(
-            f"{place}: lists the file name {shard!r}, which is not a plain relative path inside the folder; do not trust this checkpoint"
+            f"{place}: lists the file name {shard!r}, which is not a plain relative path inside the folder;"
+            " do not trust this checkpoint"
         )
     if not shard.endswith(".safetensors"):
-        raise CheckpointError(f"{place}: lists {shard!r}, which is not a .safetensors file; do not trust this checkpoint")
+        raise CheckpointError(
+            f"{place}: lists {shard!r}, which is not a .safetensors file; do not trust this checkpoint"
+        )
 
 
 def _check_index(folder: Path, headers: Mapping[str, Header], table: Mapping[str, str]) -> None:
@@ -212,10 +247,14 @@ def _check_index(folder: Path, headers: Mapping[str, Header], table: Mapping[str
         for tensor in header.tensors:
             if table.get(tensor) != shard:
                 said = f"the index says {table[tensor]}" if tensor in table else "the index does not know it"
-                raise CheckpointError(f"{place}: tensor {tensor!r} stands in {shard}, but {said}; download the folder again")
+                raise CheckpointError(
+                    f"{place}: tensor {tensor!r} stands in {shard}, but {said}; download the folder again"
+                )
     for tensor, shard in table.items():
         if tensor not in headers[shard].tensors:
-            raise CheckpointError(f"{place}: tensor {tensor!r} should be in {shard} and is not; download the folder again")
+            raise CheckpointError(
+                f"{place}: tensor {tensor!r} should be in {shard} and is not; download the folder again"
+            )
 
 
 def _split_side_files(files: Iterable[str]) -> tuple[tuple[str, ...], list[str]]:

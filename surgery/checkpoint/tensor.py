@@ -62,7 +62,9 @@ def read_into(descriptor: int, view: memoryview, offset: int) -> None:
     while done < len(view):
         got = os.preadv(descriptor, [view[done:]], offset + done)
         if got == 0:
-            raise CheckpointError(f"a weight file became shorter while it was read (at byte {offset + done:,})")
+            raise CheckpointError(
+                f"a weight file became shorter while it was read (at byte {offset + done:,})"
+            )
         done += got
 
 

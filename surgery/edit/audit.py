@@ -5,10 +5,11 @@ For a tensor with basis q and strengths λ, with T = qᵀW of the source and T' 
     leak = ‖T' − (1 − λ)∘T‖ / ‖T‖        (at strength 1: ‖qᵀW'‖ / ‖qᵀW‖)
     achieved strength of direction i = 1 − ⟨T'_i, T_i⟩ / ‖T_i‖²
 
-Rounding to the stored type leaves a leak that depends on the weights (bfloat16: of order 1e-2 to 1e-3), so a limit on it would prove little.
-What is held to a limit is every single element: it must be the exact result rounded, half a step away at most with nearest rounding, two
-with feedback. Where the source itself holds nothing along q beyond its own rounding, the leak is a ratio of noise and the row
-is marked `at_floor`. Everything outside the plan must be the same byte for byte: headers, other tensors, side files.
+Rounding to the stored type leaves a leak that depends on the weights (bfloat16: of order 1e-2 to 1e-3), so a
+limit on it would prove little. What is held to a limit is every single element: it must be the exact result
+rounded, half a step away at most with nearest rounding, two with feedback. Where the source itself holds
+nothing along q beyond its own rounding, the leak is a ratio of noise and the row is marked `at_floor`.
+Everything outside the plan must be the same byte for byte: headers, other tensors, side files.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ _AT_FLOOR = 5.0
 class AuditRow:
     """One edited tensor, measured from disk.
 
-    `leak` and `achieved` are defined in the module's text; `off_by` is the largest distance of an element from the exact
-    result, in steps of the stored type; `at_floor` says that the source had nothing to remove beyond rounding.
+    `leak` and `achieved` are defined in the module's text; `off_by` is the largest distance of an element
+    from the exact result, in steps of the stored type; `at_floor` says that the source had nothing to remove
+    beyond rounding.
     """
 
     tensor: str
@@ -61,7 +63,9 @@ class AuditRow:
 
 @dataclass(frozen=True)
 class Audit:
-    """The whole reading. `max_leak` is over the rows that are not `at_floor`; `problems` is empty when all is as planned."""
+    """The whole reading. `max_leak` is over the rows that are not `at_floor`; `problems` is empty when all is
+    as planned.
+    """
 
     rows: tuple[AuditRow, ...]
     max_leak: float
@@ -80,7 +84,11 @@ def audit(plan: Plan, base: Checkpoint, edited: Checkpoint, *, replaced: Collect
     """
     differing = list(_differences(plan, base, edited, replaced))
     rows: tuple[AuditRow, ...] = ()
-    if all(edited.headers[name].raw == header.raw for name, header in base.headers.items() if name in edited.headers):
+    if all(
+        edited.headers[name].raw == header.raw
+        for name, header in base.headers.items()
+        if name in edited.headers
+    ):
         present = [edit for edit in plan.edits if edit.file in edited.headers]
         with steady_arithmetic(), ThreadPoolExecutor(available_cores()) as pool:
             rows = tuple(pool.map(lambda edit: _row(edit, plan, base, edited), present))
@@ -148,13 +156,17 @@ def _row_problems(row: AuditRow, rounding: Rounding) -> Iterator[str]:
         yield f"{row.tensor}: holds a NaN or an infinity after the edit"
     elif not row.off_by <= STEPS_ALLOWED[rounding] + _HAIR:
         yield (
-            f"{row.tensor}: an element is {row.off_by:.3g} steps away from the exact result, where {rounding} rounding allows"
-            f" {STEPS_ALLOWED[rounding]:g} (strength {', '.join(f'{each:.4f}' for each in row.achieved)} instead of"
+            f"{row.tensor}: an element is {row.off_by:.3g} steps away from the exact result, where"
+            f" {rounding} rounding allows"
+            f" {STEPS_ALLOWED[rounding]:g} (strength {', '.join(f'{each:.4f}' for each in row.achieved)}"
+            " instead of"
             f" {', '.join(f'{each:g}' for each in row.strengths)})"
         )
 
 
-def _differences(plan: Plan, base: Checkpoint, edited: Checkpoint, replaced: Collection[str]) -> Iterator[str]:
+def _differences(
+    plan: Plan, base: Checkpoint, edited: Checkpoint, replaced: Collection[str]
+) -> Iterator[str]:
     for name, header in base.headers.items():
         other = edited.headers.get(name)
         if other is None:

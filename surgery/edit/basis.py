@@ -1,4 +1,6 @@
-"""The orthonormal basis that one tensor is projected with: its directions, carried through the norm behind it."""
+"""The orthonormal basis that one tensor is projected with: its directions, carried through the norm behind
+it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ def tensor_basis(edit: TensorEdit, plan: Plan, checkpoint: Checkpoint) -> Array:
     except DependentDirectionsError as error:
         name = edit.directions[error.index]
         raise EditError(
-            f"{edit.tensor}: direction {name!r} lies in the span of {', '.join(edit.directions[: error.index])};"
+            f"{edit.tensor}: direction {name!r} lies in the span of"
+            f" {', '.join(edit.directions[: error.index])};"
             " leave one of them out"
         ) from error
 
@@ -48,6 +51,7 @@ def _transported(edit: TensorEdit, name: str, direction: Array, gain: Array) -> 
         return transport(direction, gain)
     except ValueError as error:
         raise EditError(
-            f"{edit.tensor}: the norm behind it ({edit.gain.tensor if edit.gain else ''}) passes nothing of {name!r} or is not"
+            f"{edit.tensor}: the norm behind it ({edit.gain.tensor if edit.gain else ''}) passes nothing of"
+            f" {name!r} or is not"
             " finite; leave this layer out"
         ) from error

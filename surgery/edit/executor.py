@@ -1,8 +1,9 @@
 """Carrying a plan out: the source's layout, byte for byte, with only the planned tensors changed.
 
-Every weight file gets the same header bytes; the ranges between edited tensors are copied by the kernel; edited tensors are read in
-tiles, projected in float32, rounded once and written to the same range; every other file of the checkpoint is copied whole. The
-source is opened for reading only. N workers share the tasks; the bytes do not depend on N, nor on torch's thread count.
+Every weight file gets the same header bytes; the ranges between edited tensors are copied by the kernel;
+edited tensors are read in tiles, projected in float32, rounded once and written to the same range; every
+other file of the checkpoint is copied whole. The source is opened for reading only. N workers share the
+tasks; the bytes do not depend on N, nor on torch's thread count.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class TensorRecord:
-    """What happened to one tensor: SHA-256 of its bytes in the source and in the result, None where hashing was off."""
+    """What happened to one tensor: SHA-256 of its bytes in the source and in the result, None where hashing
+    was off.
+    """
 
     tensor: str
     sha256_before: str | None
@@ -108,10 +111,15 @@ def _check_staging(staging: Path, checkpoint: Checkpoint) -> None:
     if not staging.is_dir() or any(staging.iterdir()):
         raise OutputError(f"{staging}: must be an empty folder")
     if staging.resolve().is_relative_to(checkpoint.folder.resolve()):
-        raise OutputError(f"{staging}: lies inside the source {checkpoint.folder}, which is never written to; name another place")
+        raise OutputError(
+            f"{staging}: lies inside the source {checkpoint.folder}, which is never written to; name"
+            " another place"
+        )
 
 
-def _watch(futures: dict[Future[TensorRecord | None], int], total: int, progress: Progress | None) -> Iterator[TensorRecord]:
+def _watch(
+    futures: dict[Future[TensorRecord | None], int], total: int, progress: Progress | None
+) -> Iterator[TensorRecord]:
     done = 0
     for future in as_completed(futures):
         record = future.result()
@@ -183,13 +191,17 @@ def _edit_task(
             writing = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
             try:
                 files = Files(reading, writing)
-                project_tensor(edit, basis, files, _buffers(), rounding=plan.rounding, check=lambda: _check(stop))
+                project_tensor(
+                    edit, basis, files, _buffers(), rounding=plan.rounding, check=lambda: _check(stop)
+                )
             finally:
                 os.close(writing)
         if not hashes:
             return TensorRecord(edit.tensor, None, None)
         return TensorRecord(
-            edit.tensor, sha256_range(source, edit.start, edit.end), sha256_range(target, edit.start, edit.end)
+            edit.tensor,
+            sha256_range(source, edit.start, edit.end),
+            sha256_range(target, edit.start, edit.end),
         )
 
     return _Task(edit.end - edit.start, run)

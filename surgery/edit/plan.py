@@ -1,8 +1,9 @@
 """What will change and why: one entry a tensor, made from headers and config alone.
 
-A plan is complete before anything is written. Every tensor stands in it at most once; where several ablations meet in one tensor
-their directions are orthonormalised together, in the order of the steps (`surgery.linalg.projection` says what the strengths
-then mean). A step of strength 0 plans nothing, so its result is the source's bytes.
+A plan is complete before anything is written. Every tensor stands in it at most once; where several ablations
+meet in one tensor their directions are orthonormalised together, in the order of the steps
+(`surgery.linalg.projection` says what the strengths then mean). A step of strength 0 plans nothing, so its
+result is the source's bytes.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ Tied = Literal["accept", "skip"]
 class TensorEdit:
     """One tensor that will be projected.
 
-    `start` and `end` are its byte range in `file`; `gain` the norm that its output passes before the stream; `directions` and
-    `strengths` run side by side, in the order in which they are orthonormalised.
+    `start` and `end` are its byte range in `file`; `gain` the norm that its output passes before the stream;
+    `directions` and `strengths` run side by side, in the order in which they are orthonormalised.
     """
 
     file: str
@@ -52,7 +53,8 @@ class TensorEdit:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every edit, in file order, with the unit directions they name (d_model,) and what a reader should know about them.
+    """Every edit, in file order, with the unit directions they name (d_model,) and what a reader should know
+    about them.
 
     `total_bytes` is the size of the whole result, `edited_bytes` that of the tensors in `edits`.
     """
@@ -85,13 +87,17 @@ def make_plan(
         tied: what happens to an embedding that is also the unembedding.
 
     Raises:
-        EditError: a direction is missing, of the wrong width, zero or not finite; a layer does not exist; one direction is
-            ablated twice in one tensor; a writer is stored in a type that cannot be projected.
+        EditError: a direction is missing, of the wrong width, zero or not finite; a layer does not exist; one
+            direction is ablated twice in one tensor; a writer is stored in a type that cannot be projected.
     """
     active = [step for step in steps if step.strength != 0]
     _check_layers(steps, anatomy)
     units = {step.ablate: _unit(step.ablate, vectors, anatomy.d_model) for step in steps}
-    edits = [_edit(checkpoint, writer, chosen) for writer in anatomy.writers if (chosen := _chosen(active, writer, tied))]
+    edits = [
+        _edit(checkpoint, writer, chosen)
+        for writer in anatomy.writers
+        if (chosen := _chosen(active, writer, tied))
+    ]
     edits.sort(key=lambda edit: (edit.file, edit.start))
     return Plan(
         edits=tuple(edits),
@@ -111,7 +117,10 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "edited_bytes": plan.edited_bytes,
         "notes": list(plan.notes),
         "directions": {
-            name: {"d_model": len(vector), "sha256": hashlib.sha256(vector.astype("<f8").tobytes()).hexdigest()}
+            name: {
+                "d_model": len(vector),
+                "sha256": hashlib.sha256(vector.astype("<f8").tobytes()).hexdigest(),
+            }
             for name, vector in plan.vectors.items()
         },
         "edits": [_edit_as_json(edit) for edit in plan.edits],
@@ -132,22 +141,29 @@ def _edit_as_json(edit: TensorEdit) -> dict[str, Any]:
         "bias": edit.bias,
         "why": edit.why,
         "directions": [
-            {"name": name, "strength": strength} for name, strength in zip(edit.directions, edit.strengths, strict=True)
+            {"name": name, "strength": strength}
+            for name, strength in zip(edit.directions, edit.strengths, strict=True)
         ],
     }
 
 
 def _unit(name: str, vectors: Mapping[str, npt.NDArray[Any]], d_model: int) -> Array:
     if name not in vectors:
-        raise EditError(f"direction {name!r}: was not found before the edit; there are {', '.join(sorted(vectors)) or 'none'}")
+        raise EditError(
+            f"direction {name!r}: was not found before the edit; there are"
+            f" {', '.join(sorted(vectors)) or 'none'}"
+        )
     vector = np.asarray(vectors[name], dtype=np.float64)
     if vector.shape != (d_model,):
         raise EditError(
-            f"direction {name!r}: has shape {list(vector.shape)}, the model's stream is [{d_model}] wide; it belongs to another model"
+            f"direction {name!r}: has shape {list(vector.shape)}, the model's stream is [{d_model}] wide;"
+            " it belongs to another model"
         )
     length = np.linalg.norm(vector)
     if not np.isfinite(length) or length == 0:
-        raise EditError(f"direction {name!r}: is zero or not finite, so there is nothing to project on; find it anew")
+        raise EditError(
+            f"direction {name!r}: is zero or not finite, so there is nothing to project on; find it anew"
+        )
     return vector / length
 
 
@@ -156,7 +172,8 @@ def _check_layers(steps: Sequence[Ablate], anatomy: Anatomy) -> None:
         beyond = [layer for layer in step.layers or () if layer >= anatomy.n_layers]
         if beyond:
             raise EditError(
-                f"ablate {step.ablate!r}: there is no layer {beyond[0]}; this model has layers 0 to {anatomy.n_layers - 1}"
+                f"ablate {step.ablate!r}: there is no layer {beyond[0]}; this model has layers 0 to"
+                f" {anatomy.n_layers - 1}"
             )
 
 
@@ -177,11 +194,13 @@ def _edit(checkpoint: Checkpoint, writer: Writer, steps: Sequence[Ablate]) -> Te
     for name in names:
         if names.count(name) > 1:
             raise EditError(
-                f"{writer.tensor}: two steps ablate {name!r} in it; put both strengths into one step or give their layers apart"
+                f"{writer.tensor}: two steps ablate {name!r} in it; put both strengths into one step or"
+                " give their layers apart"
             )
     if entry.dtype not in EDITABLE:
         raise EditError(
-            f"{writer.tensor}: is stored as {entry.dtype}, whose elements mean nothing without their scales; give a checkpoint in"
+            f"{writer.tensor}: is stored as {entry.dtype}, whose elements mean nothing without their"
+            " scales; give a checkpoint in"
             f" {', '.join(sorted(EDITABLE))}"
         )
     return TensorEdit(
@@ -205,7 +224,11 @@ def _edit(checkpoint: Checkpoint, writer: Writer, steps: Sequence[Ablate]) -> Te
 def _why(writer: Writer) -> str:
     part = "its bias" if writer.bias else "it"
     if writer.role == "embedding":
-        reason = "it starts the stream" if writer.layer is None else f"{part} enters the stream at layer {writer.layer}"
+        reason = (
+            "it starts the stream"
+            if writer.layer is None
+            else f"{part} enters the stream at layer {writer.layer}"
+        )
         return f"{reason}, and is also the unembedding" if writer.tied else reason
     source = "attention" if writer.role == "attention_out" else "the MLP"
     what = "the bias" if writer.bias else "the output"
@@ -214,17 +237,29 @@ def _why(writer: Writer) -> str:
 
 
 def _notes(
-    checkpoint: Checkpoint, anatomy: Anatomy, active: Sequence[Ablate], edits: Sequence[TensorEdit], tied: Tied
+    checkpoint: Checkpoint,
+    anatomy: Anatomy,
+    active: Sequence[Ablate],
+    edits: Sequence[TensorEdit],
+    tied: Tied,
 ) -> tuple[str, ...]:
     notes: list[str] = []
     if not edits:
-        notes.append("nothing is edited (every strength is 0, or no writer is chosen): the result is a copy of the source")
+        notes.append(
+            "nothing is edited (every strength is 0, or no writer is chosen): the result is a copy of the"
+            " source"
+        )
     notes += [_reach_note(name, anatomy, edits) for name in dict.fromkeys(step.ablate for step in active)]
     tied_names = [writer.tensor for writer in anatomy.writers if writer.tied]
     if tied_names and any(edit.tensor in tied_names for edit in edits):
-        notes.append("the embedding is tied: editing it also removes the direction from what the unembedding reads")
+        notes.append(
+            "the embedding is tied: editing it also removes the direction from what the unembedding reads"
+        )
     elif tied_names and tied == "skip":
-        notes.append("the embedding is tied and left as it is (tied: skip), so the stream still starts with the direction")
+        notes.append(
+            "the embedding is tied and left as it is (tied: skip), so the stream still starts with the"
+            " direction"
+        )
     if checkpoint.left_out:
         shown = ", ".join(checkpoint.left_out[:6])
         more = f" and {len(checkpoint.left_out) - 6} more" if len(checkpoint.left_out) > 6 else ""
@@ -237,6 +272,9 @@ def _reach_note(name: str, anatomy: Anatomy, edits: Sequence[TensorEdit]) -> str
     left = [writer for writer in anatomy.writers if writer.tensor not in edited]
     if not left or not edited:
         return ""
-    counts = {role: sum(writer.role == role for writer in left) for role in ("embedding", "attention_out", "mlp_out")}
+    counts = {
+        role: sum(writer.role == role for writer in left)
+        for role in ("embedding", "attention_out", "mlp_out")
+    }
     listed = ", ".join(f"{count} {role}" for role, count in counts.items() if count)
-    return f"{name}: {len(left)} of {len(anatomy.writers)} writers are not edited ({listed}), so they can still write it"
+    return f"{name}: {len(left)} of {len(anatomy.writers)} writers are not edited and can still write it ({listed})"

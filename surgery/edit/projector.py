@@ -1,7 +1,7 @@
 """Projecting one tensor from a source file into a target file, tile by tile.
 
-By rows, one pass does. By columns two passes over the source are needed, the first for qᵀW. With feedback rounding whole columns
-are needed at once, so the matrix is walked in strips.
+By rows, one pass does. By columns two passes over the source are needed, the first for qᵀW. With feedback
+rounding whole columns are needed at once, so the matrix is walked in strips.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ import numpy.typing as npt
 import torch
 
 from surgery.edit.plan import Rounding, TensorEdit
-from surgery.edit.tiles import STRIP_ELEMENTS, Buffers, Layout, layout_of, load_strip, load_tile, store_strip, store_tile
+from surgery.edit.tiles import (
+    STRIP_ELEMENTS,
+    Buffers,
+    Layout,
+    layout_of,
+    load_strip,
+    load_tile,
+    store_strip,
+    store_tile,
+)
 from surgery.errors import EditError
 from surgery.linalg.projection import column_components, remove_from_columns, remove_from_rows, row_components
 from surgery.linalg.rounding import Schedule, feedback_schedule, needs_rounding, round_feedback
@@ -125,4 +134,7 @@ def _project_strips(job: _Job, offset: int, schedule: Schedule) -> None:
 
 def _check_finite(edit: TensorEdit, components: torch.Tensor) -> None:
     if not bool(torch.isfinite(components).all()):
-        raise EditError(f"{edit.file}: tensor {edit.tensor!r} holds a NaN or an infinity; the source is damaged, so it is not edited")
+        raise EditError(
+            f"{edit.file}: tensor {edit.tensor!r} holds a NaN or an infinity; the source is damaged, so it"
+            " is not edited"
+        )

@@ -1,8 +1,9 @@
-"""Proof that a family's table is complete: remove a random direction from its twin and look for it in the stream.
+"""Proof that a family's table is complete: remove a random direction from its twin and look for it in the
+stream.
 
-The twin of the model's own config is planned and edited by the very executor, loaded by transformers and run. At every block's
-input and output, the last one before the final norm, the component along the removed directions is compared with the length of
-what is there:
+The twin of the model's own config is planned and edited by the very executor, loaded by transformers and run.
+At every block's input and output, the last one before the final norm, the component along the removed
+directions is compared with the length of what is there:
 
     max over positions of |r·h| / mean over positions of ‖h‖
 
@@ -37,7 +38,9 @@ _SEQUENCES, _POSITIONS = 2, 20
 
 @dataclass(frozen=True)
 class Proof:
-    """`max_component` is the largest relative component left after the edit, `base_component` the one before it."""
+    """`max_component` is the largest relative component left after the edit, `base_component` the one before
+    it.
+    """
 
     exact: bool
     max_component: float
@@ -80,7 +83,9 @@ def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1) -> Proof:
 
 
 def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
-    """Run a model of twin's size on random tokens and measure its stream along directions (rank, d_model) of any length."""
+    """Run a model of twin's size on random tokens and measure its stream along directions (rank, d_model) of
+    any length.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -94,8 +99,12 @@ def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
     with quiet_transformers():
         network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     for block in find_blocks(network):
-        block.module.register_forward_pre_hook(lambda _, args, kwargs: look(_stream_of(args, kwargs)), with_kwargs=True)
-        block.module.register_forward_hook(lambda _, args, output: look(output[0] if isinstance(output, tuple) else output))
+        block.module.register_forward_pre_hook(
+            lambda _, args, kwargs: look(_stream_of(args, kwargs)), with_kwargs=True
+        )
+        block.module.register_forward_hook(
+            lambda _, args, output: look(output[0] if isinstance(output, tuple) else output)
+        )
     with torch.no_grad():
         network(**_inputs(network.config, seed))
     return StreamReading(max(ratios), len(ratios))

@@ -1,7 +1,8 @@
 """Measuring one edited tensor from disk, in float64 and independently of the arithmetic that wrote it.
 
-Two passes: qᵀW of the source, then source and result side by side. The second works out what each element should be,
-e = w − Σ λ_i q_i (q_iᵀ W), and how many steps of the stored type the written one is away from it, beyond what float32 arithmetic explains:
+Two passes: qᵀW of the source, then source and result side by side. The second works out what each element
+should be, e = w − Σ λ_i q_i (q_iᵀ W), and how many steps of the stored type the written one is away from it,
+beyond what float32 arithmetic explains:
 
     off_by = max (|w' − e| − 8 ε max|w|) / step(e)
 """
@@ -28,7 +29,9 @@ _TILE_ELEMENTS = 1 << 17
 
 @dataclass(frozen=True)
 class Components:
-    """`along` is qᵀW, (k, everything else); `weight` is Σ q_i² w_ij², which scales what rounding leaves along q."""
+    """`along` is qᵀW, (k, everything else); `weight` is Σ q_i² w_ij², which scales what rounding leaves along
+    q.
+    """
 
     along: Array
     weight: float

@@ -1,8 +1,8 @@
 """Walking over one tensor of a file in tiles, in buffers that are used again.
 
-A tensor is seen as matrices with the residual axis first (`outer` of them, each (d_model, inner), its columns independent) or, where
-that axis is the last one, as `outer` rows of length d_model. Tiles have a fixed size and order, whatever the number of
-workers, so the sums and with them the bytes are always the same.
+A tensor is seen as matrices with the residual axis first (`outer` of them, each (d_model, inner), its columns
+independent) or, where that axis is the last one, as `outer` rows of length d_model. Tiles have a fixed size
+and order, whatever the number of workers, so the sums and with them the bytes are always the same.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ STRIP_ELEMENTS = 1 << 22
 
 @dataclass(frozen=True)
 class Tile:
-    """`count` whole lines from `first` on, at byte `offset`; a line is a row of d_model, or one coordinate's `inner` entries."""
+    """`count` whole lines from `first` on, at byte `offset`; a line is a row of d_model, or one coordinate's
+    `inner` entries.
+    """
 
     first: int
     count: int
@@ -41,7 +43,9 @@ class Strip:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the tensor lies in the file. `by_rows` says that each row of d_model entries is one contiguous line."""
+    """How the tensor lies in the file. `by_rows` says that each row of d_model entries is one contiguous
+    line.
+    """
 
     outer: int
     d_model: int
@@ -80,7 +84,9 @@ class Layout:
 
 
 class Buffers:
-    """One worker's memory: raw bytes as stored and the same elements in a wide type. Grows to the largest tile, then stays."""
+    """One worker's memory: raw bytes as stored and the same elements in a wide type. Grows to the largest
+    tile, then stays.
+    """
 
     def __init__(self) -> None:
         self._raw = torch.empty(0, dtype=torch.uint8)
@@ -135,7 +141,9 @@ def store_strip(target: int, layout: Layout, strip: Strip, rounded: torch.Tensor
 
 @contextmanager
 def steady_arithmetic() -> Iterator[None]:
-    """One torch thread and full float32 products inside the block, so that the bytes depend on neither setting."""
+    """One torch thread and full float32 products inside the block, so that the bytes depend on neither
+    setting.
+    """
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("highest")

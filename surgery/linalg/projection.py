@@ -4,15 +4,16 @@ With orthonormal rows q_1 … q_k and strengths λ_1 … λ_k a writer W whose r
 
     W' = W − Σ_i λ_i q_i (q_iᵀ W)
 
-(Arditi et al. 2024, section 2.4, for k = 1). Strength 1 removes the component, 2 reflects it, a negative one strengthens it.
-A matrix whose residual axis comes last (an embedding) is treated as its transpose, a bias as one row. Where an RMSNorm
-with gain g stands between writer and stream, the stream receives g∘(Wx) up to a positive scalar, so r is removed from the
-stream by projecting with g∘r, normalised.
+(Arditi et al. 2024, section 2.4, for k = 1). Strength 1 removes the component, 2 reflects it, a negative one
+strengthens it. A matrix whose residual axis comes last (an embedding) is treated as its transpose, a bias as
+one row. Where an RMSNorm with gain g stands between writer and stream, the stream receives g∘(Wx) up to a
+positive scalar, so r is removed from the stream by projecting with g∘r, normalised.
 
-Several directions are orthonormalised first, in the order given. The strength of the first then belongs to that direction
-itself, the strength of each later one to the part of it that is orthogonal to those before.
+Several directions are orthonormalised first, in the order given. The strength of the first then belongs to
+that direction itself, the strength of each later one to the part of it that is orthogonal to those before.
 
-Arithmetic runs in the tile's own type (float32, or float64 for float64 weights); components are summed over tiles in float64.
+Arithmetic runs in the tile's own type (float32, or float64 for float64 weights); components are summed over
+tiles in float64.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ import torch
 Array = npt.NDArray[np.float64]
 
 DEPENDENT = 1e-6
-"""A direction whose unit vector keeps less than this length beside those before it counts as dependent on them."""
+"""A direction whose unit vector keeps less than this length beside those before it counts as dependent on
+them.
+"""
 
 
 class DependentDirectionsError(ValueError):
@@ -38,7 +41,8 @@ class DependentDirectionsError(ValueError):
 
 
 def orthonormal_basis(directions: Sequence[Array]) -> Array:
-    """Orthonormal rows spanning the directions, the first row along the first direction. Shape (k, d_model), float64.
+    """Orthonormal rows spanning the directions, the first row along the first direction. Shape (k, d_model),
+    float64.
 
     Raises:
         DependentDirectionsError: one of them lies in the span of those before it.
@@ -67,7 +71,8 @@ def unit(vector: Array) -> Array:
 
 
 def transport(direction: Array, gain: Array) -> Array:
-    """What a writer must be projected with so that `direction` leaves the stream behind an RMSNorm of this gain: g∘r, unit.
+    """What a writer must be projected with so that `direction` leaves the stream behind an RMSNorm of this
+    gain: g∘r, unit.
 
     Raises:
         ValueError: the gain is zero wherever the direction is not, so nothing of it is written at all.
@@ -81,7 +86,9 @@ def column_components(tile: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
 
 
 def remove_from_columns(tile: torch.Tensor, basis: torch.Tensor, scaled: torch.Tensor) -> None:
-    """Subtract Σ q (λ qᵀW) from some rows of W, in place: tile (n, columns), basis (k, n), scaled (k, columns)."""
+    """Subtract Σ q (λ qᵀW) from some rows of W, in place: tile (n, columns), basis (k, n), scaled (k,
+    columns).
+    """
     tile.addmm_(basis.T, scaled, alpha=-1)
 
 
@@ -91,11 +98,13 @@ def row_components(tile: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
 
 
 def remove_from_rows(tile: torch.Tensor, basis: torch.Tensor, scaled: torch.Tensor) -> None:
-    """Subtract Σ (λ x·q) q from each row x, in place: tile (n, d_model), basis (k, d_model), scaled (n, k)."""
+    """Subtract Σ (λ x·q) q from each row x in place: tile (n, d_model), basis (k, d_model), scaled (n, k)."""
     tile.addmm_(scaled, basis, alpha=-1)
 
 
-def project(matrix: torch.Tensor, basis: Array, strengths: Sequence[float], *, residual_axis: int) -> torch.Tensor:
+def project(
+    matrix: torch.Tensor, basis: Array, strengths: Sequence[float], *, residual_axis: int
+) -> torch.Tensor:
     """The whole projection of a matrix held in memory; the reference for the executor's tiles.
 
     Args:

@@ -1,15 +1,16 @@
 """Returning an edited matrix to the precision it is stored in.
 
-`nearest` is round to nearest, ties to even. What it leaves along a direction q is Σ_i q_i ε_i, in bfloat16 of order 1e-2 to 1e-3 of the
-component that was removed; part of it is systematic, since a change smaller than half a step is rounded away. `feedback` rounds the
-residual coordinates in turn, those that weigh most first, and lets those that follow make up for the errors so far: with the
-running error a = Σ q_i (w'_i − w_i) and the weight still to come G = Σ q_i q_iᵀ over the coordinates not yet rounded, coordinate i
-is rounded from
+`nearest` is round to nearest, ties to even. What it leaves along a direction q is Σ_i q_i ε_i, in bfloat16 of
+order 1e-2 to 1e-3 of the component that was removed; part of it is systematic, since a change smaller than
+half a step is rounded away. `feedback` rounds the residual coordinates in turn, those that weigh most first,
+and lets those that follow make up for the errors so far: with the running error a = Σ q_i (w'_i − w_i) and
+the weight still to come G = Σ q_i q_iᵀ over the coordinates not yet rounded, coordinate i is rounded from
 
     w_i − q_iᵀ G⁻¹ a
 
-which spreads the correction over the rest by least squares. Coordinates are taken in blocks of 1/64 of those that remain, so only
-the last ones, which settle the result, are taken singly. A correction is never larger than one step of the stored type.
+which spreads the correction over the rest by least squares. Coordinates are taken in blocks of 1/64 of those
+that remain, so only the last ones, which settle the result, are taken singly. A correction is never larger
+than one step of the stored type.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class _Block:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The order in which coordinates are rounded for one basis; made once, used for every part of a matrix."""
+    """The order in which coordinates are rounded for one basis; made once, used for a whole matrix."""
 
     rank: int
     blocks: tuple[_Block, ...]

@@ -1,8 +1,9 @@
 """Which tensors of a checkpoint write to the residual stream, and along which axis.
 
-Read from config.json and the names and shapes on disk; no model is built and no tensor library imported. The table of the
-model's family must account for every tensor, as writer or as reader, and every writer it expects must be there for every
-layer: a tensor that nobody classified could be the one through which a removed direction returns.
+Read from config.json and the names and shapes on disk; no model is built and no tensor library imported. The
+table of the model's family must account for every tensor, as writer or as reader, and every writer it expects
+must be there for every layer: a tensor that nobody classified could be the one through which a removed
+direction returns.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Writer:
 class Anatomy:
     """Every tensor of a model as writer or reader, in disk order of names.
 
-    `tied` says that the embedding is also the unembedding. Where both names are then on disk, both are writers here, since an
-    edit must change both or neither.
+    `tied` says that the embedding is also the unembedding. Where both names are then on disk, both are
+    writers here, since an edit must change both or neither.
     """
 
     family: str
@@ -61,8 +62,8 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
         tensor_shapes: tensor name on disk → shape.
 
     Raises:
-        AnatomyError: the model type is not in the tables, the weights are quantised, a tensor is not recognised, a writer is
-            missing, or a writer's shape does not have d_model on its residual axis.
+        AnatomyError: the model type is not in the tables, the weights are quantised, a tensor is not
+            recognised, a writer is missing, or a writer's shape does not have d_model on its residual axis.
     """
     family = _find_family(config, tensor_shapes)
     settings = family.text_settings(config)
@@ -76,8 +77,12 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
         *_shape_problems(writers, tensor_shapes, d_model),
     ]
     if problems:
-        raise AnatomyError(f"{family.name}: not every writer of this checkpoint is known:\n  " + "\n  ".join(problems))
-    return Anatomy(family.name, str(config["model_type"]), n_layers, d_model, tuple(writers), tuple(readers), tied)
+        raise AnatomyError(
+            f"{family.name}: not every writer of this checkpoint is known:\n  " + "\n  ".join(problems)
+        )
+    return Anatomy(
+        family.name, str(config["model_type"]), n_layers, d_model, tuple(writers), tuple(readers), tied
+    )
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,8 @@ def _find_family(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     if quantised:
         method = quantised.get("quant_method", "unknown") if isinstance(quantised, Mapping) else "unknown"
         raise AnatomyError(
-            f"the weights are quantised ({method}), so a matrix on disk is not the one that runs; give the unquantised"
+            f"the weights are quantised ({method}), so a matrix on disk is not the one that runs; give the"
+            " unquantised"
             " checkpoint, or save a dequantised one first"
         )
     return FAMILIES[str(model_type)]
@@ -122,7 +128,10 @@ def _candidates(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int
 def _count(settings: Mapping[str, Any], key: str) -> int:
     value = settings.get(key)
     if type(value) is not int or value < 1:
-        raise AnatomyError(f"config.json: {key} must be a whole number >= 1, found {value!r}; use the model's own config.json")
+        raise AnatomyError(
+            f"config.json: {key} must be a whole number >= 1, found {value!r}; use the model's own"
+            " config.json"
+        )
     return value
 
 
@@ -133,7 +142,9 @@ def _is_tied(family: Family, config: Mapping[str, Any]) -> bool:
 
 
 def _resolve(family: Family, tensor_shapes: Mapping[str, tuple[int, ...]], *, tied: bool) -> _Rows:
-    prefix = next((p for p in family.prefixes if any(name.startswith(p) for name in tensor_shapes)), family.prefixes[0])
+    prefix = next(
+        (p for p in family.prefixes if any(name.startswith(p) for name in tensor_shapes)), family.prefixes[0]
+    )
     writers = [_prefixed(row, prefix) for row in family.writers]
     readers = [*(prefix + pattern for pattern in family.readers), *family.outside_readers]
     present = [name for name in family.unembedding if name in tensor_shapes]
@@ -212,18 +223,23 @@ def _flag_problems(
     return problems
 
 
-def _shape_problems(writers: list[Writer], tensor_shapes: Mapping[str, tuple[int, ...]], d_model: int) -> list[str]:
+def _shape_problems(
+    writers: list[Writer], tensor_shapes: Mapping[str, tuple[int, ...]], d_model: int
+) -> list[str]:
     problems: list[str] = []
     for writer in writers:
         shape = tensor_shapes[writer.tensor]
         axes = 1 if writer.bias else 2
         if len(shape) != axes or shape[writer.residual_axis] != d_model:
             problems.append(
-                f"{writer.tensor}: has shape {list(shape)}; expected {axes} axes with d_model {d_model} on axis {writer.residual_axis}"
+                f"{writer.tensor}: has shape {list(shape)}; expected {axes} axes with d_model {d_model} on"
+                f" axis {writer.residual_axis}"
             )
         gain = writer.gain
         if gain is not None and tensor_shapes.get(gain.tensor) != (d_model,):
-            problems.append(f"{gain.tensor}: the norm behind {writer.tensor} is missing or not of shape [{d_model}]")
+            problems.append(
+                f"{gain.tensor}: the norm behind {writer.tensor} is missing or not of shape [{d_model}]"
+            )
     return problems
 
 

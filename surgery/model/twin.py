@@ -1,9 +1,10 @@
 """A tiny random model of the same kind as a given one, on which an anatomy is proved before it is used.
 
-The twin keeps what decides where things are written: model type, biases, norms, tying, activation, soft caps, every kind of
-layer, whether o_proj is square, whether keys and values are shared between heads. It shrinks only sizes. Weights are drawn at
-unit output scale, norm gains and biases away from their neutral values, so that a writer that is missed, or a gain that is
-ignored, shows at full size instead of hiding behind an initialisation.
+The twin keeps what decides where things are written: model type, biases, norms, tying, activation, soft caps,
+every kind of layer, whether o_proj is square, whether keys and values are shared between heads. It shrinks
+only sizes. Weights are drawn at unit output scale, norm gains and biases away from their neutral values, so
+that a writer that is missed, or a gain that is ignored, shows at full size instead of hiding behind an
+initialisation.
 """
 
 from __future__ import annotations
@@ -23,7 +24,14 @@ _D_MLP = 40
 _MAX_LAYERS = 6
 _IMAGE_SIZE, _PATCH_SIZE, _IMAGE_TOKENS = 28, 14, 4
 _SPREAD = 0.3
-_DROPPED = ("auto_map", "quantization_config", "transformers_version", "_name_or_path", "dtype", "torch_dtype")
+_DROPPED = (
+    "auto_map",
+    "quantization_config",
+    "transformers_version",
+    "_name_or_path",
+    "dtype",
+    "torch_dtype",
+)
 
 
 def build_twin(config: Mapping[str, Any], folder: Path, *, seed: int) -> Path:
@@ -48,7 +56,8 @@ def build_twin(config: Mapping[str, Any], folder: Path, *, seed: int) -> Path:
             network = AutoModelForCausalLM.from_config(shrink(config), dtype=torch.float32)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise AnatomyError(
-            f"model type {config.get('model_type')!r}: no twin can be built to prove its anatomy on ({error});"
+            f"model type {config.get('model_type')!r}: no twin can be built to prove its anatomy on"
+            f" ({error});"
             " check that config.json is the model's own"
         ) from error
     _randomise(network, seed)
@@ -59,7 +68,9 @@ def build_twin(config: Mapping[str, Any], folder: Path, *, seed: int) -> Path:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No progress bars and no advice from transformers inside the block; its settings are put back afterwards."""
+    """No progress bars and no advice from transformers inside the block; its settings are put back
+    afterwards.
+    """
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -83,7 +94,9 @@ def shrink(config: Mapping[str, Any]) -> Any:
 
     model_type = config.get("model_type")
     if model_type not in CONFIG_MAPPING:
-        raise AnatomyError(f"model type {model_type!r}: the installed transformers does not know it, so it cannot be proved")
+        raise AnatomyError(
+            f"model type {model_type!r}: the installed transformers does not know it, so it cannot be proved"
+        )
     full = CONFIG_MAPPING[model_type].from_dict(_kept(config)).to_dict()
     if isinstance(full.get("text_config"), dict):
         small = {**full, **_tower(full["text_config"])}

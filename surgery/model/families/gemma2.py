@@ -1,12 +1,12 @@
 """Gemma 2 and 3: an RMSNorm stands between each sublayer and the stream.
 
-    h ← √d_model · embed_tokens[token]
-    h ← h + post_attention_layernorm(o_proj(attention(input_layernorm(h))))
-    h ← h + post_feedforward_layernorm(down_proj(act(gate) ∘ up)),   gate and up from pre_feedforward_layernorm(h)
+    h ← √d_model · embed_tokens[token] h ← h + post_attention_layernorm(o_proj(attention(input_layernorm(h))))
+    h ← h + post_feedforward_layernorm(down_proj(act(gate) ∘ up)),   gate and up from
+    pre_feedforward_layernorm(h)
 
-Their norms multiply by 1 + weight, so o_proj, its bias and down_proj are projected with (1 + weight)∘r. The embedding passes no norm
-and is projected with r. In the multimodal Gemma 3 the image projector also writes embeddings, those of the image's positions;
-it is a plain parameter used as x @ W, so its residual axis is 1.
+Their norms multiply by 1 + weight, so o_proj, its bias and down_proj are projected with (1 + weight)∘r. The
+embedding passes no norm and is projected with r. In the multimodal Gemma 3 the image projector also writes
+embeddings, those of the image's positions; it is a plain parameter used as x @ W, so its residual axis is 1.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Llama and the families that write as it does: the embedding, o_proj and down_proj add to the stream with nothing between.
+"""Llama and the families that write as it does: the embedding, o_proj and down_proj add to the stream with
+nothing between.
 
     h ← embed_tokens[token]
     h ← h + o_proj(attention(norm(h)))
     h ← h + down_proj(act(gate_proj(norm h)) ∘ up_proj(norm h))
 
-Linear weights are (out, in) on disk, so the residual axis of o_proj and down_proj is 0, also where o_proj is square. Gemma 1
-multiplies the embedding by √d_model, a scalar, which changes nothing for a projection.
+Linear weights are (out, in) on disk, so the residual axis of o_proj and down_proj is 0, also where o_proj is
+square. Gemma 1 multiplies the embedding by √d_model, a scalar, which changes nothing for a projection.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ _ATTENTION_BIAS = WriterRow(
 _MLP = WriterRow("layers.{layer}.mlp.down_proj.weight", "mlp_out", 0)
 _MLP_BIAS = WriterRow("layers.{layer}.mlp.down_proj.bias", "mlp_out", 0, bias=True, needs="mlp_bias")
 
-_NORMS = ("norm.weight", "layers.{layer}.input_layernorm.weight", "layers.{layer}.post_attention_layernorm.weight")
+_NORMS = (
+    "norm.weight",
+    "layers.{layer}.input_layernorm.weight",
+    "layers.{layer}.post_attention_layernorm.weight",
+)
 _QKV = tuple(f"layers.{{layer}}.self_attn.{part}_proj.weight" for part in "qkv")
 _QKV_BIAS = tuple(f"layers.{{layer}}.self_attn.{part}_proj.bias" for part in "qkv")
 _QK_NORM = ("layers.{layer}.self_attn.q_norm.weight", "layers.{layer}.self_attn.k_norm.weight")
@@ -61,7 +66,12 @@ PHI3 = Family(
     name="phi3",
     model_types=("phi3",),
     writers=(_EMBEDDING, _ATTENTION, _MLP),
-    readers=(*_NORMS, "layers.{layer}.self_attn.qkv_proj.weight", "layers.{layer}.mlp.gate_up_proj.weight", *_ROTARY),
+    readers=(
+        *_NORMS,
+        "layers.{layer}.self_attn.qkv_proj.weight",
+        "layers.{layer}.mlp.gate_up_proj.weight",
+        *_ROTARY,
+    ),
 )
 
 GEMMA = Family(

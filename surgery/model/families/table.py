@@ -1,7 +1,9 @@
-"""The form of a family's table: which tensors on disk write to the residual stream, and which only read from it.
+"""The form of a family's table: which tensors on disk write to the residual stream, and which only read from
+it.
 
-A name in a table is a pattern; `{layer}` stands for a layer's number, written without leading zeros, and is read as a number
-(layer 1 is never layer 10). Patterns are relative to the text tower's prefix, which differs between files of one family.
+A name in a table is a pattern; `{layer}` stands for a layer's number, written without leading zeros, and is
+read as a number (layer 1 is never layer 10). Patterns are relative to the text tower's prefix, which differs
+between files of one family.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ _LAYER = r"(?P<layer>0|[1-9][0-9]{0,5})"
 
 @dataclass(frozen=True)
 class Gain:
-    """An RMSNorm between a writer and the stream: what is written is multiplied by `offset` + the tensor, per coordinate."""
+    """An RMSNorm between a writer and the stream: what is written is multiplied by `offset` + the tensor, per
+    coordinate.
+    """
 
     tensor: str
     offset: float
@@ -29,8 +33,9 @@ class Gain:
 class WriterRow:
     """One kind of writer.
 
-    `residual_axis` is the axis of the tensor on disk that runs along d_model. `needs` is the config flag without which the
-    tensor does not exist (it must exist where the flag is set, and must not where it is not).
+    `residual_axis` is the axis of the tensor on disk that runs along d_model. `needs` is the config flag
+    without which the tensor does not exist (it must exist where the flag is set, and must not where it is
+    not).
     """
 
     pattern: str
@@ -45,10 +50,11 @@ class WriterRow:
 class Family:
     """A group of model types that lay out their writers alike.
 
-    Patterns in `writers` and `readers` are relative to the first of `prefixes` under which `embedding` is found. `outside` are
-    writers with full names, beside the text tower; `foreign` are the starts of names in towers with a stream of their own.
-    `text_config` is the key of config.json under which the text tower's settings stand, None where they are the top level.
-    `tied_by_default` is what a config means that does not say whether the embedding is also the unembedding.
+    Patterns in `writers` and `readers` are relative to the first of `prefixes` under which `embedding` is
+    found. `outside` are writers with full names, beside the text tower; `foreign` are the starts of names in
+    towers with a stream of their own. `text_config` is the key of config.json under which the text tower's
+    settings stand, None where they are the top level. `tied_by_default` is what a config means that does not
+    say whether the embedding is also the unembedding.
     """
 
     name: str
@@ -72,7 +78,11 @@ class Family:
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(re.escape(pattern).replace(re.escape("{layer}"), _LAYER, 1).replace(re.escape("{layer}"), "(?P=layer)"))
+    return re.compile(
+        re.escape(pattern)
+        .replace(re.escape("{layer}"), _LAYER, 1)
+        .replace(re.escape("{layer}"), "(?P=layer)")
+    )
 
 
 def match_pattern(pattern: str, name: str) -> tuple[bool, int | None]:
