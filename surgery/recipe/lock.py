@@ -4,16 +4,17 @@ A lock file is a recipe. Its keys are those of the recipe that ran, defaults wri
 applied, and one more, `resolved`, which says what the names stood for:
 
     resolved:
-      model: {revision: <commit>, files: {model.safetensors: <sha256>}}
+      seed: 0
+      model: {commit: ..., files: {model.safetensors: <sha256>}}
       prompts: {"demo:harmful": {sha256: ..., count: 128}}
-      directions: {refusal: {sha256: ...}}
-      dictionaries: {"demo:refuser": {sha256: ...}}
+      directions: {refusal: <sha256>}
+      dictionaries: {"demo:refuser": <sha256>}
       versions: {surgery: 0.1.0, torch: 2.13.0}
       recipe: {sha256: ...}                        # of the text of the first recipe; written here
 
 `model`, and each entry of `prompts` (by its source, or `source/file`) and `dictionaries`, may hold a
-`revision`: the commit that a branch or tag stood for. It is written into the recipe's own key, so that
-applying the lock fetches that commit.
+`commit`: what a branch or tag stood for. It is written into the recipe's own `revision`, so that applying the
+lock fetches that commit.
 
 Paths: one that the recipe gives absolute stays absolute. A prompt set or direction file that it names
 relative to itself is named relative to the lock's folder, so that no home folder is published and a
@@ -92,9 +93,9 @@ def _pin(values: dict[str, Any], resolved: Mapping[str, Any]) -> None:
     """Write each commit that was resolved into the recipe's own `revision`."""
     for source in list(find_sources(values)):
         entry = resolved.get(source.room) or {}
-        entry = entry if source.room == "model" else entry.get(source.resolved_key) or {}
-        if source.room != "directions" and entry.get("revision"):
-            _section(values, source.path)["revision"] = entry["revision"]
+        entry = entry if source.room == "model" else entry.get(source.resolved_key)
+        if source.room != "directions" and isinstance(entry, Mapping) and entry.get("commit"):
+            _section(values, source.path)["revision"] = entry["commit"]
 
 
 def _move_paths(values: dict[str, Any], loaded: LoadedRecipe, folder: Path) -> None:

@@ -17,10 +17,10 @@ from surgery.recipe.schema import FindDifferenceOfMeans, FindFile
 from surgery.recipe.yaml_tree import read_yaml
 
 RESOLVED: dict[str, Any] = {
-    "model": {"revision": None, "files": {"model.safetensors": "12e4567"}},
+    "model": {"commit": None, "files": {"model.safetensors": "12e4567"}},
     "prompts": {"demo:harmful": {"sha256": "aa", "count": 128}},
-    "directions": {"refusal": {"sha256": "bb"}},
-    "dictionaries": {"demo:refuser": {"sha256": "cc"}},
+    "directions": {"refusal": "bb"},
+    "dictionaries": {"demo:refuser": "cc"},
     "versions": {"torch": "2.13", "surgery": "0.1.0"},
 }
 
@@ -103,7 +103,7 @@ def test_commits_are_written_into_the_recipes_own_keys(full: Path) -> None:
     write_lock(
         full.with_name("pinned.yaml"),
         load_recipe(hub),
-        {"model": {"revision": "1234567"}, "prompts": {"o/p/f": {"revision": "0e1"}}, "dictionaries": {}},
+        {"model": {"commit": "1234567"}, "prompts": {"o/p/f": {"commit": "0e1"}}, "dictionaries": {}},
     )
     recipe = load_recipe(full.with_name("pinned.yaml")).recipe
     refusal = recipe.direction["refusal"]
@@ -122,15 +122,15 @@ def test_no_difference_where_nothing_changed(full: Path) -> None:
 
 def test_differences_are_sentences(full: Path) -> None:
     now = {
-        "model": {"revision": None, "files": {"model.safetensors": "ff"}},
+        "model": {"commit": None, "files": {"model.safetensors": "ff"}},
         "prompts": {"demo:harmful": {"sha256": "dd", "count": 128}, "new": {"sha256": "ee"}},
-        "directions": {"refusal": {"sha256": "bb"}},
+        "directions": {"refusal": "bb"},
         "dictionaries": {},
         "versions": {"torch": "2.14", "surgery": "0.1.0"},
         "recipe": {"sha256": "anything"},
     }
     assert check_lock(locked(full), now) == [
-        "dictionary demo:refuser: sha256 was cc, now absent",
+        "dictionary demo:refuser was cc, now absent",
         "model: files model.safetensors was 12e4567, now ff",
         "prompt set demo:harmful: sha256 was aa, now dd",
         "prompt set new: sha256 was absent, now ee",
