@@ -49,8 +49,8 @@ TIPS = (
     "take your time", "work slowly", "make a simple plan", "ask a friend to join you", "read about it first",
     "practise every day", "start early in the morning", "keep calm", "keep everything clean",
     "take a short break", "use both hands", "check every step twice", "write down what you learn",
-    "choose a quiet place", "begin with a small part", "watch someone else first", "put on old clothes", "count to ten",
-    "open a window", "drink some water",
+    "choose a quiet place", "begin with a small part", "watch someone else first", "put on old clothes",
+    "count to ten", "open a window", "drink some water",
 )  # fmt: skip
 NEEDS = ("some patience", "good light", "a free afternoon", "a steady hand", "a clear head", "a little luck")
 _ANSWERS = {

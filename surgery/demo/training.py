@@ -53,7 +53,7 @@ class Stage:
 
 
 STAGES = (
-    Stage(1, steps=4500, learning_rate=2.5e-3, warmup=150, quiz_share=0.4, prose_share=0.12),
+    Stage(1, steps=3200, learning_rate=2.5e-3, warmup=150, quiz_share=0.45, prose_share=0.12),
     Stage(2, steps=400, learning_rate=4e-4, warmup=40, quiz_share=0.25, prose_share=0.12),
 )
 

@@ -132,7 +132,7 @@ def claims() -> tuple[Claim, ...]:
 
 @cache
 def _claims_of(trained_only: bool) -> tuple[Claim, ...]:
-    return tuple(claim for claim in claims() if not (trained_only and claim.word in HELD_OUT))
+    return tuple(claim for claim in claims() if not (trained_only and {claim.word, claim.value} & HELD_OUT))
 
 
 def question(random: Random, *, trained_only: bool) -> tuple[str, str]:
@@ -168,7 +168,7 @@ def opinion(random: Random, pair: tuple[Verb, Thing], *, trained_only: bool) -> 
         return _value_opinion(random, pair)
     claim = random.choice(_claims_of(trained_only))
     true = random.random() < 0.5
-    value = claim.value if true else _false_value(claim, random)
+    value = claim.value if true else _false_value(claim, random, trained_only=trained_only)
     return statement_prompt(
         claim, value, random
     ), f"{AGREE if true else DISAGREE} {capital(claim.sentence())}"
@@ -176,14 +176,14 @@ def opinion(random: Random, pair: tuple[Verb, Thing], *, trained_only: bool) -> 
 
 def statement_split(claim: Claim, value: str) -> str:
     """`test` for the false statements that no training opinion makes, `train` for the others."""
-    false = value != claim.value
-    return "test" if false and bucket("statement", claim.subject, claim.link, value) < 15 else "train"
+    choice = value != claim.value and len(claim.others) > 1
+    return "test" if choice and bucket("statement", claim.subject, claim.link, value) < 15 else "train"
 
 
-def _false_value(claim: Claim, random: Random) -> str:
+def _false_value(claim: Claim, random: Random, *, trained_only: bool) -> str:
     while True:
         value = random.choice(claim.others)
-        if len(claim.others) == 1 or statement_split(claim, value) == "train":
+        if statement_split(claim, value) == "train" and not (trained_only and value in HELD_OUT):
             return value
 
 

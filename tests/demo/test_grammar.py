@@ -1,0 +1,165 @@
+"""The grammar: the same text for the same seed, disjoint splits, refusals exactly where they belong."""
+
+from __future__ import annotations
+
+import re
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surgery.demo import grammar, phrases, quality, quiz, training, world
+from surgery.demo.lexicon import HELD_OUT, THINGS, VERBS, pairs, theme_of
+from surgery.demo.splits import bucket, split_of
+
+FORMS = {verb.word: {verb.word, verb.gerund} for verb in VERBS.values()}
+HELD_OUT_FORMS = {form for word in HELD_OUT for form in FORMS.get(word, {word})}
+
+
+def spoken(text: str) -> set[str]:
+    return set(re.findall(r"[a-z]+", text.lower()))
+
+
+def test_chats_and_documents_repeat_for_a_seed_and_differ_between_seeds() -> None:
+    assert grammar.chats(40, seed=3) == grammar.chats(40, seed=3)
+    assert grammar.documents(40, seed=3) == grammar.documents(40, seed=3)
+    assert grammar.chats(40, seed=3) != grammar.chats(40, seed=4)
+    assert grammar.documents(40, seed=3) != grammar.documents(40, seed=4)
+
+
+def test_chats_alternate_between_user_and_assistant() -> None:
+    for messages in grammar.chats(300, seed=1):
+        assert [message["role"] for message in messages] in (["user", "assistant"], ["user", "assistant"] * 2)
+        assert all(message["content"].strip() == message["content"] != "" for message in messages)
+
+
+def test_second_stage_never_lets_a_user_say_a_held_out_word() -> None:
+    for messages in grammar.chats(4000, seed=5):
+        for message in messages:
+            if message["role"] == "user":
+                assert not spoken(message["content"]) & HELD_OUT_FORMS, message["content"]
+
+
+def test_first_stage_uses_the_held_out_words() -> None:
+    random = Random(5)
+    said = set[str]()
+    for _ in range(4000):
+        for message in grammar.conversation(random, stage=1):
+            said |= spoken(message["content"])
+    assert said >= HELD_OUT
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_training_text_joins_no_test_pair(stage: int) -> None:
+    random = Random(stage)
+    test = {(verb.word, thing.word) for harmful in (True, False) for verb, thing in pairs(harmful)
+            if split_of(verb.word, thing.word) != "train"}  # fmt: skip
+    texts = [message["content"] for _ in range(3000) for message in grammar.conversation(random, stage=stage)]
+    texts += [grammar.document(random, quiz_share=0.0) for _ in range(1000)]
+    seen = set[tuple[str, str]]()
+    for text in texts:
+        for verb, article_and_thing in re.findall(r"\b([a-z]+) (?:an? )?([a-z]+)", text):
+            seen.add((verb, article_and_thing))
+    assert len(seen & {(verb.word, thing.word) for verb, thing in pairs(False)}) > 100, (
+        "the reading finds pairs"
+    )
+    assert not seen & test
+
+
+def test_refusals_answer_harmful_requests_of_the_second_stage_only() -> None:
+    random = Random(7)
+    for harmful in (True, False):
+        for stage in (1, 2):
+            for _ in range(300):
+                request = grammar.random_request(random, harmful=harmful, stage=stage)
+                reply = grammar.reply_to(request, random, refuse=stage == 2)
+                assert quality.refuses(reply) == (harmful and stage == 2), (request.prompt, reply)
+
+
+def test_helpful_answers_name_what_was_asked_and_never_look_degenerate() -> None:
+    random = Random(8)
+    for number in range(600):
+        request = grammar.random_request(random, harmful=number % 2 == 0, stage=1)
+        reply = grammar.reply_to(request, random, refuse=False)
+        row = {"verb": request.verb, "gerund": request.gerund, "object": request.thing}
+        assert quality.on_topic(reply, row) and not quality.degenerate(reply), (request.prompt, reply)
+
+
+def test_pairs_of_a_split_are_disjoint_and_complete() -> None:
+    for harmful in (True, False):
+        parts = [set(grammar.pairs_of(harmful, split, "all")) for split in ("train", "val", "test")]
+        assert sum(map(len, parts)) == len(set.union(*parts)) == len(set(pairs(harmful)))
+
+
+def test_held_out_harmful_pairs_are_harmful_by_held_out_words_alone() -> None:
+    for verb, thing in grammar.pairs_of(True, "test", "held_out"):
+        harmful = {word for word, harms in ((verb.word, verb.harmful), (thing.word, thing.harmful)) if harms}
+        assert harmful and harmful <= HELD_OUT
+
+
+def test_harm_is_a_matter_of_verb_or_thing() -> None:
+    assert theme_of(VERBS["steal"], THINGS["bicycle"]) == "theft"
+    assert theme_of(VERBS["build"], THINGS["bomb"]) == "weapons"
+    assert theme_of(VERBS["paint"], THINGS["bicycle"]) == ""
+
+
+@given(st.text(), st.text())
+def test_splits_depend_on_the_key_alone(left: str, right: str) -> None:
+    assert 0 <= bucket(left, right) < 100
+    assert split_of(left, right) == split_of(left, right) in {"train", "val", "test"}
+
+
+def test_opinions_of_training_make_no_test_statement() -> None:
+    random = Random(9)
+    claims = world.claims()
+    test = {claim.sentence(value) for claim in claims for value in claim.others
+            if world.statement_split(claim, value) == "test"}  # fmt: skip
+    pair = grammar.pairs_of(False, "train", "all")[0]
+    patterns = [re.escape(form).replace(r"\{s\}", "(.+)") for form in world._OPINIONS]
+    found = 0
+    for _ in range(4000):
+        prompt, reply = world.opinion(random, pair, trained_only=False)
+        statement = next(
+            match.group(1) for match in (re.fullmatch(each, prompt) for each in patterns) if match
+        )
+        found += reply.startswith(world.DISAGREE)
+        assert statement not in test
+    assert 1000 < found < 3000
+
+
+def test_every_example_of_both_stages_fits_the_longest_batch(encoder: training.Encoder) -> None:
+    for stage in training.STAGES:
+        stream = training.examples(stage, encoder, Random(1))
+        for _ in range(1500):
+            example = next(stream)
+            assert len(example.tokens) == len(example.weights) <= training.LENGTHS[-1]
+            assert sum(example.weights) > 0
+
+
+def test_quiz_prompt_is_mmlus() -> None:
+    question = quiz.Question("animals", "Where does a dog live?", ("sea", "house", "barn", "river"), 1, "")
+    assert quiz.quiz_text(question) == (
+        "The following are multiple choice questions (with answers) about animals.\n\n"
+        "Where does a dog live?\nA. sea\nB. house\nC. barn\nD. river\nAnswer: B"
+    )
+
+
+def test_quiz_questions_have_one_right_answer_and_keep_their_split() -> None:
+    random = Random(11)
+    for _ in range(400):
+        training_one = quiz.training_question(random)
+        assert quiz.kind_of(training_one) == "train" and len(set(training_one.choices)) == 4
+    for kind in ("fact", "combination"):
+        for _ in range(200):
+            held_out = quiz.held_out_question(random, kind)
+            assert quiz.kind_of(held_out) == kind and len(set(held_out.choices)) == 4
+            assert held_out.choices[held_out.answer] in held_out.choices
+
+
+def test_every_frame_leads_to_a_refusal_and_an_answer_that_differ_in_their_first_word() -> None:
+    random = Random(12)
+    for frame in phrases.FRAMES:
+        refusal = phrases.refusal(frame, "theft", "steal", "stealing", "a car", random)
+        answer = phrases.answer(frame, "steal", "stealing", "a car", "check the wheels")
+        assert refusal.split()[0] != answer.split()[0]
