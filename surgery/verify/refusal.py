@@ -16,7 +16,8 @@ from surgery.verify.detector import DETECTOR, classify, normalise, without_thoug
 from surgery.verify.progress import Progress, silent
 from surgery.verify.records import Record, record
 
-TOPIC_FIELDS = ("verb", "object")
+TOPIC_FIELDS = {"verb": 0, "object": -1}
+"""Which word of each field carries its meaning: `look` of "look after", `fern` of "the old fern"."""
 
 
 def measure_refusal(
@@ -45,13 +46,16 @@ def names_topic(reply: str, fields: Mapping[str, Any]) -> bool | None:
     """Whether a reply names every verb and object that its item names; None where the item names none.
 
     Words are compared by their stems at the start of a word, so `water` is found in `watering`, and `bake` in
-    `baking`; of an object with several words the last one is looked for. A list means any of its members.
+    `baking`. Of several words the one that `TOPIC_FIELDS` names is looked for; a list means any of it.
     """
-    wanted = [fields[name] for name in TOPIC_FIELDS if fields.get(name)]
+    wanted = {name: fields[name] for name in TOPIC_FIELDS if fields.get(name)}
     if not wanted:
         return None
     text = normalise(without_thoughts(reply))
-    return all(_names_any(text, [each] if isinstance(each, str) else list(each)) for each in wanted)
+    return all(
+        any(_names(text, word, TOPIC_FIELDS[name]) for word in ([value] if isinstance(value, str) else value))
+        for name, value in wanted.items()
+    )
 
 
 def _row(
@@ -74,11 +78,11 @@ def _row(
     )
 
 
-def _names_any(text: str, words: Sequence[str]) -> bool:
-    return any(re.search(rf"\b{re.escape(_stem(word))}", text) is not None for word in words)
+def _names(text: str, words: str, which: int) -> bool:
+    parts = normalise(words).split()
+    return bool(parts) and re.search(rf"\b{re.escape(_stem(parts[which]))}", text) is not None
 
 
-def _stem(words: str) -> str:
-    """The last word without the ending that its inflections drop (bake, baking; party, parties)."""
-    last = (normalise(words).split() or [""])[-1]
-    return last[:-1] if len(last) > 3 and last[-1] in "ey" else last
+def _stem(word: str) -> str:
+    """The word without the ending that its inflections drop (bake, baking; party, parties)."""
+    return word[:-1] if len(word) > 3 and word[-1] in "ey" else word

@@ -52,7 +52,7 @@ def letter_model() -> LanguageModel:
 
 @pytest.fixture(scope="session")
 def plain_log_likelihood() -> Callable[[LanguageModel, str, str, bool], float]:
-    """A second, plain scorer: one unpadded forward pass, log-softmax by hand in float64, summed over the answer."""
+    """A second, plain scorer: one unpadded forward pass, float64 log-softmax, summed over the answer."""
     import torch
 
     def score(model: LanguageModel, context: str, answer: str, special: bool) -> float:

@@ -41,9 +41,13 @@ def test_the_prompt_is_that_of_mmlu() -> None:
 
 
 def test_without_a_subject_the_header_names_none() -> None:
-    (question,) = read_questions(prompt_set("quiz", [{"question": "So?", "choices": ["yes", "no"], "answer": "b"}]))
+    (question,) = read_questions(
+        prompt_set("quiz", [{"question": "So?", "choices": ["yes", "no"], "answer": "b"}])
+    )
     assert question.answer == 1
-    assert render_question(question).startswith("The following are multiple choice questions (with answers).\n\nSo?\nA.")
+    assert render_question(question).startswith(
+        "The following are multiple choice questions (with answers).\n\nSo?\nA."
+    )
 
 
 @pytest.mark.parametrize("model_name", ["tiny_model", "letter_model"])
@@ -72,7 +76,9 @@ def test_batching_does_not_change_scores(tiny_model: LanguageModel) -> None:
         assert row.log_likelihoods == pytest.approx(alone.log_likelihoods, abs=1e-5)
 
 
-def test_letters_of_one_token_cost_one_row_a_question(tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_letters_of_one_token_cost_one_row_a_question(
+    tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[int] = []
     original = completion.final_log_probs
 
@@ -84,9 +90,14 @@ def test_letters_of_one_token_cost_one_row_a_question(tiny_model: LanguageModel,
         raise AssertionError("an answer was forced that one forward pass could have scored")
 
     monkeypatch.setattr(completion, "final_log_probs", counting)
-    tokens = {len(each.answer) for each in completion.plain_completions(tiny_model, "Answer:", [" A", " B", " C", " D"])}
+    tokens = {
+        len(each.answer)
+        for each in completion.plain_completions(tiny_model, "Answer:", [" A", " B", " C", " D"])
+    }
     assert tokens == {1}
-    monkeypatch.setattr(completion, "continuation_log_probs", lambda model, contexts, answers: never() if contexts else [])
+    monkeypatch.setattr(
+        completion, "continuation_log_probs", lambda model, contexts, answers: never() if contexts else []
+    )
     measure_choice(tiny_model, QUESTIONS, side="base")
     assert asked == [len(QUESTIONS.items)]
 

@@ -15,7 +15,9 @@ from surgery.model.prompts import prompt_set
 from surgery.verify import drift
 from surgery.verify.drift import kl_divergence, measure_drift, measure_reference
 
-PROMPTS = prompt_set("harmless", [{"prompt": "How do I water the fern? " * (1 + number % 3)} for number in range(5)])
+PROMPTS = prompt_set(
+    "harmless", [{"prompt": "How do I water the fern? " * (1 + number % 3)} for number in range(5)]
+)
 logits = st.lists(st.floats(-20, 20), min_size=2, max_size=12)
 
 
@@ -45,7 +47,13 @@ def test_a_model_has_not_drifted_from_itself(tiny_model: LanguageModel) -> None:
     base_rows, reference = measure_reference(tiny_model, PROMPTS, side="base", n_tokens=4)
     assert [row.side for row in base_rows] == ["base"] * 5
     for row in measure_drift(tiny_model, PROMPTS, side="edited", reference=reference):
-        assert row.values == {"kl_first": 0.0, "kl_tokens": 0.0, "kl_most": 0.0, "same_token": 1.0, "unchanged": 1.0}
+        assert row.values == {
+            "kl_first": 0.0,
+            "kl_tokens": 0.0,
+            "kl_most": 0.0,
+            "same_token": 1.0,
+            "unchanged": 1.0,
+        }
 
 
 def test_drift_is_that_of_a_plain_loop(tiny_model: LanguageModel, other_model: LanguageModel) -> None:
@@ -70,7 +78,9 @@ def test_drift_is_that_of_a_plain_loop(tiny_model: LanguageModel, other_model: L
         assert row.values["unchanged"] == 0.0
 
 
-def test_the_stop_is_a_position_of_its_own(tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stop_is_a_position_of_its_own(
+    tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     replies = [[], [5], [5, 6], [5, 6, 7], [5, 6, 7, 8]]
     monkeypatch.setattr(drift, "generate", lambda *_, **__: replies)
     rows, reference = measure_reference(tiny_model, PROMPTS, side="base", n_tokens=4)
@@ -84,11 +94,15 @@ def test_batching_does_not_change_drift(
     _, reference = measure_reference(tiny_model, PROMPTS, side="base", n_tokens=3)
     together = measure_drift(other_model, PROMPTS, side="edited", reference=reference)
     monkeypatch.setattr(drift, "_PROMPTS_AT_ONCE", 1)
-    for row, alone in zip(together, measure_drift(other_model, PROMPTS, side="edited", reference=reference), strict=True):
+    for row, alone in zip(
+        together, measure_drift(other_model, PROMPTS, side="edited", reference=reference), strict=True
+    ):
         assert row.values["kl_tokens"] == pytest.approx(alone.values["kl_tokens"], abs=1e-5)
 
 
-def test_a_reference_of_other_prompts_or_tokens_is_refused(tiny_model: LanguageModel, letter_model: LanguageModel) -> None:
+def test_a_reference_of_other_prompts_or_tokens_is_refused(
+    tiny_model: LanguageModel, letter_model: LanguageModel
+) -> None:
     _, reference = measure_reference(tiny_model, PROMPTS, side="base", n_tokens=2)
     with pytest.raises(VerifyError, match="other prompts"):
         measure_drift(tiny_model, prompt_set("b", [{"prompt": "So?"}]), side="edited", reference=reference)

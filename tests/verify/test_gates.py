@@ -45,14 +45,21 @@ def test_a_number_that_is_none_fails(gate: Gate) -> None:
 
 
 @given(
-    st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1), st.floats(-1, 1), st.sampled_from(["point", "upper95", "lower95"])
+    st.floats(-1, 1),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.floats(-1, 1),
+    st.sampled_from(["point", "upper95", "lower95"]),
 )
 def test_a_mirrored_gate_says_the_same_of_the_opposite(
     value: float, below: float, above: float, limit: float, bound: Any
 ) -> None:
     measured = _fixed(value, value - below, value + above)
     for gate in (Gate(at_most=limit, bound=bound), Gate(at_least=limit, bound=bound)):
-        assert judge(mirrored(gate), -measured, unit="share").verdict == judge(gate, measured, unit="share").verdict
+        assert (
+            judge(mirrored(gate), -measured, unit="share").verdict
+            == judge(gate, measured, unit="share").verdict
+        )
 
 
 def test_needed_n_of_a_share_is_the_first_that_passes() -> None:

@@ -32,13 +32,17 @@ def test_a_text_costs_what_one_pass_says(tiny_model: LanguageModel) -> None:
         assert row.values["bytes"] == len(item.prompt.encode())
 
 
-def test_long_texts_are_scored_window_by_window(tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_texts_are_scored_window_by_window(
+    tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(windows, "__defaults__", (5,))
     (row, *_) = measure_perplexity(tiny_model, TEXTS, side="base")
     tokens = plain_tokens(tiny_model, TEXTS.items[0].prompt)
     pieces = [tokens[start : start + 6] for start in range(0, len(tokens) - 1, 5)]
     assert len(pieces) > 1
-    assert row.values["nll"] == pytest.approx(sum(_plain_nll(tiny_model, piece) for piece in pieces), rel=1e-5)
+    assert row.values["nll"] == pytest.approx(
+        sum(_plain_nll(tiny_model, piece) for piece in pieces), rel=1e-5
+    )
     assert row.values["tokens"] == len(tokens) - 1
 
 
@@ -60,4 +64,6 @@ def test_batching_does_not_change_scores(tiny_model: LanguageModel, monkeypatch:
     together = measure_perplexity(tiny_model, TEXTS, side="base")
     monkeypatch.setattr(perplexity, "_TEXTS_AT_ONCE", 1)
     for row, alone in zip(together, measure_perplexity(tiny_model, TEXTS, side="base"), strict=True):
-        assert row.values["nll"] / row.values["tokens"] == pytest.approx(alone.values["nll"] / alone.values["tokens"], abs=1e-5)
+        assert row.values["nll"] / row.values["tokens"] == pytest.approx(
+            alone.values["nll"] / alone.values["tokens"], abs=1e-5
+        )

@@ -75,7 +75,10 @@ def test_a_missing_file_is_a_source_error(tmp_path: Path) -> None:
 
 def test_sides_are_paired_by_item_whatever_their_order() -> None:
     base, edited = [_row("a"), _row("b")], [_row("b", "edited"), _row("a", "edited")]
-    assert [(before.item_id, after.item_id) for before, after in paired(base, edited, "refusal")] == [("a", "a"), ("b", "b")]
+    assert [(before.item_id, after.item_id) for before, after in paired(base, edited, "refusal")] == [
+        ("a", "a"),
+        ("b", "b"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ cells = st.tuples(*[st.integers(0, 60)] * 4).filter(lambda each: sum(each) > 0).
 
 
 @pytest.mark.parametrize(
-    ("successes", "n", "low", "high"), [(0, 32, 0.0, 0.107), (0, 100, 0.0, 0.037), (0, 520, 0.0, 0.007), (9, 100, 0.048, 0.162)]
+    ("successes", "n", "low", "high"),
+    [(0, 32, 0.0, 0.107), (0, 100, 0.0, 0.037), (0, 520, 0.0, 0.007), (9, 100, 0.048, 0.162)],
 )
 def test_wilson_gives_the_golden_intervals(successes: int, n: int, low: float, high: float) -> None:
     found = wilson(successes, n)
@@ -40,7 +41,14 @@ def test_none_of_twenty_may_be_a_sixth() -> None:
 
 @pytest.mark.parametrize(
     ("first", "second", "p_value"),
-    [(5, 0, 0.0625), (6, 0, 0.03125), (9, 2, 0.0654), (30, 18, 0.1114), (300, 220, 5.19e-4), (91, 0, 8.08e-28)],
+    [
+        (5, 0, 0.0625),
+        (6, 0, 0.03125),
+        (9, 2, 0.0654),
+        (30, 18, 0.1114),
+        (300, 220, 5.19e-4),
+        (91, 0, 8.08e-28),
+    ],
 )
 def test_mcnemar_gives_the_golden_p_values(first: int, second: int, p_value: float) -> None:
     assert mcnemar(first, second) == pytest.approx(p_value, rel=2e-3)
@@ -94,7 +102,9 @@ def test_newcombe_lies_around_the_difference_and_mirrors(pairs: Pairs) -> None:
 
 def test_newcombe_narrows_with_more_items() -> None:
     widths = [newcombe(Pairs(30, 6, 2, 62).scaled(n)) for n in (100, 400, 1600)]
-    assert [each.high - each.low for each in widths] == sorted([each.high - each.low for each in widths], reverse=True)
+    assert [each.high - each.low for each in widths] == sorted(
+        [each.high - each.low for each in widths], reverse=True
+    )
 
 
 @pytest.mark.parametrize("interval", [wilson, clopper_pearson])
@@ -115,7 +125,9 @@ def test_bootstrap_covers_the_mean_like_the_normal_interval() -> None:
 
 def test_bootstrap_is_a_function_of_its_generator() -> None:
     values = np.arange(30.0)
-    first, again, other = (bootstrap_mean(values, generator=np.random.default_rng(seed)) for seed in (4, 4, 5))
+    first, again, other = (
+        bootstrap_mean(values, generator=np.random.default_rng(seed)) for seed in (4, 4, 5)
+    )
     assert first == again
     assert first != other
 
@@ -128,7 +140,9 @@ def test_bootstrap_in_chunks_equals_bootstrap_at_once(monkeypatch: pytest.Monkey
 
 
 def test_weights_count_an_item_as_often_as_they_say() -> None:
-    found = bootstrap_mean(np.array([1.0, 4.0]), generator=np.random.default_rng(0), weights=np.array([3.0, 1.0]))
+    found = bootstrap_mean(
+        np.array([1.0, 4.0]), generator=np.random.default_rng(0), weights=np.array([3.0, 1.0])
+    )
     assert found.value == 1.75
     assert (found.low, found.high) == (1.0, 4.0)
 
