@@ -64,8 +64,8 @@ def lock_text(loaded: LoadedRecipe, resolved: Mapping[str, Any], folder: Path) -
     values = loaded.recipe.model_dump(mode="json", exclude_none=True) | {"name": loaded.name}
     values.pop("resolved", None)
     _pin(values, resolved)
-    _move_paths(values, loaded, folder)
-    values["resolved"] = _plain(resolved) | {"recipe": _first_recipe(loaded)}
+    moved = _move_paths(values, loaded, folder)
+    values["resolved"] = _renamed_prompts(_plain(resolved), moved) | {"recipe": _first_recipe(loaded)}
     return _HEADER + yaml.dump(
         values, Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=1000, default_flow_style=False
     )
@@ -98,11 +98,21 @@ def _pin(values: dict[str, Any], resolved: Mapping[str, Any]) -> None:
             _section(values, source.path)["revision"] = entry["commit"]
 
 
-def _move_paths(values: dict[str, Any], loaded: LoadedRecipe, folder: Path) -> None:
+def _move_paths(values: dict[str, Any], loaded: LoadedRecipe, folder: Path) -> dict[str, str]:
+    """Rewrite relative paths from the recipe's folder to the lock's; returns each old name with its new one."""
+    moved: dict[str, str] = {}
     for source in list(find_sources(values)):
         if source.is_beside_recipe and not Path(source.name).is_absolute():
-            target = loaded.resolve(source.name)
-            _section(values, source.path)[source.path[-1]] = _relative(target, folder)
+            moved[source.name] = _relative(loaded.resolve(source.name), folder)
+            _section(values, source.path)[source.path[-1]] = moved[source.name]
+    return moved
+
+
+def _renamed_prompts(resolved: Any, moved: Mapping[str, str]) -> Any:
+    """`resolved` with each prompt set under the name that the lock itself gives it."""
+    if not isinstance(resolved.get("prompts"), dict):
+        return resolved
+    return resolved | {"prompts": {moved.get(name, name): each for name, each in resolved["prompts"].items()}}
 
 
 def _section(values: Any, path: tuple[str | int, ...]) -> Any:

@@ -93,6 +93,16 @@ def test_paths_are_rewritten_relative_to_where_the_lock_will_lie(full: Path, tmp
     assert values["output"]["folder"] == "out/full"
 
 
+def test_a_moved_prompt_set_is_resolved_under_its_new_name(full: Path) -> None:
+    folder = full.parent / "deeper"
+    folder.mkdir(exist_ok=True)
+    prompts = {"prompts.jsonl": {"sha256": "aa"}, "demo:harmful": {"sha256": "bb"}}
+    write_lock(folder / "lock.yaml", load_recipe(full), {"prompts": prompts})
+    lock = load_recipe(folder / "lock.yaml")
+    now = {"../prompts.jsonl": {"sha256": "aa"}, "demo:harmful": {"sha256": "bb"}}
+    assert check_lock(lock, {"prompts": now}) == []
+
+
 def test_commits_are_written_into_the_recipes_own_keys(full: Path) -> None:
     hub = full.with_name("hub.yaml")
     text = full.read_text(encoding="utf-8")
