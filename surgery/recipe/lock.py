@@ -112,7 +112,8 @@ def _renamed_prompts(resolved: Any, moved: Mapping[str, str]) -> Any:
     """`resolved` with each prompt set under the name that the lock itself gives it."""
     if not isinstance(resolved.get("prompts"), dict):
         return resolved
-    return resolved | {"prompts": {moved.get(name, name): each for name, each in resolved["prompts"].items()}}
+    prompts = {moved.get(name, name): each for name, each in resolved["prompts"].items()}
+    return resolved | {"prompts": prompts}
 
 
 def _section(values: Any, path: tuple[str | int, ...]) -> Any:
