@@ -226,8 +226,8 @@ def _weight_map(folder: Path) -> dict[str, str]:
 
 
 def _check_shard_name(place: Path, shard: str) -> None:
-    # Read as a Windows path on every system: there both slashes separate and drives count, so one rule is safe
-    # everywhere.
+    # Read as a Windows path on every system: there both slashes separate and drives count, so one rule
+    # is safe everywhere.
     path = PureWindowsPath(shard)
     plain = shard.isprintable() and path.as_posix() == shard
     if path.drive or path.root or ".." in path.parts or not plain:

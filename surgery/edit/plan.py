@@ -277,4 +277,5 @@ def _reach_note(name: str, anatomy: Anatomy, edits: Sequence[TensorEdit]) -> str
         for role in ("embedding", "attention_out", "mlp_out")
     }
     listed = ", ".join(f"{count} {role}" for role, count in counts.items() if count)
-    return f"{name}: {len(left)} of {len(anatomy.writers)} writers are not edited and can still write it ({listed})"
+    share = f"{len(left)} of {len(anatomy.writers)} writers"
+    return f"{name}: {share} are not edited and can still write it ({listed})"
