@@ -99,7 +99,7 @@ def _pin(values: dict[str, Any], resolved: Mapping[str, Any]) -> None:
 
 
 def _move_paths(values: dict[str, Any], loaded: LoadedRecipe, folder: Path) -> dict[str, str]:
-    """Rewrite relative paths from the recipe's folder to the lock's; returns each old name with its new one."""
+    """Rewrite relative paths for the lock's folder; returns each old name with its new one."""
     moved: dict[str, str] = {}
     for source in list(find_sources(values)):
         if source.is_beside_recipe and not Path(source.name).is_absolute():
