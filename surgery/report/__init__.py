@@ -1,0 +1,1 @@
+"""One object, the report, and its faces: report.json, report.html, the model card."""

@@ -1,0 +1,113 @@
+"""What a run says of itself in words: what was done, what that did, and what nobody looked at.
+
+The words follow the numbers. A behaviour fell or rose only where the whole 95 % interval of the change lies
+on one side of zero; otherwise the sentence says that no change was shown.
+"""
+
+from __future__ import annotations
+
+from surgery.report.numbers import change, count, level, verdict
+from surgery.report.report import Report
+from surgery.report.steps import Effect
+from surgery.report.text import code
+from surgery.verify.verification import Row
+
+_WRITTEN = "what the edited tensors write to the residual stream"
+_EFFECTS = {
+    "removed": f"was removed from {_WRITTEN}",
+    "weakened": f"was weakened in {_WRITTEN}",
+    "strengthened": f"was strengthened in {_WRITTEN}",
+    "reversed": f"was reversed in {_WRITTEN}",
+    "unchanged": "was left as it is",
+}
+_QUESTIONS = {
+    "refusal": "whether it refuses harmful requests",
+    "overrefusal": "whether it refuses harmless requests",
+    "choice": "knowledge in multiple-choice questions",
+    "drift": "how far its next-token distribution moved",
+    "perplexity": "its fit to plain text",
+    "preference": "which of two answers it prefers",
+}
+
+
+def effect_sentence(effect: Effect) -> str:
+    """What one step did: `The direction refusal was removed from … (…, strength 1).`"""
+    name = code(effect.direction)
+    if effect.kind == "added":
+        return f"A vector along the direction {name} was added to the output of layer {effect.layer}."
+    how = f"(directional ablation, strength {effect.strength:g})"
+    return f"The direction {name} {_EFFECTS[effect.kind]} {how}."
+
+
+def row_sentence(row: Row) -> str:
+    """What a suite's main row says: `Refusals of harmful requests fell from 100.0 % to 0.0 % (…)`."""
+    assert row.base is not None and row.edited is not None and row.change is not None
+    names = {
+        "refusal": "Refusals of harmful requests",
+        "overrefusal": "Refusals of harmless requests",
+        "preference": "The mean probability of the answer that matches the behaviour",
+    }
+    name = names.get(row.suite, row.label)
+    before, after = level(row.base.value, row.unit), level(row.edited.value, row.unit)
+    numbers = f"change {change(row)} {'points' if row.unit == 'share' else 'nats'}, n = {count(row.n)}"
+    if row.change.high < 0 or row.change.low > 0:
+        return f"{name} {'fell' if row.change.high < 0 else 'rose'} from {before} to {after} ({numbers})."
+    return f"{name}: {before} before, {after} after; no change was shown ({numbers})."
+
+
+def behaviour_sentences(report: Report) -> list[str]:
+    """One sentence for each suite that measures the behaviour itself."""
+    return [row_sentence(row) for row in _behaviour_rows(report)]
+
+
+def consequence(report: Report) -> str | None:
+    """What the measured change means for whoever uses the model; None where nothing was shown."""
+    changes = {row.suite: row.change for row in _behaviour_rows(report) if row.change is not None}
+    harmful, harmless = changes.get("refusal"), changes.get("overrefusal")
+    if harmful is not None and harmful.high < 0:
+        return (
+            "It answers requests that its base model declines, and its answers may be harmful. It has fewer"
+            " safeguards than its base: whoever deploys it must add their own, and answers for its use under"
+            " the law and the base model's licence."
+        )
+    if harmful is not None and harmful.low > 0:
+        more = " and of harmless ones" if harmless is not None and harmless.low > 0 else ""
+        return f"It declines more of the harmful requests{more} than its base model does."
+    if harmless is not None and harmless.low > 0:
+        return "It declines harmless requests that its base model answers."
+    return None
+
+
+def failed_gates(report: Report) -> list[str]:
+    """Every gate that failed, in words: `refusal, harmful: 42.0 %, was to be ≤ 5 % (fail)`."""
+    return _gates(report, "fail")
+
+
+def open_gates(report: Report) -> list[str]:
+    """Every gate that the number of items could not decide."""
+    return _gates(report, "inconclusive")
+
+
+def not_measured(report: Report) -> list[str]:
+    """What the checks of this library could have answered and this run did not ask."""
+    seen = {row.suite for row in report.verification.rows} if report.verification else set()
+    return [question for suite, question in _QUESTIONS.items() if suite not in seen]
+
+
+def _behaviour_rows(report: Report) -> list[Row]:
+    """The main row of each behaviour suite: the first one with both sides and a change."""
+    found: dict[str, Row] = {}
+    for row in report.verification.rows if report.verification else ():
+        if row.suite in ("refusal", "overrefusal", "preference") and row.base and row.edited and row.change:
+            found.setdefault(row.suite, row)
+    return list(found.values())
+
+
+def _gates(report: Report, wanted: str) -> list[str]:
+    rows = report.verification.rows if report.verification else ()
+    return [_gate_text(row) for row in rows if row.gate is not None and row.gate.verdict == wanted]
+
+
+def _gate_text(row: Row) -> str:
+    assert row.gate is not None
+    return f"{row.label} was to be {row.gate.text} ({verdict(row.gate, row)})"
