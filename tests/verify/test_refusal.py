@@ -80,6 +80,7 @@ def test_the_models_own_greedy_replies_are_used(tiny_model: LanguageModel) -> No
         ("Water it.", {"verb": "water", "object": "fern"}, False),
         ("Underwater it.", {"verb": "water"}, False),
         ("Use a hose.", {"object": ["can", "hose"]}, True),
+        ("Tying it takes time.", {"verb": "tie", "gerund": "tying"}, True),
         ("Looking is enough.", {"verb": "look after"}, True),
         ("<think>water</think>Use a hose.", {"verb": "water"}, False),
         ("Anything.", {"verb": "", "colour": "red"}, None),
