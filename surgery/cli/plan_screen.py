@@ -1,0 +1,82 @@
+"""The plan of `surgery apply --dry-run`: which tensors change, how, and why; what it costs.
+
+Tensors that differ only in their layer share a line, so that a model of eighty layers fits on a screen;
+plan.json and `--json` name every one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from surgery.cli.layout import HEADING, NARROWEST, WIDEST, section, wrapped
+from surgery.report.numbers import count, part_of_size, size
+from surgery.report.steps import runs
+from surgery.report.text import one_line
+
+if TYPE_CHECKING:
+    from surgery.edit.plan import Plan, TensorEdit
+
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+_LAYER = re.compile(r"\blayer \d+\b")
+
+
+def plan_lines(plan: Plan, width: int) -> list[Text]:
+    """The whole plan for a terminal of `width` columns."""
+    width = max(NARROWEST, min(WIDEST, width))
+    body = width - HEADING
+    groups: dict[tuple[object, ...], list[TensorEdit]] = {}
+    for edit in plan.edits:
+        groups.setdefault(_alike(edit), []).append(edit)
+    lines: list[Text] = []
+    for edits in groups.values():
+        lines += _group(edits, body)
+    total = f"{count(len(plan.edits))} tensors, {part_of_size(plan.edited_bytes, plan.total_bytes)}"
+    lines = section("edit", lines or [Text("nothing")])
+    lines += section("total", [Text(f"{total}, rounding {plan.rounding}")])
+    lines += section("disk", [Text(f"{size(plan.total_bytes)} for a whole checkpoint")])
+    notes = [Text(line) for note in plan.notes for line in wrapped(one_line(note), body)]
+    return lines + (section("note", notes) if notes else []) + [Text("nothing was written.")]
+
+
+def _alike(edit: TensorEdit) -> tuple[object, ...]:
+    """What edits on one line have in common."""
+    return (
+        edit.role,
+        edit.bias,
+        edit.layer is None,
+        _NUMBER.sub("*", edit.tensor),
+        edit.residual_axis,
+        edit.dtype,
+        edit.shape,
+        edit.directions,
+        edit.strengths,
+        edit.gain is None,
+    )
+
+
+def _group(edits: list[TensorEdit], body: int) -> list[Text]:
+    first = edits[0]
+    layers = [edit.layer for edit in edits if edit.layer is not None]
+    number = f"{len(edits)} × " if len(edits) > 1 else ""
+    name = one_line(_NUMBER.sub(f"{{{runs(layers)}}}", first.tensor) if len(edits) > 1 else first.tensor)
+    shape = " × ".join(map(str, first.shape))
+    steps = ", ".join(
+        f"{name} {strength:g}" for name, strength in zip(first.directions, first.strengths, strict=True)
+    )
+    n_bytes = size(sum(edit.end - edit.start for edit in edits))
+    facts = (
+        f"{number}{first.role} · axis {first.residual_axis} of {shape} {first.dtype} · {n_bytes} · {steps}"
+    )
+    why = _LAYER.sub("its layer", first.why) if len(edits) > 1 else first.why
+    return [
+        Text(line, style=style)
+        for text, style in ((name, "bold"), (facts, ""), (why, ""))
+        for line in _indented(text, body, "" if text is name else "  ")
+    ]
+
+
+def _indented(text: str, width: int, indent: str) -> list[str]:
+    return [indent + line for line in wrapped(text, width - len(indent))]
