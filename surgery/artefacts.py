@@ -80,9 +80,7 @@ def resolved(prepared: Prepared) -> dict[str, Any]:
             "commit": prepared.snapshot.commit,
             "files": {name: sha256_file(prepared.checkpoint.folder / name) for name in prepared.checkpoint.headers},
         },
-        "prompts": {
-            name: {"sha256": prompts.sha256, "count": len(prompts.items)} for name, prompts in prepared.prompts.items()
-        },
+        "prompts": {name: {"sha256": prompts.file_sha256} for name, prompts in prepared.prompts.items()},
         "directions": {finding.name: finding.direction.sha256 for finding in prepared.findings},
         "dictionaries": {
             finding.reconstruction.dictionary: finding.dictionary_sha256

@@ -48,9 +48,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; an error of the library becomes a message and an exit code."""
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as exit_:
-        sys.exit(exit_.exit_code)
+        sys.exit(cli.main(standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(2)

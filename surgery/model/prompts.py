@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,12 @@ class Item:
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Items in file order, with the hash of their content."""
+    """Items in file order, with the hash of their content, and of the whole file they are from."""
 
     name: str
     items: tuple[Item, ...]
     sha256: str
+    file_sha256: str | None = None
 
     @property
     def prompts(self) -> list[str]:
@@ -62,7 +63,8 @@ def read_prompts(path: Path, *, name: str | None = None, field: str | None = Non
         raise SourceError(f"{name}: holds no rows")
     if count is not None and len(rows) < count:
         raise SourceError(f"{name}: holds {len(rows)} rows, and the recipe asks for {count}")
-    return prompt_set(name, rows[:count], field=field)
+    found = prompt_set(name, rows[:count], field=field)
+    return replace(found, file_sha256=hashlib.sha256(text.encode()).hexdigest())
 
 
 def prompt_set(name: str, rows: Iterable[Mapping[str, Any]], *, field: str | None = None) -> PromptSet:
@@ -91,9 +93,9 @@ def _parse(text: str, suffix: str, name: str) -> list[Mapping[str, Any]]:
     if suffix == ".json" and text.lstrip().startswith("["):
         return [_row(row, number, name) for number, row in enumerate(_json(text, name, 1))]
     if suffix in (".jsonl", ".json"):
-        lines = [(number, line) for number, line in enumerate(text.splitlines()) if line.strip()]
+        lines = [(number, line) for number, line in enumerate(text.split("\n")) if line.strip()]
         return [_row(_json(line, name, number + 1), number, name) for number, line in lines]
-    return [{"prompt": line} for line in text.splitlines() if line.strip()]
+    return [{"prompt": line} for line in text.split("\n") if line.strip()]
 
 
 def _json(text: str, name: str, line: int) -> Any:
