@@ -1,0 +1,135 @@
+"""The laws of projection, on random matrices of every layout."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from surgery.linalg.projection import (
+    DependentDirectionsError,
+    column_components,
+    orthonormal_basis,
+    project,
+    remove_from_columns,
+    remove_from_rows,
+    row_components,
+    transport,
+    unit,
+)
+
+D = 24
+
+
+def _basis(seed: int, rank: int) -> np.ndarray:
+    return orthonormal_basis(list(np.random.default_rng(seed).standard_normal((rank, D))))
+
+
+def _matrix(seed: int, axis: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    shape = [5, 7, 6]
+    shape[axis] = D
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def _components(matrix: torch.Tensor, basis: np.ndarray, axis: int) -> torch.Tensor:
+    return matrix.double().movedim(axis, -1) @ torch.from_numpy(basis).T
+
+
+seeds = st.integers(0, 10_000)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, rank=st.integers(1, 4), axis=st.integers(0, 2), strength=st.floats(-2, 3))
+def test_each_component_keeps_one_minus_its_strength(
+    seed: int, rank: int, axis: int, strength: float
+) -> None:
+    basis, matrix = _basis(seed, rank), _matrix(seed, axis)
+    strengths = [strength / (i + 1) for i in range(rank)]
+    edited = project(matrix, basis, strengths, residual_axis=axis)
+    kept = 1 - torch.tensor(strengths, dtype=torch.float64)
+    expected = _components(matrix, basis, axis) * kept
+    torch.testing.assert_close(_components(edited, basis, axis), expected, atol=2e-5, rtol=0)
+    change = (edited - matrix).double().movedim(axis, -1)  # nothing outside the subspace moves
+    q = torch.from_numpy(basis)
+    torch.testing.assert_close(change, (change @ q.T) @ q, atol=2e-5, rtol=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=seeds, rank=st.integers(1, 3), axis=st.integers(0, 2))
+def test_twice_is_once_and_reflecting_twice_is_nothing(seed: int, rank: int, axis: int) -> None:
+    basis, matrix = _basis(seed, rank), _matrix(seed, axis, torch.float64)
+    once = project(matrix, basis, [1.0] * rank, residual_axis=axis)
+    torch.testing.assert_close(
+        project(once, basis, [1.0] * rank, residual_axis=axis), once, atol=1e-12, rtol=0
+    )
+    reflected = project(matrix, basis, [2.0] * rank, residual_axis=axis)
+    torch.testing.assert_close(reflected.norm(), matrix.norm())
+    back = project(reflected, basis, [2.0] * rank, residual_axis=axis)
+    torch.testing.assert_close(back, matrix, atol=1e-12, rtol=0)
+
+
+def test_strength_zero_changes_no_bit() -> None:
+    matrix = _matrix(1, 0)
+    assert torch.equal(project(matrix, _basis(1, 2), [0.0, 0.0], residual_axis=0), matrix)
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_tiles_add_up_to_the_whole(rank: int) -> None:
+    basis = _basis(3, rank)
+    q = torch.from_numpy(basis).float()
+    strengths = torch.linspace(0.5, 2, rank)
+    columns = _matrix(3, 0).reshape(D, -1)
+    tiles = [slice(0, 10), slice(10, 11), slice(11, D)]
+    components = sum(column_components(columns[tile], q[:, tile]) for tile in tiles)
+    edited = columns.clone()
+    for tile in tiles:
+        remove_from_columns(edited[tile], q[:, tile], components * strengths[:, None])
+    torch.testing.assert_close(edited, project(columns, basis, strengths.tolist(), residual_axis=0))
+    rows = columns.T.contiguous()
+    edited = rows.clone()
+    remove_from_rows(edited, q, row_components(edited, q) * strengths)
+    torch.testing.assert_close(edited, project(rows, basis, strengths.tolist(), residual_axis=1))
+
+
+def test_a_basis_keeps_the_first_direction_and_its_sign() -> None:
+    directions = list(np.random.default_rng(0).standard_normal((4, D)))
+    basis = orthonormal_basis(directions)
+    np.testing.assert_allclose(basis @ basis.T, np.eye(4), atol=1e-14)
+    np.testing.assert_allclose(basis[0], unit(directions[0]), atol=1e-14)
+    for k in range(1, 5):  # row k is the part of direction k that is orthogonal to those before
+        rest = directions[k - 1] - basis[: k - 1].T @ (basis[: k - 1] @ directions[k - 1])
+        np.testing.assert_allclose(basis[k - 1], unit(rest), atol=1e-12)
+
+
+def test_dependent_and_empty_directions_are_refused() -> None:
+    one, two = np.random.default_rng(0).standard_normal((2, D))
+    with pytest.raises(DependentDirectionsError) as caught:
+        orthonormal_basis([one, two, one - 3 * two])
+    assert caught.value.index == 2
+    for bad in (np.zeros(D), np.full(D, np.nan), np.full(D, np.inf)):
+        with pytest.raises(ValueError, match="finite and longer than zero"):
+            orthonormal_basis([bad])
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=seeds, spread=st.floats(0.1, 1.0))
+def test_transport_clears_what_passes_a_norm_and_the_plain_direction_does_not(
+    seed: int, spread: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    gain, direction = np.exp(spread * rng.standard_normal(D)), unit(rng.standard_normal(D))
+    matrix = torch.from_numpy(rng.standard_normal((D, 9)))
+
+    def written(edited: torch.Tensor) -> float:
+        return float(np.abs(direction @ (gain[:, None] * edited.numpy())).max())
+
+    carried = project(matrix, transport(direction, gain)[None], [1.0], residual_axis=0)
+    plain = project(matrix, direction[None], [1.0], residual_axis=0)
+    assert written(carried) < 1e-12 < 1e-4 < written(plain)
+
+
+def test_transport_refuses_a_gain_that_passes_nothing() -> None:
+    with pytest.raises(ValueError, match="finite and longer than zero"):
+        transport(np.eye(D)[0], 1 - np.eye(D)[0])
