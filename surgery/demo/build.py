@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 SEED = 20
-_SAMPLE = 15_000
+SAMPLE = 15_000
 
 
 def sample_texts(seed: int) -> list[str]:
     """The text that the tokenizer is learnt from."""
     random = Random(f"tokenizer/{seed}")
-    texts = [grammar.document(random, quiz_share=0.5) for _ in range(_SAMPLE)]
+    texts = [grammar.document(random, quiz_share=0.5) for _ in range(SAMPLE)]
     for stage in (1, 2):
-        for _ in range(_SAMPLE):
+        for _ in range(SAMPLE):
             texts += [message["content"] for message in grammar.conversation(random, stage=stage)]
     return texts
 

@@ -41,6 +41,7 @@ class Stage:
     """One stage: which replies it teaches, how long, how fast, and the shares of quiz and prose in its text.
 
     The learning rate rises over the first `warmup` steps and falls to `floor` of its peak along a cosine.
+    Parameters named in `frozen` stay as they are.
     """
 
     number: int
@@ -50,6 +51,7 @@ class Stage:
     quiz_share: float
     prose_share: float
     floor: float = 0.05
+    frozen: tuple[str, ...] = ()
 
 
 STAGES = (
@@ -183,8 +185,11 @@ def run_stage(
     """Train the model in place on one stage. `body` is a compiled `model.model` where there is one."""
     import torch
 
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim == 2]
-    gains = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in stage.frozen)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trained if parameter.ndim == 2]
+    gains = [parameter for parameter in trained if parameter.ndim < 2]
     groups = [{"params": matrices, "weight_decay": 0.02}, {"params": gains, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.98), fused=True)
     stream = batches(examples(stage, encoder, Random(f"stage{stage.number}/{seed}")))
@@ -194,7 +199,7 @@ def run_stage(
             group["lr"] = rate_at(step, stage)
         loss = loss_of(model, model.model if body is None else body, tokens, weights)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         if step % 50 == 0 or step == stage.steps - 1:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from surgery.demo import build, model_folder, quality, sources, training, world
+from surgery.demo import build, model_folder, prompts, quality, sources, training, world
 
 Sets = dict[str, list[dict[str, Any]]]
 
@@ -105,7 +105,9 @@ def test_a_build_in_miniature_writes_everything_twice_the_same(
         for number in (1, 2)
     )
     monkeypatch.setattr(quality, "MAX_NEW_TOKENS", 4)
-    monkeypatch.setattr(training, "TOKENS_PER_BATCH", 1024)
+    monkeypatch.setattr(training, "TOKENS_PER_BATCH", 512)
+    monkeypatch.setattr(build, "SAMPLE", 500)
+    monkeypatch.setattr(prompts, "SIZES", {name: count // 8 for name, count in prompts.SIZES.items()})
     said: list[str] = []
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
