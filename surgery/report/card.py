@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from surgery.report import numbers, statements
 from surgery.report.page import TEMPLATES
 from surgery.report.report import Report
-from surgery.report.text import code, fenced, inline
+from surgery.report.text import code, fenced, inline, one_line
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
@@ -91,7 +91,7 @@ def _licence(licence: str | None) -> dict[str, str]:
         return {}
     if _LICENCE_ID.fullmatch(licence):
         return {"license": licence}
-    return {"license": "other", "license_name": licence}
+    return {"license": "other", "license_name": one_line(licence)}
 
 
 def _tags(report: Report) -> list[str]:

@@ -14,6 +14,9 @@ from surgery.report.numbers import level
 from surgery.verify.statistics import Estimate
 from surgery.verify.verification import Row
 
+_NOTHING = 1e-9
+"""A mean in nats below this is zero in any picture."""
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -93,7 +96,7 @@ def _scale(unit: str, rows: Sequence[Row]) -> tuple[float, float, tuple[tuple[fl
         return 0.0, 1.0, tuple((100 * tick, f"{100 * tick:.0f} %") for tick in (0.0, 0.25, 0.5, 0.75, 1.0))
     ends = [end for row in rows for side in (row.base, row.edited) if side for end in (side.value, side.high)]
     highest = max([end for end in ends if math.isfinite(end)], default=0.0)
-    top = _round_up(highest) if highest > 0 else 1.0
+    top = _round_up(highest) if highest > _NOTHING else 1.0
     return 0.0, top, tuple((25.0 * quarter, f"{top * quarter / 4:.3g}") for quarter in range(5))
 
 
