@@ -37,7 +37,8 @@ def __getattr__(name: str) -> Any:
 
 
 class _Package(ModuleType):
-    """Keeps `surgery.apply` the function: importing the module of that name would put the module in its place."""
+    """Keeps `surgery.apply` the function: importing the module of that name would put the module in its
+    place."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value.apply if name == "apply" and isinstance(value, ModuleType) else value)

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from surgery.artefacts import write_artefacts
-from surgery.checkpoint.folder import new_folder
+from surgery.artefacts import hold_to_lock, write_artefacts
+from surgery.checkpoint.folder import check_absent, new_folder
 from surgery.checkpoint.layout import open_checkpoint
 from surgery.edit.audit import Audit, audit
 from surgery.edit.executor import execute
@@ -24,10 +24,10 @@ from surgery.edit.runtime import random_directions, running
 from surgery.errors import EditError
 from surgery.export.peft import make_adapter, write_adapter
 from surgery.model.language_model import LanguageModel, load_language_model
-from surgery.preparation import Observer, Prepared, Silent, prepare, remembering
+from surgery.preparation import Observer, Prepared, Silent, prepare
 from surgery.recipe import LoadedRecipe, load_recipe
 from surgery.report.report import Report
-from surgery.verify.verification import Measurement, Suites, Verification, compare, load_suites, measure
+from surgery.verify.verification import Measurement, Suites, Verification, compare, measure
 
 CONTROLLED = frozenset({"refusal", "preference"})
 """Suites that show the behaviour itself, on which controls are measured too."""
@@ -56,8 +56,11 @@ def apply(
     started = time.monotonic()
     observer = observer or Silent()
     loaded = recipe if isinstance(recipe, LoadedRecipe) else load_recipe(recipe, overrides=overrides)
+    target = Path(loaded.recipe.output.folder)
+    check_absent(target)
     prepared = prepare(loaded, observer)
-    with new_folder(Path(loaded.recipe.output.folder), needed_bytes=_needed_bytes(prepared)) as staging:
+    hold_to_lock(prepared)
+    with new_folder(target, needed_bytes=_needed_bytes(prepared)) as staging:
         written = write_result(prepared, staging, observer)
         verification = verify_result(prepared, written, observer)
         return write_artefacts(
@@ -69,11 +72,20 @@ def write_result(prepared: Prepared, staging: Path, observer: Observer) -> Writt
     """Write the checkpoint or the adapter, and read it back."""
     if prepared.recipe.output.form == "peft":
         adapter = make_adapter(
-            prepared.plan, prepared.additions, prepared.checkpoint, prepared.anatomy, base=prepared.recipe.model.source
+            prepared.plan,
+            prepared.additions,
+            prepared.checkpoint,
+            prepared.anatomy,
+            base=prepared.recipe.model.source,
         )
         write_adapter(adapter, staging)
         return Written(staging, None)
-    execute(prepared.plan, prepared.checkpoint, staging, progress=lambda done, total: observer.advance(done, total, "bytes"))
+    execute(
+        prepared.plan,
+        prepared.checkpoint,
+        staging,
+        progress=lambda done, total: observer.advance(done, total, "bytes"),
+    )
     found = audit(prepared.plan, prepared.checkpoint, open_checkpoint(staging))
     if found.problems:
         raise EditError("the written checkpoint is not what was planned:\n  " + "\n  ".join(found.problems))
@@ -84,11 +96,13 @@ def verify_result(prepared: Prepared, written: Written, observer: Observer) -> V
     """Measure base, edited result and controls on the same items, and hold them to the gates."""
     recipe = prepared.recipe
     observer.stage("verify")
-    suites = load_suites(recipe.verify, remembering(prepared.loaded, prepared.prompts))
+    suites = prepared.suites
     if not suites:
         return None
     base = measure(prepared.model, suites, side="base", progress=observer.advance)
-    edited = measure(_load_written(prepared, written), suites, side="edited", reference=base, progress=observer.advance)
+    edited = measure(
+        _load_written(prepared, written), suites, side="edited", reference=base, progress=observer.advance
+    )
     controls = _measure_controls(prepared, suites, base, observer)
     return compare(base, edited, controls, recipe.verify, seed=recipe.seed)
 
@@ -96,7 +110,8 @@ def verify_result(prepared: Prepared, written: Written, observer: Observer) -> V
 def _measure_controls(
     prepared: Prepared, suites: Suites, base: Measurement, observer: Observer
 ) -> list[Measurement]:
-    """The same steps, hooked into the base model, with random directions and with the unreconstructed ones."""
+    """The same steps, hooked into the base model, with random directions and with the unreconstructed
+    ones."""
     recipe = prepared.recipe
     others = {
         "random direction" if number == 0 else f"random direction {number + 1}": random_directions(
@@ -110,7 +125,14 @@ def _measure_controls(
     for side, directions in others.items():
         with running(prepared.model, recipe.edit.steps, directions):
             measured.append(
-                measure(prepared.model, suites, side=side, reference=base, only=CONTROLLED, progress=observer.advance)
+                measure(
+                    prepared.model,
+                    suites,
+                    side=side,
+                    reference=base,
+                    only=CONTROLLED,
+                    progress=observer.advance,
+                )
             )
     return measured
 

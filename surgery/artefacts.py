@@ -1,7 +1,8 @@
 """What a run leaves beside the weights: plan, audit, directions, lock, report, card.
 
 Everything goes to `<out>/surgery/`, the card to `<out>/README.md`; the base model's own README is kept as
-`surgery/base_README.md`. The lock and the directions hold no time and no machine, so the same run writes the same bytes.
+`surgery/base_README.md`. The lock and the directions hold no time and no machine, so the same run writes the
+same bytes.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from surgery.checkpoint.layout import Checkpoint
 from surgery.direction.direction import Direction, write_directions
 from surgery.edit.audit import Audit, audit_as_json
 from surgery.edit.plan import plan_as_json
+from surgery.errors import SourceError
 from surgery.preparation import Prepared
-from surgery.recipe import write_lock
+from surgery.recipe import check_lock, write_lock
 from surgery.report.card import write_card
 from surgery.report.licence import read_licence
 from surgery.report.report import EditFacts, Environment, ModelFacts, OutputFacts, Report
@@ -34,7 +36,12 @@ _PACKAGES = ("surgery", "torch", "transformers", "safetensors", "peft", "hugging
 
 
 def write_artefacts(
-    prepared: Prepared, staging: Path, audit: Audit | None, verification: Verification | None, *, seconds: float
+    prepared: Prepared,
+    staging: Path,
+    audit: Audit | None,
+    verification: Verification | None,
+    *,
+    seconds: float,
 ) -> Report:
     """Write everything but the weights into a finished staging folder, and return the report."""
     folder = staging / FOLDER
@@ -53,7 +60,12 @@ def write_artefacts(
 
 
 def make_report(
-    prepared: Prepared, staging: Path, audit: Audit | None, verification: Verification | None, *, seconds: float
+    prepared: Prepared,
+    staging: Path,
+    audit: Audit | None,
+    verification: Verification | None,
+    *,
+    seconds: float,
 ) -> Report:
     """The report of a run."""
     recipe = prepared.recipe
@@ -78,7 +90,9 @@ def resolved(prepared: Prepared) -> dict[str, Any]:
         "seed": recipe.seed,
         "model": {
             "commit": prepared.snapshot.commit,
-            "files": {name: sha256_file(prepared.checkpoint.folder / name) for name in prepared.checkpoint.headers},
+            "files": {
+                name: sha256_file(prepared.checkpoint.folder / name) for name in prepared.checkpoint.headers
+            },
         },
         "prompts": {name: {"sha256": prompts.file_sha256} for name, prompts in prepared.prompts.items()},
         "directions": {finding.name: finding.direction.sha256 for finding in prepared.findings},
@@ -91,11 +105,26 @@ def resolved(prepared: Prepared) -> dict[str, Any]:
     }
 
 
+def hold_to_lock(prepared: Prepared) -> None:
+    """Refuse to go on where a lock file was given and its names no longer stand for the same bytes.
+
+    Other library versions alone are no reason to stop.
+
+    Raises:
+        SourceError: naming each input that changed.
+    """
+    differences = check_lock(prepared.loaded, resolved(prepared))
+    if any(not difference.startswith("version of") for difference in differences):
+        raise SourceError("the lock does not hold here:\n  " + "\n  ".join(differences))
+
+
 def _saved_directions(prepared: Prepared) -> Mapping[str, Direction]:
     """Each direction under its name, and what it was rebuilt from under `<name>.original`."""
     saved = prepared.directions
     originals = {
-        f"{finding.name}.original": finding.original for finding in prepared.findings if finding.reconstruction is not None
+        f"{finding.name}.original": finding.original
+        for finding in prepared.findings
+        if finding.reconstruction is not None
     }
     return {**saved, **originals}
 

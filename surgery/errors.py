@@ -36,7 +36,9 @@ class Problem:
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
-        return "    ".join(part for part in (place, f"{self.path}: {self.message}" if self.path else self.message) if part)
+        return "    ".join(
+            part for part in (place, f"{self.path}: {self.message}" if self.path else self.message) if part
+        )
 
 
 class SurgeryError(Exception):

@@ -1,4 +1,5 @@
-"""The only door to huggingface_hub: a name becomes a folder or a file on disk, and a revision becomes a commit."""
+"""The only door to huggingface_hub: a name becomes a folder or a file on disk, and a revision becomes a
+commit."""
 
 from __future__ import annotations
 
@@ -7,7 +8,17 @@ from pathlib import Path
 
 from surgery.errors import SourceError
 
-_MODEL_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py", "*.md", "LICENSE*", "NOTICE*"]
+_MODEL_FILES = [
+    "*.json",
+    "*.safetensors",
+    "*.jinja",
+    "*.model",
+    "*.txt",
+    "*.py",
+    "*.md",
+    "LICENSE*",
+    "NOTICE*",
+]
 
 
 @dataclass(frozen=True)
@@ -62,5 +73,6 @@ def _refuse_path(source: str) -> None:
 def _unavailable(source: str, error: Exception) -> SourceError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return SourceError(
-        f"{source}: not a folder here, and the Hub did not give it: {reason} (check the name, the network, or `hf auth login`)"
+        f"{source}: not a folder here, and the Hub did not give it: {reason} (check the name, the network,"
+        " or `hf auth login`)"
     )

@@ -20,6 +20,7 @@ from surgery.model.prompts import PromptSet
 from surgery.model.source import locate_model, open_prompts
 from surgery.recipe import LoadedRecipe
 from surgery.recipe.schema import Ablate, Add, PromptSource, Recipe
+from surgery.verify.verification import Suites, load_suites
 
 
 class Observer(Protocol):
@@ -48,6 +49,7 @@ class Prepared:
     anatomy: Anatomy
     model: LanguageModel
     prompts: dict[str, PromptSet]
+    suites: Suites
     findings: tuple[Finding, ...]
     plan: Plan
     additions: tuple[Addition, ...]
@@ -66,6 +68,9 @@ def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
     """Find the directions, plan the edit, and prove the anatomy it rests on."""
     recipe = loaded.recipe
     observer.stage("model")
+    prompts: dict[str, PromptSet] = {}
+    read = remembering(loaded, prompts)
+    suites = load_suites(recipe.verify, read)
     snapshot = locate_model(recipe.model.source, revision=recipe.model.revision)
     checkpoint = open_checkpoint(snapshot.folder)
     shapes = {name: entry.shape for name, entry in checkpoint.tensors.items()}
@@ -78,11 +83,14 @@ def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
         trust_remote_code=recipe.model.trust_remote_code,
     )
     observer.stage("direction")
-    prompts: dict[str, PromptSet] = {}
-    sources = Sources(prompts=remembering(loaded, prompts), resolve=loaded.resolve)
+    sources = Sources(prompts=read, resolve=loaded.resolve)
     findings = tuple(
         find_direction(
-            name, wanted, model, sources, seed=recipe.seed,
+            name,
+            wanted,
+            model,
+            sources,
+            seed=recipe.seed,
             progress=lambda done, total: observer.advance(done, total, "candidates"),
         )
         for name, wanted in recipe.direction.items()
@@ -90,21 +98,26 @@ def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
     observer.stage("edit")
     vectors = {finding.name: finding.direction.vector for finding in findings}
     ablations = [step for step in recipe.edit.steps if isinstance(step, Ablate)]
-    plan = make_plan(checkpoint, anatomy, ablations, vectors, rounding=recipe.edit.rounding, tied=recipe.edit.tied)
+    plan = make_plan(
+        checkpoint, anatomy, ablations, vectors, rounding=recipe.edit.rounding, tied=recipe.edit.tied
+    )
     additions = make_additions(
         [step for step in recipe.edit.steps if isinstance(step, Add)],
         {finding.name: finding.direction for finding in findings},
         model.n_layers,
     )
     proof = _proved(checkpoint, recipe.seed) if ablations else None
-    return Prepared(loaded, snapshot, checkpoint, anatomy, model, prompts, findings, plan, additions, proof)
+    return Prepared(
+        loaded, snapshot, checkpoint, anatomy, model, prompts, suites, findings, plan, additions, proof
+    )
 
 
 def _proved(checkpoint: Checkpoint, seed: int) -> Proof:
     proof = prove(checkpoint.config, seed=seed)
     if not proof.exact:
         raise AnatomyError(
-            f"{proof.family}: after the edit the twin of this model still carries {proof.max_component:.1e} of a random direction,"
+            f"{proof.family}: after the edit the twin of this model still carries {proof.max_component:.1e}"
+            " of a random direction,"
             " so the table of its writers is incomplete; the edit would not be exact"
         )
     return proof

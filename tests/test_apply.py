@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +78,15 @@ def test_the_edit_is_proved_and_audited(applied: tuple[Path, Report]) -> None:
 
 def test_every_artefact_is_there(applied: tuple[Path, Report]) -> None:
     out, report = applied
-    for name in ("report.json", "report.html", "records.jsonl", "plan.json", "audit.json", "direction.safetensors",
-                 "surgery.lock.yaml"):
+    for name in (
+        "report.json",
+        "report.html",
+        "records.jsonl",
+        "plan.json",
+        "audit.json",
+        "direction.safetensors",
+        "surgery.lock.yaml",
+    ):
         assert (out / "surgery" / name).stat().st_size > 0, name
     assert json.loads((out / "surgery" / "report.json").read_text())["verdict"] == report.verdict
     card = (out / "README.md").read_text()
@@ -127,7 +133,10 @@ def test_a_steering_adapter_makes_the_model_agree(tmp_path: Path) -> None:
     row = next(row for row in report.verification.rows if row.suite == "preference")
     assert row.change.low > 0.2
     assert (tmp_path / "out" / "adapter_model.safetensors").exists()
-    assert yaml.safe_load((tmp_path / "out" / "README.md").read_text().split("---")[1])["base_model_relation"] == "adapter"
+    assert (
+        yaml.safe_load((tmp_path / "out" / "README.md").read_text().split("---")[1])["base_model_relation"]
+        == "adapter"
+    )
     control = report.verification.controls[0]
     assert abs(control.change.value) < row.change.value / 2
 
@@ -164,13 +173,12 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, stage: str) -> None:
 
 
 @pytest.fixture
-def _full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     for name in ("write", "pwrite", "copy_file_range", "sendfile"):
         monkeypatch.setattr(os, name, full)
-    yield
 
 
 @pytest.mark.usefixtures("_full_disk")
@@ -193,7 +201,9 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
         ("direction.refusal.select.kl_at_most=-1.0", SurgeryError, "candidates"),
     ],
 )
-def test_what_cannot_be_run_says_why(tmp_path: Path, override: str, error: type[Exception], message: str) -> None:
+def test_what_cannot_be_run_says_why(
+    tmp_path: Path, override: str, error: type[Exception], message: str
+) -> None:
     overrides = [f"output.folder={json.dumps(str(tmp_path / 'out'))}", override]
     with pytest.raises(error, match=message):
         apply(RECIPES / "refusal_k2.yaml", overrides=overrides)
@@ -202,7 +212,10 @@ def test_what_cannot_be_run_says_why(tmp_path: Path, override: str, error: type[
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    overrides = [f"output.folder={json.dumps(str(tmp_path / 'out'))}", f"model.source={json.dumps(str(tmp_path / 'empty'))}"]
+    overrides = [
+        f"output.folder={json.dumps(str(tmp_path / 'out'))}",
+        f"model.source={json.dumps(str(tmp_path / 'empty'))}",
+    ]
     with pytest.raises(CheckpointError):
         apply(RECIPES / "refusal_k2.yaml", overrides=overrides)
 
@@ -218,3 +231,16 @@ def test_the_public_names() -> None:
     assert surgery.__all__ == sorted(surgery.__all__)
     assert set(surgery.__all__) == {"Dictionary", "Direction", "apply", "load_recipe", "open_dictionary"}
     assert all(callable(getattr(surgery, name)) for name in surgery.__all__)
+
+
+def test_a_lock_whose_inputs_changed_is_refused(applied: tuple[Path, Report], tmp_path: Path) -> None:
+    out, _ = applied
+    lock = yaml.safe_load((out / "surgery" / "surgery.lock.yaml").read_text())
+    lock["resolved"]["prompts"]["demo:harmful"]["sha256"] = "0" * 64
+    lock["resolved"]["versions"]["torch"] = "0.0"
+    (tmp_path / "changed.lock.yaml").write_text(yaml.safe_dump(lock))
+    with pytest.raises(SourceError, match=r"does not hold here:\n.*prompt set demo:harmful: sha256 was 0+"):
+        apply(
+            tmp_path / "changed.lock.yaml", overrides=[f"output.folder={json.dumps(str(tmp_path / 'out'))}"]
+        )
+    assert not (tmp_path / "out").exists()

@@ -1,4 +1,5 @@
-"""The house: which room may import which, and what each may not touch. Read from the source, nothing is run."""
+"""The house: which room may import which, and what each may not touch. Read from the source, nothing is
+run."""
 
 from __future__ import annotations
 
@@ -33,8 +34,15 @@ FLOORS = {
 GROUND = {"errors", "hook_point"}
 """Nouns of the ground floor that everyone may use, neighbours included."""
 SPINE = {"apply", "artefacts", "preparation"}
-"""The top floor below the command line is one flow in three files, which import each other without a circle."""
-TRAINER_MAY_IMPORT = {"surgery.checkpoint", "surgery.demo", "surgery.dictionary", "surgery.errors", "surgery.hook_point"}
+"""The top floor below the command line is one flow in three files, which import each other without a
+circle."""
+TRAINER_MAY_IMPORT = {
+    "surgery.checkpoint",
+    "surgery.demo",
+    "surgery.dictionary",
+    "surgery.errors",
+    "surgery.hook_point",
+}
 BANNED = {"utils", "util", "common", "helpers", "helper", "misc", "manager", "managers"}
 
 
@@ -75,7 +83,9 @@ def test_imports_go_down(path: Path) -> None:
         there = _room(module)
         if there is None or there == here or there in GROUND or {here, there} <= SPINE:
             continue
-        assert FLOORS[there] < FLOORS[here], f"{path}:{line}: {here} (floor {FLOORS[here]}) imports {there} (floor {FLOORS[there]})"
+        assert FLOORS[there] < FLOORS[here], (
+            f"{path}:{line}: {here} (floor {FLOORS[here]}) imports {there} (floor {FLOORS[there]})"
+        )
 
 
 def test_there_are_no_circles() -> None:
@@ -115,7 +125,9 @@ def test_the_trainer_keeps_torch_in_one_file(path: Path) -> None:
         if path.name != "harvest_torch.py":
             assert root not in {"torch", "transformers"}, f"{path}:{line}"
         if root == "surgery":
-            assert any(module == allowed or module.startswith(allowed + ".") for allowed in TRAINER_MAY_IMPORT), f"{path}:{line}: {module}"
+            assert any(
+                module == allowed or module.startswith(allowed + ".") for allowed in TRAINER_MAY_IMPORT
+            ), f"{path}:{line}: {module}"
 
 
 def test_no_room_has_a_name_that_says_nothing() -> None:

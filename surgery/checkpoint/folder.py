@@ -33,7 +33,7 @@ def new_folder(target: Path, *, needed_bytes: int) -> Iterator[Path]:
             the start or later.
     """
     target = Path(os.path.abspath(target))  # noqa: PTH100  (resolve() would follow a link standing at the target)
-    _check_absent(target)
+    check_absent(target)
     _check_space(target, needed_bytes)
     made = _make_parents(target)
     staging = target.with_name(f".{target.name}.unfinished-{os.getpid()}-{os.urandom(3).hex()}")
@@ -60,7 +60,12 @@ def flush_tree(folder: Path) -> None:
         _flush(Path(root))
 
 
-def _check_absent(target: Path) -> None:
+def check_absent(target: Path) -> None:
+    """Refuse a target that exists, so that a long run can do so before it begins.
+
+    Raises:
+        OutputError: something stands there, a broken link included.
+    """
     if os.path.lexists(target):
         raise OutputError(
             f"{target}: already exists; nothing is ever overwritten: name another folder or remove this one"
@@ -106,7 +111,7 @@ def _make(place: Path) -> None:
 
 def _publish(staging: Path, target: Path) -> None:
     flush_tree(staging)
-    _check_absent(target)
+    check_absent(target)
     staging.rename(target)
     _flush(target.parent)
 

@@ -11,7 +11,13 @@ import click
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a key: direction.refusal.reconstruct.k=4.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Override a key: direction.refusal.reconstruct.k=4.",
+)
 @click.option("--dry-run", is_flag=True, help="Find the directions and print the plan; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report (or the plan) as JSON.")
 def apply(recipe: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool) -> None:

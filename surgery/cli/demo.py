@@ -14,12 +14,13 @@ def demo() -> None:
 
 @demo.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--seed", default=0, show_default=True, help="Seed of the text, the split and the training.")
-def build(folder: Path, seed: int) -> None:
+@click.option(
+    "--seed", type=int, help="Seed of the text and the training; by default that of the shipped model."
+)
+def build(folder: Path, seed: int | None) -> None:
     """Write the text, train the model in two stages, measure it, and save everything into FOLDER."""
-    from surgery.cli.console import LiveProgress
+    from surgery.demo.build import SEED
     from surgery.demo.build import build as build_demo
 
-    with LiveProgress() as progress:
-        build_demo(folder, seed=seed, progress=progress.advance)
+    build_demo(folder, seed=SEED if seed is None else seed, progress=lambda line: click.echo(line, err=True))
     click.echo(f"{folder}: model, prompt sets and quality.json are written")

@@ -1,9 +1,9 @@
 """A trained sparse autoencoder as a code book: encoder, decoder, biases, and where in a model it belongs.
 
-    x̂ = x − b_dec if the dictionary subtracts its decoder bias, else x
-    f(x) = relu(W_enc x̂ + b_enc)            standard
-    f(x) = the k largest of that            topk
-    decode(f) = f W_dec + b_dec
+x̂ = x − b_dec if the dictionary subtracts its decoder bias, else x
+f(x) = relu(W_enc x̂ + b_enc)            standard
+f(x) = the k largest of that            topk
+decode(f) = f W_dec + b_dec
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Dictionary:
 def encode(dictionary: Dictionary, activations: np.ndarray) -> np.ndarray:
     """Feature activations (n, n_features) of activations (n, d_model), float32."""
     centred = activations - dictionary.b_dec if dictionary.subtract_b_dec else activations
-    codes = np.maximum(centred @ dictionary.W_enc.T + dictionary.b_enc, 0.0)
+    codes: np.ndarray = np.maximum(centred @ dictionary.W_enc.T + dictionary.b_enc, 0.0)
     if dictionary.k is not None and dictionary.k < dictionary.n_features:
         silent = np.argpartition(codes, -dictionary.k, axis=1)[:, : -dictionary.k]
         np.put_along_axis(codes, silent, 0.0, axis=1)
@@ -90,7 +90,9 @@ def checked(dictionary: Dictionary) -> Dictionary:
     for tensor, shape in wanted.items():
         found = getattr(dictionary, tensor).shape
         if found != shape:
-            raise DictionaryError(f"{dictionary.name}: {tensor} has shape {found}, and W_dec asks for {shape}")
+            raise DictionaryError(
+                f"{dictionary.name}: {tensor} has shape {found}, and W_dec asks for {shape}"
+            )
     for tensor in (*wanted, "W_dec"):
         if not np.isfinite(getattr(dictionary, tensor)).all():
             raise DictionaryError(f"{dictionary.name}: {tensor} holds values that are not finite")

@@ -1,4 +1,5 @@
-"""SAELens' folder, version 6: `cfg.json` and `sae_weights.safetensors` (W_enc (d, m), b_enc, W_dec (m, d), b_dec)."""
+"""SAELens' folder, version 6: `cfg.json` and `sae_weights.safetensors` (W_enc (d, m), b_enc, W_dec (m, d),
+b_dec)."""
 
 from __future__ import annotations
 
@@ -29,12 +30,14 @@ def read_saelens(folder: Path, *, name: str | None = None) -> Dictionary:
     architecture = _ARCHITECTURES.get(str(config.get("architecture")))
     if architecture is None:
         raise DictionaryError(
-            f"{name}: architecture {config.get('architecture')!r} in {CONFIG}; known: {', '.join(_ARCHITECTURES)}"
+            f"{name}: architecture {config.get('architecture')!r} in {CONFIG}; known:"
+            f" {', '.join(_ARCHITECTURES)}"
         )
     normalisation = config.get("normalize_activations", "none")
     if normalisation != "none":
         raise DictionaryError(
-            f"{name}: normalize_activations is {normalisation!r}; fold it into the weights first (only 'none' is exact)"
+            f"{name}: normalize_activations is {normalisation!r}; fold it into the weights first (only"
+            " 'none' is exact)"
         )
     tensors = _read_tensors(folder / WEIGHTS, name)
     metadata = config.get("metadata") or {}

@@ -1,7 +1,7 @@
 """Difference of means: μ₊ − μ₋ of the residual stream at every post-instruction position of every layer.
 
-Means are float64 sums over training prompts; the difference of layer l and position p is a candidate direction
-(Belrose 2023; Arditi et al. 2024, section 2.3).
+Means are float64 sums over training prompts; the difference of layer l and position p is a candidate
+direction (Belrose 2023; Arditi et al. 2024, section 2.3).
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def difference_of_means(
     if select.filter:
         sides = _keep_typical(model, sides, tokens)
     keep = post_instruction_length(model.tokenizer)
-    difference = mean_residuals(model, sides.train[0], keep=keep) - mean_residuals(model, sides.train[1], keep=keep)
+    difference = mean_residuals(model, sides.train[0], keep=keep) - mean_residuals(
+        model, sides.train[1], keep=keep
+    )
     limits = Limits(
         below=select.below,
         kl_at_most=select.kl_at_most,
@@ -77,7 +79,9 @@ def difference_of_means(
     selection = select_candidate(difference, trial, progress=progress)
     chosen = selection.chosen
     return Contrast(
-        _as_direction(difference[chosen.layer, chosen.position], HookPoint(chosen.layer, "resid_pre"), chosen.position),
+        _as_direction(
+            difference[chosen.layer, chosen.position], HookPoint(chosen.layer, "resid_pre"), chosen.position
+        ),
         (len(sides.train[0]), len(sides.train[1])),
         selection,
     )
@@ -87,7 +91,9 @@ def _at_fixed_place(
     model: LanguageModel, positive: PromptSet, negative: PromptSet, select: SelectFixed
 ) -> Contrast:
     if select.layer >= model.n_layers:
-        raise DirectionError(f"select.layer is {select.layer}, and the model has layers 0 to {model.n_layers - 1}")
+        raise DirectionError(
+            f"select.layer is {select.layer}, and the model has layers 0 to {model.n_layers - 1}"
+        )
     index = select.layer + (select.hook_point == "resid_post")
     means = []
     for side in (positive, negative):
@@ -95,7 +101,8 @@ def _at_fixed_place(
         shortest = min(len(each) for each in tokens)
         if shortest < -select.position:
             raise DirectionError(
-                f"select.position is {select.position}, and the shortest prompt of {side.name} has {shortest} tokens"
+                f"select.position is {select.position}, and the shortest prompt of {side.name} has"
+                f" {shortest} tokens"
             )
         means.append(mean_residuals(model, tokens, keep=-select.position)[index, 0])
     n_train = (len(positive.prompts[: select.train]), len(negative.prompts[: select.train]))
@@ -129,7 +136,8 @@ def _split(
 
 
 def _keep_typical(model: LanguageModel, sides: _Sides, tokens: Sequence[int]) -> _Sides:
-    """Only prompts on which the unedited model does what their side says: positive score > 0, negative < 0."""
+    """Only prompts on which the unedited model does what their side says: positive score > 0, negative <
+    0."""
 
     def keep(prompts: TokenLists, sign: int) -> TokenLists:
         scores = refusal_scores(final_log_probs(model, prompts), tokens)

@@ -48,7 +48,9 @@ class Direction:
         """Read one direction; `name` is needed where the file holds several. See `read_directions`."""
         directions = read_directions(Path(path))
         if name is None and len(directions) > 1:
-            raise DirectionError(f"{path}: holds {len(directions)} directions ({', '.join(directions)}); name one")
+            raise DirectionError(
+                f"{path}: holds {len(directions)} directions ({', '.join(directions)}); name one"
+            )
         if name is not None and name not in directions:
             raise DirectionError(f"{path}: no direction named {name!r}; it holds: {', '.join(directions)}")
         return directions[name] if name is not None else next(iter(directions.values()))
@@ -79,7 +81,8 @@ def write_directions(path: Path, directions: Mapping[str, Direction]) -> None:
 
     described = {name: _describe(direction) for name, direction in directions.items()}
     tensors = {name: np.ascontiguousarray(direction.vector) for name, direction in directions.items()}
-    # One key only: safetensors writes the keys of its metadata in no fixed order, and the same run gives the same bytes.
+    # One key only: safetensors writes the keys of its metadata in no fixed order, and the same run gives the
+    # same bytes.
     path.write_bytes(save(tensors, metadata={"surgery": json.dumps(described, sort_keys=True)}))
 
 
@@ -120,8 +123,14 @@ def _described(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 def _read_one(path: Path, name: str, vector: np.ndarray, described: Mapping[str, Any]) -> Direction:
     if vector.ndim != 1:
-        raise DirectionError(f"{path}: tensor {name!r} has shape {vector.shape}; a direction has one axis, d_model")
+        raise DirectionError(
+            f"{path}: tensor {name!r} has shape {vector.shape}; a direction has one axis, d_model"
+        )
     layer, site = described.get("layer"), described.get("hook_point")
     point = HookPoint(layer, site) if isinstance(layer, int) and site in SITES else None
     found = unit_direction(vector, point, described.get("origin") or {"file": path.name, "tensor": name})
-    return found if "norm" not in described else Direction(found.vector, float(described["norm"]), point, found.origin)
+    return (
+        found
+        if "norm" not in described
+        else Direction(found.vector, float(described["norm"]), point, found.origin)
+    )

@@ -58,7 +58,9 @@ def find_direction(
     contrast, prompts = _find(wanted, model, sources, seed, progress)
     original = contrast.direction
     if original.d_model != model.d_model:
-        raise DirectionError(f"direction {name!r} has {original.d_model} entries, and the model's d_model is {model.d_model}")
+        raise DirectionError(
+            f"direction {name!r} has {original.d_model} entries, and the model's d_model is {model.d_model}"
+        )
     direction, reconstruction, dictionary = original, None, None
     if wanted.reconstruct is not None:
         dictionary = open_dictionary(wanted.reconstruct.dictionary, revision=wanted.reconstruct.revision)
@@ -67,8 +69,14 @@ def find_direction(
         )
         reconstruction = with_examples(reconstruction, dictionary, model, prompts)
     return Finding(
-        name, wanted.find, direction, original, contrast.n_train if prompts else None, contrast.selection,
-        reconstruction, _sha256(dictionary),
+        name,
+        wanted.find,
+        direction,
+        original,
+        contrast.n_train if prompts else None,
+        contrast.selection,
+        reconstruction,
+        _sha256(dictionary),
     )
 
 

@@ -1,8 +1,9 @@
 """A direction rebuilt from a few features of a sparse dictionary, beside what chance would give.
 
-With unit-norm decoder rows d_i and a code (i, c_i) of k distinct features the rebuilt vector is v̂ = Σ c_i d_i, signs
-kept. Printed with it: cosine(v̂, v), ‖v̂‖ / ‖v‖ and FVU = ‖v − v̂‖² / ‖v‖² for each k, the cosine that k random
-features reach by least squares, and the cosine that the same pursuit reaches on random directions.
+With unit-norm decoder rows d_i and a code (i, c_i) of k distinct features the rebuilt vector is v̂ = Σ c_i
+d_i, signs
+kept. Printed with it: cosine(v̂, v), ‖v̂‖ / ‖v‖ and FVU = ‖v − v̂‖² / ‖v‖² for each k, the cosine that k
+random features reach by least squares, and the cosine that the same pursuit reaches on random directions.
 """
 
 from __future__ import annotations
@@ -81,11 +82,14 @@ def reconstruct(
     """
     if dictionary.d_model != direction.d_model:
         raise DirectionError(
-            f"dictionary {dictionary.name} has d_model {dictionary.d_model} and the direction {direction.d_model};"
+            f"dictionary {dictionary.name} has d_model {dictionary.d_model} and the direction"
+            f" {direction.d_model};"
             " it was trained on another model"
         )
     if k > dictionary.n_features:
-        raise DirectionError(f"k = {k}, but dictionary {dictionary.name} has {dictionary.n_features} features")
+        raise DirectionError(
+            f"k = {k}, but dictionary {dictionary.name} has {dictionary.n_features} features"
+        )
     atoms = unit_atoms(dictionary)
     code = gradient_pursuit(atoms, direction.vector, k)
     rng = np.random.default_rng(seed)
@@ -94,8 +98,12 @@ def reconstruct(
     rebuilt = unit_direction(
         code.coefficients @ atoms[code.features],
         direction.hook_point,
-        {**direction.origin, "reconstructed_from": dictionary.name, "features": code.features.tolist(),
-         "coefficients": code.coefficients.tolist()},
+        {
+            **direction.origin,
+            "reconstructed_from": dictionary.name,
+            "features": code.features.tolist(),
+            "coefficients": code.coefficients.tolist(),
+        },
     )
     rebuilt = Direction(rebuilt.vector, rebuilt.norm * direction.norm, rebuilt.hook_point, rebuilt.origin)
     features = tuple(
@@ -104,7 +112,9 @@ def reconstruct(
     )
     point = next(each for each in curve if each.k == k)
     note = _hook_point_note(direction, dictionary)
-    return rebuilt, Reconstruction(dictionary.name, dictionary.n_features, method, point, curve, features, note)
+    return rebuilt, Reconstruction(
+        dictionary.name, dictionary.n_features, method, point, curve, features, note
+    )
 
 
 def with_examples(
@@ -117,7 +127,9 @@ def with_examples(
     strongest = np.stack(
         [
             encode(dictionary, stream)[:, numbers].max(axis=0)
-            for stream in stream_at(model, [chat_tokens(model, prompt) for prompt in prompts], dictionary.hook_point)
+            for stream in stream_at(
+                model, [chat_tokens(model, prompt) for prompt in prompts], dictionary.hook_point
+            )
         ]
     )  # (prompts, k)
     features = tuple(
@@ -125,8 +137,13 @@ def with_examples(
         for column, feature in enumerate(reconstruction.features)
     )
     return Reconstruction(
-        reconstruction.dictionary, reconstruction.n_features, reconstruction.method, reconstruction.point,
-        reconstruction.curve, features, reconstruction.note,
+        reconstruction.dictionary,
+        reconstruction.n_features,
+        reconstruction.method,
+        reconstruction.point,
+        reconstruction.curve,
+        features,
+        reconstruction.note,
     )
 
 
@@ -165,7 +182,9 @@ def _spread(values: Sequence[float]) -> tuple[float, float]:
 
 def _hook_point_note(direction: Direction, dictionary: Dictionary) -> str | None:
     if dictionary.hook_point is None or direction.hook_point is None:
-        return "the dictionary or the direction does not say its hook point, so their fit could not be checked"
+        return (
+            "the dictionary or the direction does not say its hook point, so their fit could not be checked"
+        )
     if not dictionary.hook_point.same_stream(direction.hook_point):
         return f"the direction is from {direction.hook_point}, the dictionary from {dictionary.hook_point}"
     return None

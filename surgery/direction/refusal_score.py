@@ -1,4 +1,5 @@
-"""How much a model is about to refuse, without generating: log-odds of the first token (Arditi et al. 2024, appendix B).
+"""How much a model is about to refuse, without generating: log-odds of the first token (Arditi et al. 2024,
+appendix B).
 
     score = log(Σ_{t ∈ R} p_t + 1e-8) − log(1 − Σ_{t ∈ R} p_t + 1e-8)
 
@@ -27,29 +28,23 @@ def refusal_scores(log_probs: Any, refusal_tokens: Sequence[int]) -> np.ndarray:
     return np.asarray(np.log(share + _FLOOR) - np.log(np.maximum(1.0 - share, 0.0) + _FLOOR))
 
 
-def kl_divergence(base: Any, edited: Any) -> np.ndarray:
-    """KL(base ‖ edited) of each row in nats: (n,) float64, from two torch tensors of log-probabilities (n, vocabulary).
-
-    A token that the base gives no probability adds nothing.
-    """
-    left, right = base.double(), edited.double()
-    terms = left.exp() * (left - right)
-    return np.asarray(terms.nan_to_num(nan=0.0).sum(dim=1).numpy())
-
-
 def derive_refusal_tokens(
     model: LanguageModel, positive: Sequence[Sequence[int]], negative: Sequence[Sequence[int]]
 ) -> tuple[int, ...]:
-    """First tokens of the model's own greedy replies to positive prompts that are not how it answers negative ones.
+    """First tokens of the model's own greedy replies to positive prompts that are not how it answers negative
+    ones.
 
-    A token counts when it opens at least 2 % of the positive replies and five times the share of the negative ones.
+    A token counts when it opens at least 2 % of the positive replies and five times the share of the negative
+    ones.
 
     Raises:
         DirectionError: there is no such token, so the model does not tell the two sides apart.
     """
     opened = [Counter(final_log_probs(model, side).argmax(dim=1).tolist()) for side in (positive, negative)]
-    shares = [{token: count / len(side) for token, count in counts.items()} for counts, side in
-              zip(opened, (positive, negative), strict=True)]
+    shares = [
+        {token: count / len(side) for token, count in counts.items()}
+        for counts, side in zip(opened, (positive, negative), strict=True)
+    ]
     tokens = [
         token
         for token, share in shares[0].items()
@@ -58,8 +53,11 @@ def derive_refusal_tokens(
     if not tokens:
         common = [model.tokenizer.decode([token]) for token, _ in opened[0].most_common(3)]
         raise DirectionError(
-            f"the model's replies to positive and negative prompts begin alike (most often {common}), so refusal tokens"
-            " cannot be derived; name them in select.refusal_tokens, or check that the model refuses the positive prompts"
+            f"the model's replies to positive and negative prompts begin alike (most often {common}), so"
+            " refusal"
+            " tokens"
+            " cannot be derived; name them in select.refusal_tokens, or check that the model refuses the"
+            " positive prompts"
         )
     return tuple(sorted(tokens))
 

@@ -8,21 +8,27 @@ validation prompts that no mean was taken over:
     KL       mean KL(base ‖ ablated) at the last position of harmless prompts, in nats
 
 A candidate is discarded when its layer is not below 0.8 of the depth, its KL is above 0.1 or its induce score
-below 0; of the rest the lowest bypass wins. The tests run from cheap to dear and stop at the first that fails.
+below 0; of the rest the lowest bypass wins. The tests run from cheap to dear and stop at the first that
+fails.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from surgery.direction.refusal_score import kl_divergence, refusal_scores
+from surgery.direction.refusal_score import refusal_scores
 from surgery.errors import DirectionError
 from surgery.hook_point import HookPoint
+from surgery.linalg.divergence import kl_divergence
 from surgery.model.interventions import ablating, adding
 from surgery.model.language_model import LanguageModel, final_log_probs
+
+if TYPE_CHECKING:
+    import torch
 
 Tokens = Sequence[Sequence[int]]
 
@@ -123,7 +129,8 @@ def _places(differences: np.ndarray, trial: Trial) -> list[Candidate]:
             place = Candidate(layer, position, norm)
             if limits.layers is not None and layer not in limits.layers:
                 continue
-            # Before layer 0 attention has moved nothing: where the token is the same in every prompt, so is the stream.
+            # Before layer 0 attention has moved nothing: where the token is the same in every prompt, so is
+            # the stream.
             if norm == 0.0 or not np.isfinite(norm):
                 place = replace(place, rejected="the two means are equal here")
             elif layer >= int(limits.below * n_layers):
@@ -132,7 +139,7 @@ def _places(differences: np.ndarray, trial: Trial) -> list[Candidate]:
     return places
 
 
-def _try(candidate: Candidate, vector: np.ndarray, trial: Trial, base_negative: object) -> Candidate:
+def _try(candidate: Candidate, vector: np.ndarray, trial: Trial, base_negative: torch.Tensor) -> Candidate:
     model, limits = trial.model, trial.limits
     unit = vector / np.linalg.norm(vector)
     with ablating(model, unit):
@@ -161,6 +168,6 @@ def _nothing_left(tried: Sequence[Candidate], limits: Limits) -> str:
         under = sum(induce < limits.induce_at_least for induce in induces)
         facts.append(f"{under} induce less than {limits.induce_at_least:g} (highest {max(induces):.2f})")
     return (
-        "; ".join(facts)
-        + "; relax select.kl_at_most or select.induce_at_least, allow more layers, or fix layer and position yourself"
+        "; ".join(facts) + "; relax select.kl_at_most or select.induce_at_least, allow more layers,"
+        " or fix layer and position yourself"
     )

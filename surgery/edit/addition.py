@@ -41,7 +41,9 @@ def _make_addition(step: Add, direction: Direction, n_layers: int) -> Addition:
     if step.layer >= n_layers:
         raise EditError(f"add {step.add}: layer {step.layer}, and the model has layers 0 to {n_layers - 1}")
     length = _length(step.scale, direction)
-    return Addition(step.add, direction.vector.astype(np.float64) * length, HookPoint(step.layer, "resid_post"))
+    return Addition(
+        step.add, direction.vector.astype(np.float64) * length, HookPoint(step.layer, "resid_post")
+    )
 
 
 def _length(scale: Scale, direction: Direction) -> float:

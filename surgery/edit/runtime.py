@@ -1,4 +1,5 @@
-"""A recipe's steps carried out in a running model instead of its weights: what edited weights are compared with."""
+"""A recipe's steps carried out in a running model instead of its weights: what edited weights are compared
+with."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
-from surgery.edit.addition import make_additions
 from surgery.direction.direction import Direction, unit_direction
+from surgery.edit.addition import make_additions
 from surgery.linalg.projection import orthonormal_basis
 from surgery.model.interventions import WRITERS, ablating, adding
 from surgery.model.language_model import LanguageModel
@@ -19,12 +20,15 @@ from surgery.recipe.schema import Ablate, Add
 def running(
     model: LanguageModel, steps: Sequence[Ablate | Add], directions: Mapping[str, Direction]
 ) -> Iterator[None]:
-    """Hook a recipe's steps into a model. Ablations are orthonormalised in the order given, as the plan does."""
+    """Hook a recipe's steps into a model. Ablations are orthonormalised in the order given, as the plan
+    does."""
     ablations = [step for step in steps if isinstance(step, Ablate)]
     additions = make_additions([step for step in steps if isinstance(step, Add)], directions, model.n_layers)
     with ExitStack() as stack:
         if ablations:
-            basis = orthonormal_basis([directions[step.ablate].vector.astype(np.float64) for step in ablations])
+            basis = orthonormal_basis(
+                [directions[step.ablate].vector.astype(np.float64) for step in ablations]
+            )
             for step, row in zip(ablations, basis, strict=True):
                 writers = WRITERS if step.writers == "all" else step.writers
                 stack.enter_context(
@@ -36,7 +40,8 @@ def running(
 
 
 def random_directions(directions: Mapping[str, Direction], seed: int) -> dict[str, Direction]:
-    """A random direction of the same length in place of each: the control for 'any direction would have done that'."""
+    """A random direction of the same length in place of each: the control for 'any direction would have done
+    that'."""
     rng = np.random.default_rng(seed)
     return {
         name: Direction(unit_direction(rng.standard_normal(each.d_model)).vector, each.norm, each.hook_point)

@@ -1,10 +1,10 @@
 """The same edit as a PEFT adapter: low-rank factors for ablations, a bias for additions.
 
-Ablation of orthonormal rows Q with strengths λ in a matrix W (d_model, d_in):  ΔW = B A with A = diag(λ) Q W and
-B = −Qᵀ; in an embedding E (vocabulary, d_model): lora_embedding_A = diag(λ) Q Eᵀ, lora_embedding_B = −Qᵀ. It is exact,
-for the base weights it was made from. An addition v at `resid_post` of layer l is `lora_B.bias` = v on that layer's last
-MLP matrix (`lora_bias`, PEFT 0.14 or newer), exact where no norm stands between that matrix and the stream. Scaling
-alpha / r is always 1, since older PEFT merges a bias wrongly otherwise.
+Ablation of orthonormal rows Q with strengths λ in a matrix W (d_model, d_in):  ΔW = B A with A = diag(λ) Q W
+and B = −Qᵀ; in an embedding E (vocabulary, d_model): lora_embedding_A = diag(λ) Q Eᵀ, lora_embedding_B = −Qᵀ.
+It is exact, for the base weights it was made from. An addition v at `resid_post` of layer l is `lora_B.bias`
+= v on that layer's last MLP matrix (`lora_bias`, PEFT 0.14 or newer), exact where no norm stands between that
+matrix and the stream. Scaling alpha / r is always 1, since older PEFT merges a bias wrongly otherwise.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ def make_adapter(
         EditError: PEFT cannot express this exactly; the message says why and what can.
     """
     if anatomy.model_type not in _SAME_NAMES:
-        raise EditError(f"model type {anatomy.model_type!r}: its tensors have other names on disk than in memory; use form: checkpoint")
+        raise EditError(
+            f"model type {anatomy.model_type!r}: its tensors have other names on disk than in memory; use"
+            " form: checkpoint"
+        )
     matrices = [edit for edit in plan.edits if not edit.bias]
     biases = _bias_vectors(plan, additions, checkpoint, anatomy)
     _refuse_bias_beside_embedding(matrices, biases)
@@ -68,13 +71,17 @@ def make_adapter(
     return Adapter(_config(modules, rank, bias=bool(biases), base=base), tensors)
 
 
-def write_adapter(adapter: Adapter, folder: Path, *, progress: Callable[[int, int], None] | None = None) -> None:
+def write_adapter(
+    adapter: Adapter, folder: Path, *, progress: Callable[[int, int], None] | None = None
+) -> None:
     """Write an adapter into an existing folder, in the layout stock PEFT loads."""
     from safetensors.torch import save
 
     tensors = {name: adapter.tensors[name].contiguous() for name in sorted(adapter.tensors)}
     (folder / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
-    (folder / CONFIG).write_text(json.dumps(adapter.config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / CONFIG).write_text(
+        json.dumps(adapter.config, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+    )
     if progress is not None:
         progress(1, 1)
 
@@ -113,7 +120,8 @@ def _factors(edit: TensorEdit, plan: Plan, checkpoint: Checkpoint, rank: int) ->
 def _bias_vectors(
     plan: Plan, additions: Sequence[Addition], checkpoint: Checkpoint, anatomy: Anatomy
 ) -> dict[str, np.ndarray]:
-    """What is added to the output of each module: steering vectors, and what an ablation takes from its bias."""
+    """What is added to the output of each module: steering vectors, and what an ablation takes from its
+    bias."""
     biases: dict[str, np.ndarray] = {}
     for edit in plan.edits:
         if edit.bias:
@@ -134,7 +142,8 @@ def _last_mlp_matrix(addition: Addition, anatomy: Anatomy) -> str:
     )
     if writer.gain is not None:
         raise EditError(
-            f"add {addition.direction}: in {anatomy.family} a norm ({writer.gain.tensor}) rescales whatever the MLP adds, so no bias"
+            f"add {addition.direction}: in {anatomy.family} a norm ({writer.gain.tensor}) rescales whatever"
+            " the MLP adds, so no bias"
             " and no PEFT adapter can add a constant vector to the stream; a run-time hook can"
         )
     return _module(writer.tensor)
@@ -143,7 +152,8 @@ def _last_mlp_matrix(addition: Addition, anatomy: Anatomy) -> str:
 def _refuse_bias_beside_embedding(matrices: Sequence[TensorEdit], biases: Mapping[str, Any]) -> None:
     if biases and any(edit.role == "embedding" for edit in matrices):
         raise EditError(
-            "PEFT does not allow an embedding edit and biases in one adapter: write the ablation and the addition as two"
+            "PEFT does not allow an embedding edit and biases in one adapter: write the ablation and the"
+            " addition as two"
             " recipes, or give writers: [attention_out, mlp_out], or use form: checkpoint for the ablation"
         )
 

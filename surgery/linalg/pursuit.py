@@ -1,10 +1,11 @@
 """Gradient pursuit: a vector as a signed sum of a few unit atoms (Blumensath and Davies 2008).
 
-Each step takes the atom j with the largest |⟨d_j, r⟩| into the support Γ and moves the coefficients along the gradient
-on it by the exact line search:  g = D_Γ r,  c = gᵀ D_Γ,  a = ⟨c, r⟩ / ⟨c, c⟩,  w_Γ += a g,  r = v − w_Γᵀ D_Γ.
+Each step takes the atom j with the largest |⟨d_j, r⟩| into the support Γ and moves the coefficients along the
+gradient on it by the exact line search:  g = D_Γ r,  c = gᵀ D_Γ,  a = ⟨c, r⟩ / ⟨c, c⟩,  w_Γ += a g,  r = v −
+w_Γᵀ D_Γ.
 
-The gathered atoms D_Γ are kept, so a step reads the dictionary once. A step that picks an atom again refines the
-coefficients; steps go on until k distinct atoms are in use, which is what k means here.
+The gathered atoms D_Γ are kept, so a step reads the dictionary once. A step that picks an atom again refines
+the coefficients; steps go on until k distinct atoms are in use, which is what k means here.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _EXACT = 1e-12
 
 @dataclass(frozen=True)
 class SparseCode:
-    """Feature numbers in the order they were taken, (k,) int64, and their signed coefficients, (k,) float64."""
+    """Feature numbers in the order they were taken, (k,) int64, and their signed coefficients, (k,)
+    float64."""
 
     features: np.ndarray
     coefficients: np.ndarray

@@ -1,8 +1,8 @@
 """The chat template: what stands around an instruction, and where the instruction ends.
 
-The positions after the instruction (the template's own closing tokens, up to where the reply begins) are where a
-model decides how to answer; Arditi et al. 2024 call them the post-instruction tokens. They are found by
-rendering two different instructions and taking the longest common suffix of their tokens.
+The positions after the instruction (the template's own closing tokens, up to where the reply begins) are
+where a model decides how to answer; Arditi et al. 2024 call them the post-instruction tokens. They are found
+by rendering two different instructions and taking the longest common suffix of their tokens.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ _PROBES = ("apple", "7 rivers?")
 
 
 def render_chat(tokenizer: Any, prompt: str) -> str:
-    """The prompt as one user message, with the opening of the reply; the bare prompt where there is no template."""
+    """The prompt as one user message, with the opening of the reply; the bare prompt where there is no
+    template."""
     if tokenizer.chat_template is None:
         return prompt
     messages = [{"role": "user", "content": prompt}]
@@ -21,7 +22,8 @@ def render_chat(tokenizer: Any, prompt: str) -> str:
 
 
 def encode_chat(tokenizer: Any, prompt: str) -> list[int]:
-    """Token numbers of `render_chat`; special tokens come from the template where there is one, never twice."""
+    """Token numbers of `render_chat`; special tokens come from the template where there is one, never
+    twice."""
     has_template = tokenizer.chat_template is not None
     return list(tokenizer(render_chat(tokenizer, prompt), add_special_tokens=not has_template)["input_ids"])
 

@@ -1,7 +1,7 @@
 """Edits of the residual stream while a model runs: the reference that edited weights are compared with.
 
-Ablation removes y ← y − λ Qᵀ(Q y) from what the embedding, attention and the MLP of every layer add to the stream; that is
-what editing every writer does to the weights (Arditi et al. 2024, section 2.4). Addition is
+Ablation removes y ← y − λ Qᵀ(Q y) from what the embedding, attention and the MLP of every layer add to the
+stream; that is what editing every writer does to the weights (Arditi et al. 2024, section 2.4). Addition is
 h ← h + v at a layer's `resid_pre` or `resid_post`.
 """
 

@@ -1,7 +1,7 @@
 """A causal language model with its tokenizer, as the rest of the library sees it.
 
-Everything takes lists of token lists and pads on the left by itself, so results do not depend on how prompts are
-batched. Nothing here changes the model: edits at run time are context managers in `interventions`.
+Everything takes lists of token lists and pads on the left by itself, so results do not depend on how prompts
+are batched. Nothing here changes the model: edits at run time are context managers in `interventions`.
 """
 
 from __future__ import annotations
@@ -197,7 +197,9 @@ def continuation_log_probs(
     """
     import torch
 
-    joined = [[*context, *continuation] for context, continuation in zip(contexts, continuations, strict=True)]
+    joined = [
+        [*context, *continuation] for context, continuation in zip(contexts, continuations, strict=True)
+    ]
     results: list[torch.Tensor] = [torch.empty(0)] * len(joined)
     for batch in batches(model, joined, batch_size=batch_size):
         keep = max(len(continuations[row]) for row in batch.rows) + 1
@@ -236,7 +238,9 @@ def generate(
                 temperature=None,
                 top_p=None,
                 top_k=None,
-                pad_token_id=model.tokenizer.pad_token_id if model.tokenizer.pad_token_id is not None else ends[0],
+                pad_token_id=model.tokenizer.pad_token_id
+                if model.tokenizer.pad_token_id is not None
+                else ends[0],
             )
         for row, tokens in zip(batch.rows, output[:, batch.tokens.shape[1] :].tolist(), strict=True):
             stop = next((index for index, token in enumerate(tokens) if token in ends), len(tokens))

@@ -1,7 +1,7 @@
 """Sets of prompts, questions or answer pairs, read from JSONL, JSON, CSV or plain text.
 
-A set is known by its content: `sha256` covers the items in order, so two runs on the same numbers can be told apart
-from two runs on the same file name.
+A set is known by its content: `sha256` covers the items in order, so two runs on the same numbers can be told
+apart from two runs on the same file name.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class PromptSet:
         return [item.prompt for item in self.items]
 
 
-def read_prompts(path: Path, *, name: str | None = None, field: str | None = None, count: int | None = None) -> PromptSet:
+def read_prompts(
+    path: Path, *, name: str | None = None, field: str | None = None, count: int | None = None
+) -> PromptSet:
     """Read a set of prompts.
 
     Args:
@@ -76,7 +78,9 @@ def prompt_set(name: str, rows: Iterable[Mapping[str, Any]], *, field: str | Non
 
 def subset(prompts: PromptSet, rows: Iterable[int], name: str) -> PromptSet:
     """The items of these row numbers, in that order, as a set of its own."""
-    return prompt_set(name, [{**prompts.items[row].fields, "prompt": prompts.items[row].prompt} for row in rows])
+    return prompt_set(
+        name, [{**prompts.items[row].fields, "prompt": prompts.items[row].prompt} for row in rows]
+    )
 
 
 def _item(row: Mapping[str, Any], number: int, field: str | None, name: str) -> Item:

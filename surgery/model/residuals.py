@@ -1,7 +1,7 @@
 """Residual-stream activations of prompts, and their means.
 
-Means are sums in float64 divided once: the two means of a difference are often within 1 % of each other, so the
-difference loses what a float32 sum would round away.
+Means are sums in float64 divided once: the two means of a difference are often within 1 % of each other, so
+the difference loses what a float32 sum would round away.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def recording(model: LanguageModel, keep: int) -> Iterator[list[torch.Tensor]]:
     """Record the last `keep` positions of every block's input, and of the last block's output.
 
     Yields:
-        A list that a forward pass fills with n_layers + 1 tensors (batch, keep, d_model): entry l is `resid_pre`
-        of layer l, and the last is `resid_post` of the last layer, before the final norm.
+        A list that a forward pass fills with n_layers + 1 tensors (batch, keep, d_model): entry l is
+        `resid_pre` of layer l, and the last is `resid_post` of the last layer, before the final norm.
     """
     blocks = find_blocks(model.network)
     stream: list[torch.Tensor] = []
@@ -65,7 +65,9 @@ def residuals(model: LanguageModel, token_lists: Sequence[Sequence[int]], *, kee
     return result
 
 
-def mean_residuals(model: LanguageModel, token_lists: Sequence[Sequence[int]], *, keep: int = 1) -> np.ndarray:
+def mean_residuals(
+    model: LanguageModel, token_lists: Sequence[Sequence[int]], *, keep: int = 1
+) -> np.ndarray:
     """Mean over prompts of `residuals`, accumulated in float64: (n_layers + 1, keep, d_model)."""
     total = np.zeros((model.n_layers + 1, keep, model.d_model), dtype=np.float64)
     for batch in batches(model, token_lists):
@@ -75,7 +77,9 @@ def mean_residuals(model: LanguageModel, token_lists: Sequence[Sequence[int]], *
     return total / len(token_lists)
 
 
-def stream_at(model: LanguageModel, token_lists: Sequence[Sequence[int]], point: HookPoint) -> list[np.ndarray]:
+def stream_at(
+    model: LanguageModel, token_lists: Sequence[Sequence[int]], point: HookPoint
+) -> list[np.ndarray]:
     """The stream at every position of each prompt, at one hook point: arrays (length, d_model), float32.
 
     Raises:
@@ -83,7 +87,9 @@ def stream_at(model: LanguageModel, token_lists: Sequence[Sequence[int]], point:
     """
     index = point.layer + (point.site == "resid_post")
     if point.site not in ("resid_pre", "resid_post") or not 0 <= point.layer < model.n_layers:
-        raise AnatomyError(f"{point}: this model has resid_pre and resid_post of layers 0 to {model.n_layers - 1}")
+        raise AnatomyError(
+            f"{point}: this model has resid_pre and resid_post of layers 0 to {model.n_layers - 1}"
+        )
     streams: list[np.ndarray] = [np.empty(0)] * len(token_lists)
     for batch in batches(model, token_lists):
         with recording(model, batch.tokens.shape[1]) as stream:

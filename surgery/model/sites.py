@@ -1,6 +1,7 @@
 """Which modules of a transformers model are the residual stream's sites.
 
-A block's input and output are the block's own; what attention and the MLP add to the stream leaves a module that
+A block's input and output are the block's own; what attention and the MLP add to the stream leaves a module
+that
 differs by family: the sublayer itself, or the norm behind it where a family normalises what it adds.
 """
 
@@ -46,9 +47,11 @@ def find_blocks(network: Any) -> tuple[Block, ...]:
     model_type = network.config.model_type
     if model_type not in SUBLAYERS:
         raise AnatomyError(
-            f"model type {model_type!r}: its residual stream's sites are not known; known are {', '.join(sorted(SUBLAYERS))}"
+            f"model type {model_type!r}: its residual stream's sites are not known; known are"
+            f" {', '.join(sorted(SUBLAYERS))}"
         )
     attention, mlp = SUBLAYERS[model_type]
     return tuple(
-        Block(layer, layer.get_submodule(attention), layer.get_submodule(mlp)) for layer in network.get_decoder().layers
+        Block(layer, layer.get_submodule(attention), layer.get_submodule(mlp))
+        for layer in network.get_decoder().layers
     )

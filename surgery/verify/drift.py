@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from surgery.errors import VerifyError
+from surgery.linalg.divergence import kl_divergence
 from surgery.model.language_model import LanguageModel, chat_tokens, continuation_log_probs, decode, generate
 from surgery.model.prompts import PromptSet
 from surgery.verify.progress import Progress, silent
@@ -94,26 +95,6 @@ def measure_drift(
             values = _compare(reference.log_probs[len(rows)], edited)
             rows.append(record("drift", prompts.items[len(rows)], side, values=values))
     return tuple(rows)
-
-
-def kl_divergence(base: torch.Tensor, edited: torch.Tensor) -> torch.Tensor:
-    """KL(base ‖ edited) of each row in nats, float64.
-
-    Args:
-        base: (n, vocabulary) log-probabilities or logits; −inf where a token cannot be.
-        edited: the same.
-
-    Returns:
-        (n,) at least 0; inf where the edited model rules out what the base does not.
-    """
-    import torch
-
-    log_p = torch.log_softmax(base.double(), dim=-1)
-    log_q = torch.log_softmax(edited.double(), dim=-1)
-    terms = log_p.exp() * (log_p - log_q)
-    # 0 · (−inf − x) is 0 by continuity; floating point calls it nan.
-    terms = torch.where(torch.isneginf(log_p), torch.zeros_like(terms), terms)
-    return terms.sum(dim=-1).clamp(min=0.0)
 
 
 def _compare(base: torch.Tensor, edited: torch.Tensor) -> dict[str, float]:

@@ -15,11 +15,14 @@ from surgery.errors import EditError, RecipeError, SourceError
 HEAVY = ("torch", "transformers", "matplotlib", "peft", "jinja2", "huggingface_hub", "jax")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["check", "--help"], ["schema"], ["apply", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["check", "--help"], ["schema"], ["apply", "--help"]]
+)
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom surgery.cli.main import cli\n"
-        f"try: cli.main({arguments!r}, standalone_mode=False)\nexcept BaseException as e: assert 'Exit' in type(e).__name__, e\n"
+        f"try: cli.main({arguments!r}, standalone_mode=False)\nexcept BaseException as e: assert 'Exit' in"
+        " type(e).__name__, e\n"
         f"print('LOADED', [name for name in {HEAVY!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -60,7 +63,11 @@ def test_errors_become_exit_codes(monkeypatch: pytest.MonkeyPatch, error: BaseEx
 )
 def test_usage(arguments: list[str], code: int, said: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "surgery", *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
+        [sys.executable, "-m", "surgery", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
     )
     assert done.returncode == code, done
     assert said in done.stdout + done.stderr

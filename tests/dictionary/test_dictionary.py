@@ -28,10 +28,17 @@ def _folder(path: Path, *, tensors: dict[str, np.ndarray] | None = None, **confi
         "b_dec": rng.standard_normal(D_MODEL),
     } | (tensors or {})
     path.mkdir()
-    save_file({name: value.astype(np.float32) for name, value in weights.items()}, path / "sae_weights.safetensors")
+    save_file(
+        {name: value.astype(np.float32) for name, value in weights.items()}, path / "sae_weights.safetensors"
+    )
     cfg = {
-        "architecture": "topk", "k": 3, "d_in": D_MODEL, "d_sae": N_FEATURES, "apply_b_dec_to_input": True,
-        "normalize_activations": "none", "metadata": {"hook_name": "blocks.4.hook_resid_pre"},
+        "architecture": "topk",
+        "k": 3,
+        "d_in": D_MODEL,
+        "d_sae": N_FEATURES,
+        "apply_b_dec_to_input": True,
+        "normalize_activations": "none",
+        "metadata": {"hook_name": "blocks.4.hook_resid_pre"},
     } | config
     (path / "cfg.json").write_text(json.dumps(cfg))
     return path
@@ -47,7 +54,9 @@ def test_topk_keeps_the_k_largest(tmp_path: Path, subtract: bool) -> None:
         kept = np.argsort(-row)[:3]
         np.testing.assert_allclose(code[kept], row[kept], atol=1e-5)
         assert np.count_nonzero(np.delete(code, kept)) == 0
-    np.testing.assert_allclose(decode(dictionary, codes), codes @ dictionary.W_dec + dictionary.b_dec, atol=1e-6)
+    np.testing.assert_allclose(
+        decode(dictionary, codes), codes @ dictionary.W_dec + dictionary.b_dec, atol=1e-6
+    )
 
 
 def test_standard_is_relu(tmp_path: Path) -> None:
@@ -83,7 +92,9 @@ def test_what_cannot_be_read_exactly_is_refused(tmp_path: Path, change: dict[str
 
 def test_a_missing_tensor_or_file_is_named(tmp_path: Path) -> None:
     folder = _folder(tmp_path / "sae")
-    save_file({"W_enc": np.zeros((D_MODEL, N_FEATURES), dtype=np.float32)}, folder / "sae_weights.safetensors")
+    save_file(
+        {"W_enc": np.zeros((D_MODEL, N_FEATURES), dtype=np.float32)}, folder / "sae_weights.safetensors"
+    )
     with pytest.raises(DictionaryError, match="lacks W_dec, b_dec, b_enc"):
         read_saelens(folder)
     (folder / "sae_weights.safetensors").write_bytes(b"1234")

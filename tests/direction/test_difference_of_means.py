@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from surgery.direction.difference_of_means import difference_of_means
-from surgery.direction.refusal_score import derive_refusal_tokens, kl_divergence, refusal_scores
+from surgery.direction.refusal_score import derive_refusal_tokens, refusal_scores
 from surgery.direction.selection import Limits, Trial, select_candidate
 from surgery.errors import DirectionError
 from surgery.model.language_model import chat_tokens, final_log_probs
@@ -28,8 +28,8 @@ REFUSAL = " cannot"
 def planted(tiny_model: Any) -> Any:
     """A model that answers prompts with ' steal' in them by one token: a lookup along one planted direction.
 
-    The embedding of ' steal' carries the direction, the first layer's attention spreads it to later positions, and
-    the unembedding of the refusal token reads it.
+    The embedding of ' steal' carries the direction, the first layer's attention spreads it to later
+    positions, and the unembedding of the refusal token reads it.
     """
     network = copy.deepcopy(tiny_model.network)
     tokenizer = tiny_model.tokenizer
@@ -74,14 +74,6 @@ def test_scores_are_log_odds() -> None:
     assert np.isfinite(refusal_scores(torch.tensor([[0.0, -torch.inf]]), [0])).all()
 
 
-def test_kl_is_of_the_base_and_survives_impossible_tokens() -> None:
-    base = torch.tensor([[0.5, 0.5, 0.0], [0.2, 0.3, 0.5]]).log()
-    edited = torch.tensor([[0.25, 0.75, 0.0], [0.2, 0.3, 0.5]]).log()
-    expected = 0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)
-    np.testing.assert_allclose(kl_divergence(base, edited), [expected, 0.0], atol=1e-7)
-    assert kl_divergence(edited, base)[0] != pytest.approx(expected, abs=1e-3)
-
-
 def test_the_planted_direction_is_found_and_selected(planted: Any) -> None:
     select = SelectArditi(rule="arditi", train=24, validation=8, kl_at_most=5.0)
     contrast = difference_of_means(planted, HARMFUL, HARMLESS, select, seed=0)
@@ -99,7 +91,10 @@ def test_the_planted_direction_is_found_and_selected(planted: Any) -> None:
 def test_the_same_seed_finds_the_same_and_the_difference_is_of_means(planted: Any) -> None:
     select = SelectFixed(layer=1, hook_point="resid_post", position=-2)
     contrast = difference_of_means(planted, HARMFUL, HARMLESS, select, seed=0)
-    sides = [residuals(planted, _tokens(planted, side), keep=2)[:, 2, 0].mean(axis=0) for side in (HARMFUL, HARMLESS)]
+    sides = [
+        residuals(planted, _tokens(planted, side), keep=2)[:, 2, 0].mean(axis=0)
+        for side in (HARMFUL, HARMLESS)
+    ]
     expected = sides[0].astype(np.float64) - sides[1]
     assert contrast.direction.norm == pytest.approx(np.linalg.norm(expected), rel=1e-4)
     np.testing.assert_allclose(contrast.direction.vector, expected / np.linalg.norm(expected), atol=1e-4)
@@ -109,7 +104,9 @@ def test_the_same_seed_finds_the_same_and_the_difference_is_of_means(planted: An
 
 def test_nothing_left_is_explained(planted: Any) -> None:
     select = SelectArditi(rule="arditi", train=24, validation=8, kl_at_most=0.0, induce_at_least=99.0)
-    with pytest.raises(DirectionError, match=r"none of \d+ candidates meets the limits; \d+ have KL above 0 .*relax select"):
+    with pytest.raises(
+        DirectionError, match=r"none of \d+ candidates meets the limits; \d+ have KL above 0 .*relax select"
+    ):
         difference_of_means(planted, HARMFUL, HARMLESS, select, seed=0)
 
 
@@ -118,7 +115,9 @@ def test_limits_reject_in_order_of_cost(planted: Any) -> None:
     tokens = derive_refusal_tokens(planted, *sides)
     differences = np.random.default_rng(0).standard_normal((4, 2, 32))
     differences[0, 1] = 0.0
-    trial = Trial(planted, sides[0], sides[1], tokens, Limits(below=0.7, kl_at_most=1e9, induce_at_least=-1e9))
+    trial = Trial(
+        planted, sides[0], sides[1], tokens, Limits(below=0.7, kl_at_most=1e9, induce_at_least=-1e9)
+    )
     found = select_candidate(differences, trial).candidates
     by_place = {(each.layer, each.position): each for each in found}
     assert by_place[0, -1].rejected == "the two means are equal here"
@@ -141,5 +140,11 @@ def test_too_few_prompts_and_impossible_places_are_refused(planted: Any) -> None
 
 def test_base_is_untouched_by_the_search(planted: Any) -> None:
     before = final_log_probs(planted, _tokens(planted, HARMFUL))
-    difference_of_means(planted, HARMFUL, HARMLESS, SelectArditi(rule="arditi", train=24, validation=8, kl_at_most=5.0), seed=1)
+    difference_of_means(
+        planted,
+        HARMFUL,
+        HARMLESS,
+        SelectArditi(rule="arditi", train=24, validation=8, kl_at_most=5.0),
+        seed=1,
+    )
     torch.testing.assert_close(final_log_probs(planted, _tokens(planted, HARMFUL)), before, rtol=0, atol=0)

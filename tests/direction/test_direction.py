@@ -42,7 +42,9 @@ def test_a_foreign_file_of_one_vector_is_a_direction(tmp_path: Path) -> None:
 
 
 def test_several_need_a_name(tmp_path: Path) -> None:
-    save_file({"a": np.ones(4, dtype=np.float32), "b": np.ones(4, dtype=np.float32)}, tmp_path / "v.safetensors")
+    save_file(
+        {"a": np.ones(4, dtype=np.float32), "b": np.ones(4, dtype=np.float32)}, tmp_path / "v.safetensors"
+    )
     with pytest.raises(DirectionError, match="holds 2 directions"):
         Direction.load(tmp_path / "v.safetensors")
     with pytest.raises(DirectionError, match="no direction named 'c'; it holds: a, b"):

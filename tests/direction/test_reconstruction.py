@@ -20,8 +20,16 @@ def _dictionary(d_model: int = D_MODEL) -> Dictionary:
     rng = np.random.default_rng(0)
     W_dec = rng.standard_normal((N_FEATURES, d_model)).astype(np.float32)
     return Dictionary(
-        name="made", architecture="standard", W_enc=W_dec / 10, b_enc=np.zeros(N_FEATURES, np.float32), W_dec=W_dec,
-        b_dec=np.zeros(d_model, np.float32), k=None, subtract_b_dec=True, hook_point=HookPoint(1, "resid_pre"), sha256="",
+        name="made",
+        architecture="standard",
+        W_enc=W_dec / 10,
+        b_enc=np.zeros(N_FEATURES, np.float32),
+        W_dec=W_dec,
+        b_dec=np.zeros(d_model, np.float32),
+        k=None,
+        subtract_b_dec=True,
+        hook_point=HookPoint(1, "resid_pre"),
+        sha256="",
     )
 
 
@@ -50,7 +58,9 @@ def test_the_curve_stands_above_chance() -> None:
     noisy = vector + 0.3 * np.random.default_rng(1).standard_normal(D_MODEL)
     _, facts = reconstruct(unit_direction(noisy), dictionary, 3, method="gradient_pursuit", seed=0)
     assert [point.k for point in facts.curve] == list(range(1, 9))
-    assert all(later.fvu <= earlier.fvu + 1e-9 for earlier, later in zip(facts.curve, facts.curve[1:], strict=False))
+    assert all(
+        later.fvu <= earlier.fvu + 1e-9 for earlier, later in zip(facts.curve, facts.curve[1:], strict=False)
+    )
     at_two = facts.curve[1]
     assert at_two.cosine > at_two.random_features[0] + 3 * at_two.random_features[1]
     assert at_two.cosine > at_two.random_direction[0]
@@ -59,9 +69,13 @@ def test_the_curve_stands_above_chance() -> None:
 
 def test_a_direction_from_elsewhere_is_noted_or_refused() -> None:
     dictionary, vector = _planted()
-    _, facts = reconstruct(unit_direction(vector, HookPoint(2, "resid_pre")), dictionary, 1, method="", seed=0)
+    _, facts = reconstruct(
+        unit_direction(vector, HookPoint(2, "resid_pre")), dictionary, 1, method="", seed=0
+    )
     assert facts.note == "the direction is from layer 2 resid_pre, the dictionary from layer 1 resid_pre"
-    _, same = reconstruct(unit_direction(vector, HookPoint(0, "resid_post")), dictionary, 1, method="", seed=0)
+    _, same = reconstruct(
+        unit_direction(vector, HookPoint(0, "resid_post")), dictionary, 1, method="", seed=0
+    )
     assert same.note is None
     with pytest.raises(DirectionError, match="d_model 16"):
         reconstruct(unit_direction(vector), _dictionary(16), 1, method="", seed=0)

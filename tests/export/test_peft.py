@@ -33,11 +33,15 @@ def _directions(d_model: int) -> dict[str, Direction]:
 
 def _export(folder: Path, steps: list[Ablate | Add], out: Path) -> dict[str, Direction]:
     checkpoint = open_checkpoint(folder)
-    anatomy = read_anatomy(checkpoint.config, {name: entry.shape for name, entry in checkpoint.tensors.items()})
+    anatomy = read_anatomy(
+        checkpoint.config, {name: entry.shape for name, entry in checkpoint.tensors.items()}
+    )
     directions = _directions(anatomy.d_model)
     vectors = {name: direction.vector for name, direction in directions.items()}
     plan = make_plan(checkpoint, anatomy, [step for step in steps if isinstance(step, Ablate)], vectors)
-    additions = make_additions([step for step in steps if isinstance(step, Add)], directions, anatomy.n_layers)
+    additions = make_additions(
+        [step for step in steps if isinstance(step, Add)], directions, anatomy.n_layers
+    )
     out.mkdir()
     write_adapter(make_adapter(plan, additions, checkpoint, anatomy, base=str(folder)), out)
     return directions
@@ -53,7 +57,10 @@ CASES: dict[str, list[Ablate | Add]] = {
     "strengthened, some layers": [Ablate(ablate="one", strength=-0.5, layers=[1], writers=["mlp_out"])],
     "two directions": [Ablate(ablate="one"), Ablate(ablate="two", strength=0.5)],
     "addition": [Add(add="one", layer=1, scale=Scale(norm=2.0))],
-    "two additions": [Add(add="one", layer=1, scale=Scale(times=0.3)), Add(add="two", layer=2, scale=Scale(norm=1.0))],
+    "two additions": [
+        Add(add="one", layer=1, scale=Scale(times=0.3)),
+        Add(add="two", layer=2, scale=Scale(norm=1.0)),
+    ],
     "both": [
         Ablate(ablate="one", writers=["attention_out", "mlp_out"]),
         Add(add="two", layer=0, scale=Scale(norm=2.0)),
@@ -62,7 +69,9 @@ CASES: dict[str, list[Ablate | Add]] = {
 
 
 @pytest.mark.parametrize("steps", CASES.values(), ids=CASES)
-def test_a_loaded_adapter_equals_the_hook(tiny_folder: Path, tiny_model: Any, tmp_path: Path, steps: Any) -> None:
+def test_a_loaded_adapter_equals_the_hook(
+    tiny_folder: Path, tiny_model: Any, tmp_path: Path, steps: Any
+) -> None:
     directions = _export(tiny_folder, steps, tmp_path / "out")
     with running(tiny_model, steps, directions):
         expected = _log_probs(tiny_model)
@@ -109,11 +118,16 @@ def test_an_addition_behind_a_norm_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "gemma2"
     Gemma2ForCausalLM(
         Gemma2Config(
-            vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, head_dim=8,
+            vocab_size=64,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=8,
         )
     ).save_pretrained(folder)
-    with pytest.raises(EditError, match="a norm .* rescales whatever the MLP adds"):
+    with pytest.raises(EditError, match=r"a norm .* rescales whatever the MLP adds"):
         _export(folder, CASES["addition"], tmp_path / "out")
 
 

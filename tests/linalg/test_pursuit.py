@@ -56,7 +56,9 @@ def test_k_counts_distinct_features_and_more_never_fit_worse(seed: int, k: int, 
 def test_signs_are_kept() -> None:
     atoms = np.eye(5)
     code = gradient_pursuit(atoms, np.array([0.0, -3.0, 0.0, 2.0, 0.1]), 2)
-    assert dict(zip(code.features.tolist(), code.coefficients.tolist(), strict=True)) == pytest.approx({1: -3.0, 3: 2.0}, abs=1e-9)
+    assert dict(zip(code.features.tolist(), code.coefficients.tolist(), strict=True)) == pytest.approx(
+        {1: -3.0, 3: 2.0}, abs=1e-9
+    )
 
 
 def test_an_exactly_rebuilt_vector_ends_early() -> None:

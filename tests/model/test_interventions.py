@@ -25,7 +25,9 @@ def test_residuals_equal_transformers_hidden_states(tiny_model: Any) -> None:
     found = residuals(tiny_model, tokens, keep=2)
     for row, prompt in enumerate(tokens):
         with torch.inference_mode():
-            states = tiny_model.network(input_ids=torch.tensor([prompt]), output_hidden_states=True).hidden_states
+            states = tiny_model.network(
+                input_ids=torch.tensor([prompt]), output_hidden_states=True
+            ).hidden_states
         for layer in range(tiny_model.n_layers):
             np.testing.assert_allclose(found[row, layer], states[layer][0, -2:].numpy(), atol=2e-5)
         # The last entry is before the final norm, where transformers' last hidden state is behind it.
@@ -44,7 +46,9 @@ def test_ablation_clears_every_layer_and_position(tiny_model: Any) -> None:
     direction /= np.linalg.norm(direction)
     before = residuals(tiny_model, _tokens(tiny_model), keep=4)
     with ablating(tiny_model, direction):
-        streams = [stream_at(tiny_model, _tokens(tiny_model), HookPoint(layer, "resid_post")) for layer in range(3)]
+        streams = [
+            stream_at(tiny_model, _tokens(tiny_model), HookPoint(layer, "resid_post")) for layer in range(3)
+        ]
     leftover = max(float(np.abs(stream @ direction).max()) for layer in streams for stream in layer)
     assert float(np.abs(before @ direction).max()) > 0.1
     assert leftover < 1e-5

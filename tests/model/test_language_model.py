@@ -38,7 +38,9 @@ def test_continuations_are_scored_as_one_plain_forward_scores_them(tiny_model: A
     for context, continuation, found in zip(contexts, continuations, scored, strict=True):
         with torch.inference_mode():
             logits = tiny_model.network(input_ids=torch.tensor([context + continuation])).logits[0]
-        expected = torch.log_softmax(logits[len(context) - 1 : -1], dim=-1)[range(len(continuation)), continuation]
+        expected = torch.log_softmax(logits[len(context) - 1 : -1], dim=-1)[
+            range(len(continuation)), continuation
+        ]
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
@@ -63,7 +65,13 @@ def test_generation_is_greedy_and_batch_invariant(tiny_model: Any) -> None:
 def test_generation_reports_progress(tiny_model: Any) -> None:
     seen: list[tuple[int, int]] = []
     tokens = [chat_tokens(tiny_model, prompt) for prompt in PROMPTS]
-    generate(tiny_model, tokens, max_new_tokens=1, batch_size=2, progress=lambda done, total: seen.append((done, total)))
+    generate(
+        tiny_model,
+        tokens,
+        max_new_tokens=1,
+        batch_size=2,
+        progress=lambda done, total: seen.append((done, total)),
+    )
     assert seen == [(2, 3), (3, 3)]
 
 

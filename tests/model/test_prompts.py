@@ -46,7 +46,10 @@ def test_a_named_field_and_a_count(tmp_path: Path) -> None:
         ("", "holds no rows"),
         ("{", r"a\.jsonl:1: not valid JSON"),
         ("3", "expected an object or a text, found int"),
-        ('{"colour": "red"}', "row 1 has no text under 'prompt or instruction or goal or question or text'; it has: colour"),
+        (
+            '{"colour": "red"}',
+            "row 1 has no text under 'prompt or instruction or goal or question or text'; it has: colour",
+        ),
     ],
 )
 def test_malformed_files_say_where(tmp_path: Path, text: str, message: str) -> None:

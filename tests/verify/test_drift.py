@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgery.errors import VerifyError
+from surgery.linalg.divergence import kl_divergence
 from surgery.model.language_model import LanguageModel, chat_tokens, generate
 from surgery.model.prompts import prompt_set
 from surgery.verify import drift
-from surgery.verify.drift import kl_divergence, measure_drift, measure_reference
+from surgery.verify.drift import measure_drift, measure_reference
 
 PROMPTS = prompt_set(
     "harmless", [{"prompt": "How do I water the fern? " * (1 + number % 3)} for number in range(5)]
