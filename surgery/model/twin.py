@@ -54,7 +54,9 @@ def build_twin(config: Mapping[str, Any], folder: Path, *, seed: int) -> Path:
     try:
         with quiet_transformers(), torch.random.fork_rng(devices=[]):
             network = AutoModelForCausalLM.from_config(shrink(config), dtype=torch.float32)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except AnatomyError:
+        raise
+    except Exception as error:  # config classes raise whatever their own validators do
         raise AnatomyError(
             f"model type {config.get('model_type')!r}: no twin can be built to prove its anatomy on"
             f" ({error});"

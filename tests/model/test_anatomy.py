@@ -1,0 +1,198 @@
+"""Classifying tensors: what is accepted, and that everything unknown, missing or misshapen is listed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from surgery.errors import AnatomyError
+from surgery.model.anatomy import Gain, Writer, read_anatomy
+
+D, F, V = 8, 12, 20
+CONFIG = {"model_type": "llama", "hidden_size": D, "num_hidden_layers": 12, "vocab_size": V}
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def llama_shapes(layers: int = 12, *, heads: int = D, prefix: str = "model.") -> Shapes:
+    shapes: Shapes = {
+        f"{prefix}embed_tokens.weight": (V, D),
+        f"{prefix}norm.weight": (D,),
+        "lm_head.weight": (V, D),
+    }
+    for layer in range(layers):
+        here = f"{prefix}layers.{layer}."
+        shapes |= {f"{here}self_attn.{part}_proj.weight": (heads, D) for part in "qkv"}
+        shapes |= {f"{here}{norm}.weight": (D,) for norm in ("input_layernorm", "post_attention_layernorm")}
+        shapes |= {f"{here}self_attn.o_proj.weight": (D, heads), f"{here}mlp.down_proj.weight": (D, F)}
+        shapes |= {f"{here}mlp.{part}_proj.weight": (F, D) for part in ("gate", "up")}
+    return shapes
+
+
+def _gemma2_shapes(layers: int) -> Shapes:
+    shapes = llama_shapes(layers)
+    del shapes["lm_head.weight"]
+    for layer in range(layers):
+        shapes |= {
+            f"model.layers.{layer}.{part}_feedforward_layernorm.weight": (D,) for part in ("pre", "post")
+        }
+    return shapes
+
+
+def _problem(config: dict[str, Any], shapes: Shapes) -> str:
+    with pytest.raises(AnatomyError) as caught:
+        read_anatomy(config, shapes)
+    return str(caught.value)
+
+
+def test_every_tensor_is_a_writer_or_a_reader() -> None:
+    shapes = llama_shapes()
+    anatomy = read_anatomy(CONFIG, shapes)
+    assert {writer.tensor for writer in anatomy.writers} | set(anatomy.readers) == set(shapes)
+    assert len(anatomy.writers) == 1 + 2 * 12 and len(anatomy.writers) + len(anatomy.readers) == len(shapes)
+    assert (anatomy.n_layers, anatomy.d_model, anatomy.tied, anatomy.family) == (12, D, False, "llama")
+    assert "lm_head.weight" in anatomy.readers
+
+
+def test_layers_are_numbers_and_not_prefixes() -> None:
+    layers = {writer.tensor: writer.layer for writer in read_anatomy(CONFIG, llama_shapes()).writers}
+    assert layers["model.layers.1.mlp.down_proj.weight"] == 1
+    assert layers["model.layers.11.mlp.down_proj.weight"] == 11
+    assert layers["model.embed_tokens.weight"] is None
+    said = _problem(CONFIG, llama_shapes() | {"model.layers.01.mlp.down_proj.weight": (D, F)})
+    assert "not recognised: model.layers.01.mlp.down_proj.weight" in said
+
+
+def test_the_residual_axis_of_a_square_matrix_comes_from_the_table() -> None:
+    axes = {
+        writer.tensor: writer.residual_axis for writer in read_anatomy(CONFIG, llama_shapes(heads=D)).writers
+    }
+    assert axes["model.layers.3.self_attn.o_proj.weight"] == 0
+    square = llama_shapes() | {"model.embed_tokens.weight": (D, D), "lm_head.weight": (D, D)}
+    axes = {writer.tensor: writer.residual_axis for writer in read_anatomy(CONFIG, square).writers}
+    assert axes["model.embed_tokens.weight"] == 1
+
+
+def test_unknown_tensors_are_all_listed() -> None:
+    extra = {"model.layers.0.mlp.experts.3.down_proj.weight": (D, F), "model.steer": (D,)}
+    said = _problem(CONFIG, llama_shapes() | extra)
+    assert all(name in said for name in extra)
+
+
+def test_missing_writers_are_all_listed() -> None:
+    shapes = llama_shapes()
+    gone = [
+        "model.layers.10.self_attn.o_proj.weight",
+        "model.layers.4.mlp.down_proj.weight",
+        "model.embed_tokens.weight",
+    ]
+    for name in gone:
+        del shapes[name]
+    said = _problem(CONFIG, shapes)
+    assert all(name in said for name in gone) and said.count("missing:") == 3
+
+
+def test_layers_beyond_the_config_are_not_recognised() -> None:
+    said = _problem(CONFIG, llama_shapes(13))
+    assert "model.layers.12.mlp.down_proj.weight" in said and "model.layers.12.input_layernorm.weight" in said
+
+
+def test_a_wrong_width_is_named() -> None:
+    said = _problem(CONFIG, llama_shapes() | {"model.layers.2.self_attn.o_proj.weight": (D + 1, D)})
+    assert (
+        "model.layers.2.self_attn.o_proj.weight: has shape [9, 8]; expected 2 axes with d_model 8 on axis 0"
+        in said
+    )
+
+
+def test_a_bias_must_be_what_the_config_says() -> None:
+    biases = {f"model.layers.{layer}.mlp.down_proj.bias": (D,) for layer in range(12)}
+    said = _problem(CONFIG, llama_shapes() | biases)
+    assert "config.json has no mlp_bias, so loaders would drop: model.layers.0.mlp.down_proj.bias" in said
+    assert "missing: model.layers.0.mlp.down_proj.bias" in _problem(
+        CONFIG | {"mlp_bias": True}, llama_shapes()
+    )
+    anatomy = read_anatomy(CONFIG | {"mlp_bias": True}, llama_shapes() | biases)
+    assert sum(writer.bias for writer in anatomy.writers) == 12
+    mistral = CONFIG | {"model_type": "mistral"}  # no bias exists there, whatever the config says
+    assert "not recognised" in _problem(mistral | {"mlp_bias": True}, llama_shapes() | biases)
+
+
+def test_gains_of_post_norms_are_found_layer_by_layer() -> None:
+    anatomy = read_anatomy(CONFIG | {"model_type": "gemma2", "num_hidden_layers": 2}, _gemma2_shapes(2))
+    writers = {writer.tensor: writer for writer in anatomy.writers}
+    assert writers["model.layers.1.self_attn.o_proj.weight"] == Writer(
+        tensor="model.layers.1.self_attn.o_proj.weight",
+        role="attention_out",
+        layer=1,
+        residual_axis=0,
+        gain=Gain("model.layers.1.post_attention_layernorm.weight", 1.0),
+        bias=False,
+    )
+    down = writers["model.layers.0.mlp.down_proj.weight"]
+    assert down.gain == Gain("model.layers.0.post_feedforward_layernorm.weight", 1.0)
+    assert writers["model.embed_tokens.weight"].gain is None and writers["model.embed_tokens.weight"].tied
+
+
+def test_a_missing_post_norm_is_named() -> None:
+    shapes = _gemma2_shapes(2)
+    del shapes["model.layers.1.post_feedforward_layernorm.weight"]
+    said = _problem(CONFIG | {"model_type": "gemma2", "num_hidden_layers": 2}, shapes)
+    assert "the norm behind model.layers.1.mlp.down_proj.weight is missing" in said
+
+
+TIED = CONFIG | {"tie_word_embeddings": True}
+
+
+def test_tied_copies_on_disk_are_writers_together() -> None:
+    anatomy = read_anatomy(TIED, llama_shapes())
+    assert {writer.tensor for writer in anatomy.writers if writer.tied} == {
+        "model.embed_tokens.weight",
+        "lm_head.weight",
+    }
+    assert all(writer.residual_axis == 1 for writer in anatomy.writers if writer.tied)
+
+
+@pytest.mark.parametrize("kept", ["model.embed_tokens.weight", "lm_head.weight"])
+def test_a_tied_embedding_may_have_either_name(kept: str) -> None:
+    shapes = llama_shapes()
+    for name in {"model.embed_tokens.weight", "lm_head.weight"} - {kept}:
+        del shapes[name]
+    anatomy = read_anatomy(TIED, shapes)
+    assert [writer.tensor for writer in anatomy.writers if writer.role == "embedding"] == [kept]
+
+
+def test_an_unknown_family_is_refused_with_its_candidates() -> None:
+    shapes = {
+        "transformer.h.0.attn.c_proj.weight": (D, D),
+        "transformer.h.10.attn.c_proj.weight": (D, D),
+        "x": (3,),
+    }
+    said = _problem({"model_type": "gpt2", "n_embd": D}, shapes)
+    assert "known are gemma, gemma2, gemma3, gemma3_text, llama, mistral, phi3, qwen2, qwen3" in said
+    assert said.endswith("to be classified:\n  transformer.h.*.attn.c_proj.weight")
+    assert "model type None" in _problem({}, {})
+
+
+def test_quantised_weights_are_refused() -> None:
+    said = _problem(CONFIG | {"quantization_config": {"quant_method": "gptq"}}, llama_shapes())
+    assert "quantised (gptq)" in said and "dequantised" in said
+
+
+@pytest.mark.parametrize("value", [None, 0, -1, "12", 2.0, True])
+def test_a_config_without_its_sizes_is_refused(value: object) -> None:
+    assert "num_hidden_layers" in _problem(CONFIG | {"num_hidden_layers": value}, llama_shapes())
+
+
+def test_reading_imports_no_tensor_library() -> None:
+    code = (
+        "import sys, surgery.model.anatomy; assert not {'torch', 'numpy', 'transformers'} & set(sys.modules)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode
+        == 0
+    )

@@ -1,0 +1,57 @@
+"""The tables against transformers: every tensor of every family's twin is classified, none twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from surgery.checkpoint.layout import open_checkpoint
+from surgery.model.anatomy import read_anatomy
+from surgery.model.families import FAMILIES
+from surgery.model.families.table import fill, match_pattern
+from surgery.model.sites import SUBLAYERS
+from surgery.model.twin import build_twin
+from tests.model.family_configs import CONFIGS
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_tensor_that_transformers_writes_is_classified(name: str, tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(build_twin(CONFIGS[name], tmp_path / "twin", seed=0))
+    anatomy = read_anatomy(checkpoint.config, checkpoint.shapes)
+    named = [writer.tensor for writer in anatomy.writers] + list(anatomy.readers)
+    assert sorted(named) == sorted(checkpoint.shapes)
+    settings = CONFIGS[name].get("text_config", CONFIGS[name])
+    biases = sum(writer.bias for writer in anatomy.writers)
+    flags = sum(bool(settings.get(flag)) for flag in ("attention_bias", "mlp_bias"))
+    assert biases == flags * anatomy.n_layers
+
+
+def test_every_family_is_tried_here_and_known_to_the_hooks() -> None:
+    assert {config["model_type"] for config in CONFIGS.values()} == set(FAMILIES) == set(SUBLAYERS)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_no_pattern_is_both_writer_and_reader(model_type: str) -> None:
+    family = FAMILIES[model_type]
+    writers = [row.pattern for row in family.writers]
+    assert len(set(writers)) == len(writers) and len(set(family.readers)) == len(family.readers)
+    assert not set(writers) & set(family.readers)
+    assert family.embedding in writers
+
+
+def test_patterns_read_numbers() -> None:
+    pattern = "layers.{layer}.mlp.down_proj.weight"
+    assert match_pattern(pattern, "layers.10.mlp.down_proj.weight") == (True, 10)
+    for name in (
+        "layers.1x.mlp.down_proj.weight",
+        "layers.010.mlp.down_proj.weight",
+        "layers..mlp.down_proj.weight",
+        "layers.1.mlpxdown_proj.weight",
+        "x.layers.1.mlp.down_proj.weight",
+        "layers.1.mlp.down_proj.weight\n",
+        "layers.٣.mlp.down_proj.weight",
+    ):
+        assert match_pattern(pattern, name) == (False, None)
+    assert match_pattern("norm.weight", "norm.weight") == (True, None)
+    assert fill(pattern, 7) == "layers.7.mlp.down_proj.weight"
