@@ -63,7 +63,8 @@ def measurement_lines(measured: Verification, body: int) -> list[Text]:
     lines = [_header(columns, gates_beside=room >= _NARROWEST_VERDICT)]
     for row in rows:
         lines += _row(row, columns, room, body)
-    lines += [Text(line) for line in wrapped(f"refusals by {measured.detector_note}", body, indent="  ")]
+    if any(row.suite in ("refusal", "overrefusal") for row in measured.rows):
+        lines += [Text(line) for line in wrapped(f"refusals by {measured.detector_note}", body, indent="  ")]
     for note in measured.notes:
         lines += [Text(line, style="yellow") for line in wrapped(one_line(note), body, indent="  ")]
     return lines

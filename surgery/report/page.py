@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from surgery.report import numbers
+from surgery.report import numbers, statements
 from surgery.report.comparison import axes
 from surgery.report.portraits import curve, heat_map
 from surgery.report.report import Report
@@ -34,6 +34,7 @@ def render_page(report: Report) -> str:
         .get_template("report.html.j2")
         .render(
             report=report,
+            say=statements,
             style=Markup(style),
             script=Markup(script),
             policy=content_policy(style, script),

@@ -76,8 +76,12 @@ def heat_map(selection: Selection) -> HeatMap:
     """Bypass score over layer and position; the lower, the better."""
     layers = sorted({each.layer for each in selection.candidates})
     positions = sorted({each.position for each in selection.candidates})
-    wide = len(layers) <= 14
-    cell_width, cell_height, left, top = (56.0, 30.0, 44.0, 22.0) if wide else (16.0, 24.0, 44.0, 22.0)
+    roomy = len(layers) <= 14
+    cell_width, cell_height, left, top = (
+        (56.0, 30.0, 44.0, 22.0)
+        if roomy
+        else (max(10.0, min(24.0, round(860 / len(layers), 1))), 24.0, 44.0, 22.0)
+    )
     scores = [
         each.bypass for each in selection.candidates if each.rejected is None and each.bypass is not None
     ]
@@ -90,12 +94,12 @@ def heat_map(selection: Selection) -> HeatMap:
                 top + positions.index(each.position) * cell_height,
             ),
             (best, worst),
-            wide=wide,
+            roomy=roomy,
             chosen=each == selection.chosen,
         )
         for each in selection.candidates
     )
-    step = 1 if wide else 5
+    step = 1 if roomy else 5
     return HeatMap(
         width=left + len(layers) * cell_width + 2,
         height=top + len(positions) * cell_height + 2,
@@ -151,7 +155,12 @@ def curve(reconstruction: Reconstruction) -> CurvePicture:
 
 
 def _cell(
-    candidate: Candidate, corner: tuple[float, float], scale: tuple[float, float], *, wide: bool, chosen: bool
+    candidate: Candidate,
+    corner: tuple[float, float],
+    scale: tuple[float, float],
+    *,
+    roomy: bool,
+    chosen: bool,
 ) -> Cell:
     best, worst = scale
     shade = None
@@ -171,7 +180,7 @@ def _cell(
     facts = [f"layer {candidate.layer}, position {candidate.position}".replace("-", MINUS), *known]
     if candidate.rejected:
         facts.append(f"rejected: {candidate.rejected}")
-    return Cell(*corner, text if wide else "", ", ".join(facts), shade, chosen)
+    return Cell(*corner, text if roomy else "", ", ".join(facts), shade, chosen)
 
 
 def _reason(candidate: Candidate) -> str:

@@ -88,6 +88,14 @@ def open_gates(report: Report) -> list[str]:
     return _gates(report, "inconclusive")
 
 
+def uses_detector(report: Report) -> bool:
+    """Whether any number rests on telling refusals from answers."""
+    return any(
+        row.suite in ("refusal", "overrefusal")
+        for row in (report.verification.rows if report.verification else ())
+    )
+
+
 def not_measured(report: Report) -> list[str]:
     """What the checks of this library could have answered and this run did not ask."""
     seen = {row.suite for row in report.verification.rows} if report.verification else set()

@@ -85,7 +85,7 @@ def reconstruction() -> Reconstruction:
 
 def finding() -> Finding:
     vector = np.random.default_rng(0).standard_normal(128)
-    origin = {"find": "difference_of_means", "position": -1}
+    origin = {"find": "difference_of_means", "position": selection().chosen.position}
     direction = unit_direction(vector, HookPoint(4, "resid_pre"), origin)
     return Finding(
         "refusal",
