@@ -65,9 +65,7 @@ def _copiers() -> list[Copier]:
 
 
 def _copy_with(copier: Copier, source: int, target: int, position: int, end: int) -> int:
-    """How far one way of copying came: to `end`, or to where it gave up because the system does not offer it
-    here.
-    """
+    """How far one way of copying came: to `end`, or to where the system did not offer it."""
     while position < end:
         try:
             done = copier(source, target, position, end - position)

@@ -100,7 +100,7 @@ def audit(plan: Plan, base: Checkpoint, edited: Checkpoint, *, replaced: Collect
 def audit_as_json(result: Audit) -> dict[str, Any]:
     """The audit as plain data."""
     return {
-        "max_leak": result.max_leak,
+        "max_leak": _finite(result.max_leak),
         "untouched_identical": result.untouched_identical,
         "problems": list(result.problems),
         "tensors": [
@@ -110,15 +110,19 @@ def audit_as_json(result: Audit) -> dict[str, Any]:
                 "role": row.role,
                 "layer": row.layer,
                 "strengths": list(row.strengths),
-                "achieved": list(row.achieved),
-                "leak": row.leak if np.isfinite(row.leak) else None,
-                "off_by": row.off_by if np.isfinite(row.off_by) else None,
+                "achieved": [_finite(each) for each in row.achieved],
+                "leak": _finite(row.leak),
+                "off_by": _finite(row.off_by),
                 "at_floor": row.at_floor,
                 "finite": row.finite,
             }
             for row in result.rows
         ],
     }
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def _row(edit: TensorEdit, plan: Plan, base: Checkpoint, edited: Checkpoint) -> AuditRow:

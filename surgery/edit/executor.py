@@ -34,9 +34,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class TensorRecord:
-    """What happened to one tensor: SHA-256 of its bytes in the source and in the result, None where hashing
-    was off.
-    """
+    """SHA-256 of one tensor's bytes in the source and in the result; None where hashing was off."""
 
     tensor: str
     sha256_before: str | None

@@ -38,9 +38,7 @@ _SEQUENCES, _POSITIONS = 2, 20
 
 @dataclass(frozen=True)
 class Proof:
-    """`max_component` is the largest relative component left after the edit, `base_component` the one before
-    it.
-    """
+    """`max_component` is the largest relative component after the edit, `base_component` before it."""
 
     exact: bool
     max_component: float

@@ -29,9 +29,7 @@ _TILE_ELEMENTS = 1 << 17
 
 @dataclass(frozen=True)
 class Components:
-    """`along` is qᵀW, (k, everything else); `weight` is Σ q_i² w_ij², which scales what rounding leaves along
-    q.
-    """
+    """`along` is qᵀW, (k, everything else); `weight` is Σ q_i² w_ij², the scale of rounding along q."""
 
     along: Array
     weight: float

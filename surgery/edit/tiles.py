@@ -43,9 +43,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the tensor lies in the file. `by_rows` says that each row of d_model entries is one contiguous
-    line.
-    """
+    """How the tensor lies in the file: `outer` × `d_model` × `inner` elements from byte `start` on."""
 
     outer: int
     d_model: int
@@ -141,9 +139,7 @@ def store_strip(target: int, layout: Layout, strip: Strip, rounded: torch.Tensor
 
 @contextmanager
 def steady_arithmetic() -> Iterator[None]:
-    """One torch thread and full float32 products inside the block, so that the bytes depend on neither
-    setting.
-    """
+    """One torch thread and full float32 products inside the block: the bytes depend on neither setting."""
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("highest")

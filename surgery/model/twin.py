@@ -58,8 +58,7 @@ def build_twin(config: Mapping[str, Any], folder: Path, *, seed: int) -> Path:
         raise
     except Exception as error:  # config classes raise whatever their own validators do
         raise AnatomyError(
-            f"model type {config.get('model_type')!r}: no twin can be built to prove its anatomy on"
-            f" ({error});"
+            f"model type {config.get('model_type')!r}: no twin can be built to prove anatomy on ({error});"
             " check that config.json is the model's own"
         ) from error
     _randomise(network, seed)
@@ -70,9 +69,7 @@ def build_twin(config: Mapping[str, Any], folder: Path, *, seed: int) -> Path:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No progress bars and no advice from transformers inside the block; its settings are put back
-    afterwards.
-    """
+    """No progress bars and no advice from transformers inside the block."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

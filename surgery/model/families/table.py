@@ -21,9 +21,7 @@ _LAYER = r"(?P<layer>0|[1-9][0-9]{0,5})"
 
 @dataclass(frozen=True)
 class Gain:
-    """An RMSNorm between a writer and the stream: what is written is multiplied by `offset` + the tensor, per
-    coordinate.
-    """
+    """An RMSNorm between a writer and the stream: it multiplies each coordinate by `offset` + the tensor."""
 
     tensor: str
     offset: float

@@ -1,0 +1,96 @@
+"""The proof: exact for every family and flag, and not exact as soon as anything is left out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from surgery.edit import proof as proof_module
+from surgery.edit.plan import Plan, TensorEdit, make_plan
+from surgery.edit.proof import BOUND, prove
+from tests.model.family_configs import CONFIGS
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_family_is_exact(name: str) -> None:
+    proof = prove(CONFIGS[name])
+    assert proof.exact and proof.max_component <= BOUND, proof
+    assert proof.base_component > 0.1, "the twin must write along the direction before the edit"
+    assert proof.n_hook_points == 4
+
+
+@pytest.mark.parametrize("name", ["llama tied, biases", "gemma2 bias, untied", "gemma3"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_several_directions_are_exact(name: str, seed: int) -> None:
+    assert prove(CONFIGS[name], seed=seed, rank=3).exact
+
+
+def _spoil(monkeypatch: pytest.MonkeyPatch, change: Callable[[TensorEdit], TensorEdit | None]) -> None:
+    def spoiled(*args: Any, **options: Any) -> Plan:
+        plan = make_plan(*args, **options)
+        return replace(plan, edits=tuple(each for edit in plan.edits if (each := change(edit)) is not None))
+
+    monkeypatch.setattr(proof_module, "make_plan", spoiled)
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gemma3_text", "gemma3"])
+def test_ignoring_a_post_norm_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _spoil(monkeypatch, lambda edit: replace(edit, gain=None))
+    proof = prove(CONFIGS[name])
+    assert not proof.exact and proof.max_component > 1e-2
+
+
+def test_a_wrong_offset_of_the_gain_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    _spoil(monkeypatch, lambda edit: replace(edit, gain=edit.gain and replace(edit.gain, offset=0.0)))
+    assert not prove(CONFIGS["gemma2"]).exact
+
+
+@pytest.mark.parametrize(
+    "missed",
+    [
+        "model.embed_tokens.weight",
+        "model.layers.0.self_attn.o_proj.weight",
+        "model.layers.1.self_attn.o_proj.bias",
+        "model.layers.1.mlp.down_proj.weight",
+        "model.layers.0.mlp.down_proj.bias",
+    ],
+)
+def test_one_writer_missed_is_found(missed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _spoil(monkeypatch, lambda edit: None if edit.tensor == missed else edit)
+    proof = prove(CONFIGS["llama tied, biases"])
+    assert not proof.exact and proof.max_component > 1e-3
+
+
+def test_a_missed_image_projector_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    _spoil(monkeypatch, lambda edit: None if "projector" in edit.tensor else edit)
+    assert not prove(CONFIGS["gemma3"]).exact
+
+
+def test_the_wrong_side_of_a_square_matrix_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def turned(edit: TensorEdit) -> TensorEdit:
+        return replace(edit, residual_axis=1) if edit.tensor.endswith("o_proj.weight") else edit
+
+    _spoil(monkeypatch, turned)
+    assert not prove(CONFIGS["llama"]).exact
+
+
+def test_a_proof_takes_at_most_three_seconds_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    prove(CONFIGS["llama"])
+    start = time.process_time()
+    prove(CONFIGS["llama"])
+    assert time.process_time() - start < 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_seed_gives_the_same_proof() -> None:
+    assert prove(CONFIGS["qwen3"], seed=4) == prove(CONFIGS["qwen3"], seed=4)
+    assert np.isfinite(prove(CONFIGS["qwen3"], seed=5).max_component)
