@@ -303,9 +303,21 @@ def test_three_axes_are_projected_along_the_one_that_is_named(
     source = open_checkpoint(folder)
     file, entry = source.entry("experts")
     edit = TensorEdit(
-        file=file, tensor="experts", role="mlp_out", layer=0, residual_axis=axis, dtype="BF16",
-        shape=entry.shape, start=entry.start, end=entry.end, gain=None, bias=False, why="", directions=("r",), strengths=(1.0,),
-    )  # fmt: skip
+        file=file,
+        tensor="experts",
+        role="mlp_out",
+        layer=0,
+        residual_axis=axis,
+        dtype="BF16",
+        shape=entry.shape,
+        start=entry.start,
+        end=entry.end,
+        gain=None,
+        bias=False,
+        why="",
+        directions=("r",),
+        strengths=(1.0,),
+    )
     direction = np.random.default_rng(0).standard_normal(32)
     direction /= np.linalg.norm(direction)
     plan = Plan((edit,), {"r": direction}, rounding, (), source.total_bytes, entry.n_bytes)
