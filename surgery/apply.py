@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from surgery.artefacts import hold_to_lock, write_artefacts
+from surgery.artefacts import Written, hold_to_lock, write_artefacts
 from surgery.checkpoint.folder import check_absent, new_folder
 from surgery.checkpoint.layout import open_checkpoint
-from surgery.edit.audit import Audit, audit
+from surgery.edit.audit import audit
 from surgery.edit.executor import execute
 from surgery.edit.runtime import random_directions, running
 from surgery.errors import EditError
+from surgery.export.check import check_adapter
 from surgery.export.peft import make_adapter, write_adapter
 from surgery.model.language_model import LanguageModel, load_language_model
 from surgery.preparation import Observer, Prepared, Silent, prepare
@@ -31,14 +31,6 @@ from surgery.verify.verification import Measurement, Suites, Verification, compa
 
 CONTROLLED = frozenset({"refusal", "preference"})
 """Suites that show the behaviour itself, on which controls are measured too."""
-
-
-@dataclass(frozen=True)
-class Written:
-    """What stands in the staging folder before it is measured."""
-
-    folder: Path
-    audit: Audit | None
 
 
 def apply(
@@ -63,9 +55,7 @@ def apply(
     with new_folder(target, needed_bytes=_needed_bytes(prepared)) as staging:
         written = write_result(prepared, staging, observer)
         verification = verify_result(prepared, written, observer)
-        return write_artefacts(
-            prepared, staging, written.audit, verification, seconds=time.monotonic() - started
-        )
+        return write_artefacts(prepared, written, verification, seconds=time.monotonic() - started)
 
 
 def write_result(prepared: Prepared, staging: Path, observer: Observer) -> Written:
@@ -79,7 +69,10 @@ def write_result(prepared: Prepared, staging: Path, observer: Observer) -> Writt
             base=prepared.recipe.model.source,
         )
         write_adapter(adapter, staging)
-        return Written(staging, None)
+        check = check_adapter(
+            prepared.model, _load_result(prepared, staging), prepared.recipe.edit.steps, prepared.directions
+        )
+        return Written(staging, None, check)
     execute(
         prepared.plan,
         prepared.checkpoint,
@@ -89,7 +82,7 @@ def write_result(prepared: Prepared, staging: Path, observer: Observer) -> Writt
     found = audit(prepared.plan, prepared.checkpoint, open_checkpoint(staging))
     if found.problems:
         raise EditError("the written checkpoint is not what was planned:\n  " + "\n  ".join(found.problems))
-    return Written(staging, found)
+    return Written(staging, found, None)
 
 
 def verify_result(prepared: Prepared, written: Written, observer: Observer) -> Verification | None:
@@ -101,7 +94,11 @@ def verify_result(prepared: Prepared, written: Written, observer: Observer) -> V
         return None
     base = measure(prepared.model, suites, side="base", progress=observer.advance)
     edited = measure(
-        _load_written(prepared, written), suites, side="edited", reference=base, progress=observer.advance
+        _load_result(prepared, written.folder),
+        suites,
+        side="edited",
+        reference=base,
+        progress=observer.advance,
     )
     controls = _measure_controls(prepared, suites, base, observer)
     return compare(base, edited, controls, recipe.verify, seed=recipe.seed)
@@ -110,8 +107,7 @@ def verify_result(prepared: Prepared, written: Written, observer: Observer) -> V
 def _measure_controls(
     prepared: Prepared, suites: Suites, base: Measurement, observer: Observer
 ) -> list[Measurement]:
-    """The same steps, hooked into the base model, with random directions and with the unreconstructed
-    ones."""
+    """The same steps as hooks in the base model, with random directions and with the unreconstructed ones."""
     recipe = prepared.recipe
     others = {
         "random direction" if number == 0 else f"random direction {number + 1}": random_directions(
@@ -137,12 +133,12 @@ def _measure_controls(
     return measured
 
 
-def _load_written(prepared: Prepared, written: Written) -> LanguageModel:
+def _load_result(prepared: Prepared, folder: Path) -> LanguageModel:
     source = prepared.recipe.model
     is_adapter = prepared.recipe.output.form == "peft"
     return load_language_model(
-        prepared.snapshot.folder if is_adapter else written.folder,
-        adapter=written.folder if is_adapter else None,
+        prepared.snapshot.folder if is_adapter else folder,
+        adapter=folder if is_adapter else None,
         device=source.device,
         dtype=source.dtype,
         trust_remote_code=source.trust_remote_code,

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from surgery.direction.direction import Direction, write_directions
 from surgery.edit.audit import Audit, audit_as_json
 from surgery.edit.plan import plan_as_json
 from surgery.errors import SourceError
+from surgery.export.check import AdapterCheck
 from surgery.preparation import Prepared
 from surgery.recipe import check_lock, write_lock
 from surgery.report.card import write_card
@@ -35,37 +37,36 @@ FOLDER = "surgery"
 _PACKAGES = ("surgery", "torch", "transformers", "safetensors", "peft", "huggingface_hub", "numpy")
 
 
+@dataclass(frozen=True)
+class Written:
+    """What stands in the staging folder before it is measured, and how it was read back."""
+
+    folder: Path
+    audit: Audit | None
+    adapter: AdapterCheck | None
+
+
 def write_artefacts(
-    prepared: Prepared,
-    staging: Path,
-    audit: Audit | None,
-    verification: Verification | None,
-    *,
-    seconds: float,
+    prepared: Prepared, written: Written, verification: Verification | None, *, seconds: float
 ) -> Report:
-    """Write everything but the weights into a finished staging folder, and return the report."""
-    folder = staging / FOLDER
+    """Write everything but the weights into a staging folder that holds them, and return the report."""
+    folder = written.folder / FOLDER
     folder.mkdir()
     _write_json(folder / "plan.json", plan_as_json(prepared.plan))
-    if audit is not None:
-        _write_json(folder / "audit.json", audit_as_json(audit))
+    if written.audit is not None:
+        _write_json(folder / "audit.json", audit_as_json(written.audit))
     write_directions(folder / "direction.safetensors", _saved_directions(prepared))
     write_lock(folder / "surgery.lock.yaml", prepared.loaded, resolved(prepared))
-    if (staging / "README.md").exists():
-        (staging / "README.md").rename(folder / "base_README.md")
-    report = make_report(prepared, staging, audit, verification, seconds=seconds)
-    write_report(report, staging)
-    write_card(report, staging)
+    if (written.folder / "README.md").exists():
+        (written.folder / "README.md").rename(folder / "base_README.md")
+    report = make_report(prepared, written, verification, seconds=seconds)
+    write_report(report, written.folder)
+    write_card(report, written.folder)
     return report
 
 
 def make_report(
-    prepared: Prepared,
-    staging: Path,
-    audit: Audit | None,
-    verification: Verification | None,
-    *,
-    seconds: float,
+    prepared: Prepared, written: Written, verification: Verification | None, *, seconds: float
 ) -> Report:
     """The report of a run."""
     recipe = prepared.recipe
@@ -74,9 +75,13 @@ def make_report(
         recipe_text=prepared.loaded.text,
         model=_model_facts(prepared),
         directions=prepared.findings,
-        edit=_edit_facts(prepared, audit),
+        edit=_edit_facts(prepared, written),
         verification=verification,
-        output=OutputFacts(recipe.output.folder, recipe.output.form, _file_names(staging)),
+        output=OutputFacts(
+            recipe.output.folder,
+            recipe.output.form,
+            _file_names(written.folder, measured=verification is not None),
+        ),
         environment=_environment(prepared),
         seed=recipe.seed,
         seconds=seconds,
@@ -145,7 +150,7 @@ def _model_facts(prepared: Prepared) -> ModelFacts:
     )
 
 
-def _edit_facts(prepared: Prepared, audit: Audit | None) -> EditFacts:
+def _edit_facts(prepared: Prepared, written: Written) -> EditFacts:
     plan, steps = prepared.plan, prepared.recipe.edit.steps
     return EditFacts(
         steps=tuple(describe_step(step) for step in steps),
@@ -155,10 +160,22 @@ def _edit_facts(prepared: Prepared, audit: Audit | None) -> EditFacts:
         total_bytes=plan.total_bytes,
         rounding=plan.rounding,
         proof=prepared.proof,
-        audit=audit,
-        notes=plan.notes,
+        audit=written.audit,
+        notes=_notes(prepared, written),
         effects=tuple(step_effect(step) for step in steps),
         edits=plan.edits,
+    )
+
+
+def _notes(prepared: Prepared, written: Written) -> tuple[str, ...]:
+    notes = prepared.plan.notes if prepared.plan.edits or not prepared.additions else ()
+    if written.adapter is None:
+        return notes
+    check = written.adapter
+    return (
+        *notes,
+        "loaded by PEFT, it equals the same edit as hooks: log-probabilities differ by at most"
+        f" {check.error:.0e}, where the edit moves them by up to {check.effect:.2g}",
     )
 
 
@@ -199,8 +216,11 @@ def _main_dtype(checkpoint: Checkpoint) -> str:
     return max(sizes, key=lambda dtype: sizes[dtype])
 
 
-def _file_names(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()))
+def _file_names(folder: Path, *, measured: bool) -> tuple[str, ...]:
+    """What stands there now, and what the report and the card are about to add."""
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    coming = {"README.md", f"{FOLDER}/report.json", f"{FOLDER}/report.html"}
+    return tuple(sorted(present | coming | ({f"{FOLDER}/records.jsonl"} if measured else set())))
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 BATCH_TOKENS = 8192
+"""Most tokens that go through the model at once."""
+BATCH_LOGITS = 1 << 27
+"""Most logits held at once: 512 MB in float32."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ def _with_adapter(network: Any, adapter: Path) -> Any:
 
     with warnings.catch_warnings():
         # An addition is a bias that the base layer lacks; it cannot be merged, and is not going to be.
+        warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")
         warnings.filterwarnings("ignore", message=".lora_bias=True. was passed but the targeted layer")
         wrapped = PeftModel.from_pretrained(network, str(adapter))
     # The wrapper is dropped: tuner layers stay in place inside, and the model keeps its own interface.
@@ -131,7 +135,7 @@ def batches(
     start = 0
     while start < len(order):
         width = max(1, len(token_lists[order[start]]))
-        size = batch_size or max(1, BATCH_TOKENS // width)
+        size = min(batch_size or BATCH_TOKENS, max(1, BATCH_TOKENS // width))
         yield _pad(model, token_lists, order[start : start + size])
         start += size
 
