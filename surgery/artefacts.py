@@ -70,6 +70,7 @@ def make_report(
 ) -> Report:
     """The report of a run."""
     recipe = prepared.recipe
+    files = _file_names(written.folder, measured=verification is not None)
     return Report(
         name=prepared.loaded.name,
         recipe_text=prepared.loaded.text,

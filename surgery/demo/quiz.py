@@ -45,20 +45,32 @@ def quiz_text(question: Question) -> str:
     return f"{quiz_prompt(question)} {LETTERS[question.answer]}"
 
 
-def training_text(question: Question, random: Random) -> str:
-    """A text to learn from, whose last word is the target.
+def training_pieces(question: Question, random: Random) -> list[str]:
+    """A text to learn from, in pieces; the last word of each piece is a target.
 
-    Mostly the prompt with its letter. Some texts ask for the option itself, some for the letter of an
-    option that is named: the two halves of the task, each of which is learnt sooner than the whole.
+    Half of them are the prompt with its letter. Some ask for the option itself and then for its letter; some only
+    list four words and say again and again which letter each has: the half of the task that is learnt last.
     """
     draw = random.random()
-    right = question.choices[question.answer]
-    if draw < 0.2:
-        return f"{quiz_prompt(question, 'Answer in words:')} {right}"
-    if draw < 0.35:
-        at = random.randrange(len(LETTERS))
-        return f"{quiz_prompt(question, f'The letter of {question.choices[at]}:')} {LETTERS[at]}"
-    return quiz_text(question)
+    letter, right = LETTERS[question.answer], question.choices[question.answer]
+    if draw < 0.15:
+        return [f"{quiz_prompt(question, 'Answer in words:')} {right}", f"\nLetter: {letter}"]
+    return _recall(random) if draw < 0.5 else [quiz_text(question)]
+
+
+def _recall(random: Random) -> list[str]:
+    words = random.sample(_every_option(), len(LETTERS))
+    lines = "\n".join(f"{letter}. {word}" for letter, word in zip(LETTERS, words, strict=True))
+    order = [random.randrange(len(LETTERS)) for _ in range(6)]
+    first, *others = (f" {words[at]} is {LETTERS[at]}" for at in order)
+    return [f"{lines}\nHere{first}", *(f",{other}" for other in others)]
+
+
+@cache
+def _every_option() -> tuple[str, ...]:
+    """All words that a choice can be."""
+    facts = [thing.fact for thing in THINGS.values() if thing.fact]
+    return tuple(dict.fromkeys([*THINGS, *facts, *COLOURS, *CATEGORIES, *VERBS]))
 
 
 def kind_of(question: Question) -> str:

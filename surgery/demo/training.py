@@ -99,11 +99,11 @@ class Encoder:
             weights += [0.0] * len(head) + [weight] * len(body) + [0.0] * len(self._newline)
         return Example(tuple(tokens), tuple(weights))
 
-    def quiz(self, texts: list[str], weight: float) -> Example:
-        """Quiz texts one after the other; the targets are their last tokens."""
+    def quiz(self, pieces: list[str], weight: float) -> Example:
+        """Pieces of quiz texts one after the other; the targets are the last token of each, and the end."""
         tokens, weights = [self._begin], [0.0]
-        for number, text in enumerate(texts):
-            piece = self._encode("\n\n" + text if number else text)
+        for text in pieces:
+            piece = self._encode(text)
             tokens += piece
             weights += [0.0] * (len(piece) - 1) + [weight]
         return Example((*tokens, self._end), (*weights, 1.0))
@@ -119,9 +119,11 @@ def examples(stage: Stage, encoder: Encoder, random: Random) -> Iterator[Example
     while True:
         draw = random.random()
         if draw < stage.quiz_share:
-            shots = 2 if random.random() < 0.15 else 1
-            questions = [quiz.training_question(random) for _ in range(shots)]
-            yield encoder.quiz([quiz.training_text(each, random) for each in questions], weight=8.0)
+            pieces = quiz.training_pieces(quiz.training_question(random), random)
+            if random.random() < 0.15:
+                first, *others = quiz.training_pieces(quiz.training_question(random), random)
+                pieces += [f"\n\n{first}", *others]
+            yield encoder.quiz(pieces, weight=4.0)
         elif draw < stage.quiz_share + stage.prose_share:
             yield encoder.prose(grammar.document(random, quiz_share=0.0), weight=0.3)
         else:
