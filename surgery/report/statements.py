@@ -6,7 +6,7 @@ on one side of zero; otherwise the sentence says that no change was shown.
 
 from __future__ import annotations
 
-from surgery.report.numbers import change, count, level, verdict
+from surgery.report.numbers import change, count, difference, level, verdict
 from surgery.report.report import Report
 from surgery.report.steps import Effect
 from surgery.report.text import code
@@ -79,7 +79,7 @@ def consequence(report: Report) -> str | None:
 
 
 def failed_gates(report: Report) -> list[str]:
-    """Every gate that failed, in words: `refusal, harmful: 42.0 %, was to be ≤ 5 % (fail)`."""
+    """Every gate that failed, in words: `refusal, harmful is 42.0 % and was to be ≤ 5 % (fail)`."""
     return _gates(report, "fail")
 
 
@@ -118,4 +118,6 @@ def _gates(report: Report, wanted: str) -> list[str]:
 
 def _gate_text(row: Row) -> str:
     assert row.gate is not None
-    return f"{row.label} was to be {row.gate.text} ({verdict(row.gate, row)})"
+    held = row.gate.held.value
+    shown = difference(held, row.unit) if row.gate.held == row.change else level(held, row.unit)
+    return f"{row.label} is {shown} and was to be {row.gate.text} ({verdict(row.gate, row)})"

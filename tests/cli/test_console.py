@@ -114,7 +114,7 @@ def test_numbers_of_one_column_end_at_one_place(example: ModuleType) -> None:
 
 def test_a_failed_gate_ends_the_screen(example: ModuleType) -> None:
     lines = _shown(example.failed_report(), 110)
-    assert lines[-1].startswith("failed      refusal, harmful was to be ≤ 5 % (fail")
+    assert lines[-1].startswith("failed      refusal, harmful is 42.0 % and was to be ≤ 5 % (fail")
     assert not any(line.startswith("failed") for line in _shown(example.example_report(), 110))
 
 
