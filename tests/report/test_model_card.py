@@ -72,7 +72,7 @@ def test_a_failed_gate_is_said_first(failed: Report, report: Report) -> None:
     lines = [line for line in model_card(failed).split("---\n", 2)[2].splitlines() if line]
     assert lines[0] == "# refusal_k2"
     assert lines[1].startswith(
-        "**This result failed a check that its recipe demands:** refusal, harmful is 42.0 % and was to be ≤ 5 %"
+        "**This result failed a check that its recipe demands:** refusal, harmful is 42.0 % and was to be"
     )
     assert "failed a check" not in model_card(report)
 
