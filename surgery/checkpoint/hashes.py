@@ -8,7 +8,7 @@ from pathlib import Path
 
 from surgery.errors import CheckpointError
 
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 1 << 20
 
 
 def sha256_file(path: Path) -> str:
@@ -23,27 +23,29 @@ def sha256_range(path: Path, start: int, end: int) -> str:
         CheckpointError: the file ends before `end`.
     """
     digest = hashlib.sha256()
+    buffer = memoryview(bytearray(min(CHUNK_BYTES, max(end - start, 0))))
     with path.open("rb", buffering=0) as file:
         position = start
         while position < end:
-            chunk = os.pread(file.fileno(), min(CHUNK_BYTES, end - position), position)
-            if not chunk:
+            got = os.preadv(file.fileno(), [buffer[: end - position]], position)
+            if got == 0:
                 raise CheckpointError(f"{path}: ends at byte {position:,}, before {end:,}")
-            digest.update(chunk)
-            position += len(chunk)
+            digest.update(buffer[:got])
+            position += got
     return digest.hexdigest()
 
 
 def same_range(first: Path, second: Path, start: int, end: int) -> bool:
     """Whether two files hold the same bytes in `[start, end)`; a file that ends sooner does not."""
-    with first.open("rb", buffering=0) as one, second.open("rb", buffering=0) as other:
-        position = start
-        while position < end:
+    one, other = (bytearray(min(CHUNK_BYTES, max(end - start, 0))) for _ in range(2))
+    with first.open("rb", buffering=0) as left, second.open("rb", buffering=0) as right:
+        for position in range(start, end, CHUNK_BYTES):
             size = min(CHUNK_BYTES, end - position)
-            chunk = os.pread(one.fileno(), size, position)
-            if not chunk or chunk != os.pread(other.fileno(), len(chunk), position):
+            if size < len(one):
+                del one[size:], other[size:]
+            got = os.preadv(left.fileno(), [one], position), os.preadv(right.fileno(), [other], position)
+            if got != (size, size) or one != other:
                 return False
-            position += len(chunk)
     return True
 
 
