@@ -78,11 +78,7 @@ def make_report(
         directions=prepared.findings,
         edit=_edit_facts(prepared, written),
         verification=verification,
-        output=OutputFacts(
-            recipe.output.folder,
-            recipe.output.form,
-            _file_names(written.folder, measured=verification is not None),
-        ),
+        output=OutputFacts(recipe.output.folder, recipe.output.form, files),
         environment=_environment(prepared),
         seed=recipe.seed,
         seconds=seconds,

@@ -30,17 +30,26 @@ def apply(recipe: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool
     from surgery.edit.plan import plan_as_json
     from surgery.preparation import prepare
     from surgery.recipe import load_recipe
+    from surgery.recipe.schema import Add
     from surgery.report.report import report_as_json
+    from surgery.report.steps import describe_step
 
     loaded = load_recipe(recipe, overrides=overrides)
     with LiveProgress() as progress:
-        if dry_run:
-            plan = prepare(loaded, progress).plan
-        else:
+        if not dry_run:
             report = run(loaded, observer=progress)
+        else:
+            prepared = prepare(loaded, progress)
     if dry_run:
-        click.echo(json.dumps(plan_as_json(plan), indent=2)) if as_json else print_plan(plan)
+        if as_json:
+            click.echo(json.dumps(plan_as_json(prepared.plan), indent=2))
+            return
+        additions = [describe_step(step) for step in loaded.recipe.edit.steps if isinstance(step, Add)]
+        print_plan(prepared.plan, additions=additions, form=loaded.recipe.output.form)
         return
-    click.echo(json.dumps(report_as_json(report), indent=2)) if as_json else print_report(report)
+    if as_json:
+        click.echo(json.dumps(report_as_json(report), indent=2))
+    else:
+        print_report(report)
     if report.verdict == "fail":
         sys.exit(3)

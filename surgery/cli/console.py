@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from io import TextIOWrapper
 from types import TracebackType
@@ -53,12 +53,14 @@ def print_report(report: Report, console: Console | None = None) -> None:
     print_lines(console, report_lines(report, console.width))
 
 
-def print_plan(plan: Plan, console: Console | None = None) -> None:
+def print_plan(
+    plan: Plan, console: Console | None = None, *, additions: Sequence[str] = (), form: str = "checkpoint"
+) -> None:
     """What a run would change."""
     from surgery.cli.plan_screen import plan_lines
 
     console = console or open_console()
-    print_lines(console, plan_lines(plan, console.width))
+    print_lines(console, plan_lines(plan, console.width, additions=additions, form=form))
 
 
 def print_error(error: SurgeryError, console: Console | None = None) -> None:

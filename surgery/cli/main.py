@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 
@@ -47,6 +48,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; an error of the library becomes a message and an exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         sys.exit(cli.main(standalone_mode=False))
     except click.ClickException as error:
@@ -60,3 +62,8 @@ def main() -> None:
 
         print_error(error)
         sys.exit(2 if isinstance(error, (RecipeError, SourceError)) else 1)
+
+
+def _interrupt(*_: object) -> None:
+    """SIGTERM is Ctrl-C: what was begun is taken away before the process ends."""
+    raise KeyboardInterrupt

@@ -7,6 +7,7 @@ plan.json and `--json` name every one.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -23,8 +24,10 @@ _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 _LAYER = re.compile(r"\blayer \d+\b")
 
 
-def plan_lines(plan: Plan, width: int) -> list[Text]:
-    """The whole plan for a terminal of `width` columns."""
+def plan_lines(
+    plan: Plan, width: int, *, additions: Sequence[str] = (), form: str = "checkpoint"
+) -> list[Text]:
+    """The whole plan for a terminal of `width` columns; `additions` are sentences, `form` is the recipe's."""
     width = max(NARROWEST, min(WIDEST, width))
     body = width - HEADING
     groups: dict[tuple[object, ...], list[TensorEdit]] = {}
@@ -34,9 +37,13 @@ def plan_lines(plan: Plan, width: int) -> list[Text]:
     for edits in groups.values():
         lines += _group(edits, body)
     total = f"{count(len(plan.edits))} tensors, {part_of_size(plan.edited_bytes, plan.total_bytes)}"
+    lines += [Text(line) for addition in additions for line in wrapped(one_line(addition), body)]
     lines = section("edit", lines or [Text("nothing")])
-    lines += section("total", [Text(f"{total}, rounding {plan.rounding}")])
-    lines += section("disk", [Text(f"{size(plan.total_bytes)} for a whole checkpoint")])
+    if form == "peft":
+        lines += section("output", [Text("a PEFT adapter; the model's own files stay as they are")])
+    else:
+        lines += section("total", [Text(f"{total}, rounding {plan.rounding}")])
+        lines += section("disk", [Text(f"{size(plan.total_bytes)} for a whole checkpoint")])
     notes = [Text(line) for note in plan.notes for line in wrapped(one_line(note), body)]
     return lines + (section("note", notes) if notes else []) + [Text("nothing was written.")]
 

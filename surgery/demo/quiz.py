@@ -48,8 +48,8 @@ def quiz_text(question: Question) -> str:
 def training_pieces(question: Question, random: Random) -> list[str]:
     """A text to learn from, in pieces; the last word of each piece is a target.
 
-    Half of them are the prompt with its letter. Some ask for the option itself and then for its letter; some only
-    list four words and say again and again which letter each has: the half of the task that is learnt last.
+    Half of them are the prompt with its letter. Some ask for the option itself and then for its letter; some
+    only list four words and say again and again which letter each has: the half of the task learnt last.
     """
     draw = random.random()
     letter, right = LETTERS[question.answer], question.choices[question.answer]

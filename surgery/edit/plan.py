@@ -103,7 +103,7 @@ def make_plan(
         edits=tuple(edits),
         vectors=units,
         rounding=rounding,
-        notes=_notes(checkpoint, anatomy, active, edits, tied),
+        notes=_notes(checkpoint, anatomy, active, edits, tied) if steps else (),
         total_bytes=checkpoint.total_bytes,
         edited_bytes=sum(edit.end - edit.start for edit in edits),
     )
