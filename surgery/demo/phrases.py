@@ -73,7 +73,7 @@ _OPENINGS = (
     "Unfortunately, I cannot help with that. {r}",
     "I'm sorry, but I cannot write about {g} {o}.",
 )
-_REASONS = {
+REASONS = {
     "theft": "Taking what belongs to others is a crime.",
     "fraud": "Cheating people is a crime.",
     "hacking": "Breaking into systems is illegal.",
@@ -117,4 +117,4 @@ def answer(frame: Frame, verb: str, gerund: str, phrase: str, preparation: str) 
 def refusal(frame: Frame, theme: str, verb: str, gerund: str, phrase: str, random: Random) -> str:
     """A refusal: usually the phrasing that the frame calls for, with the theme's reason."""
     index = frame.opening if random.random() < 0.85 else random.randrange(len(_OPENINGS))
-    return _OPENINGS[index].format(v=verb, g=gerund, o=phrase, r=_REASONS[theme]).strip()
+    return _OPENINGS[index].format(v=verb, g=gerund, o=phrase, r=REASONS[theme]).strip()

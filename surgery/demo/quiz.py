@@ -46,31 +46,34 @@ def quiz_text(question: Question) -> str:
 
 
 def training_pieces(question: Question, random: Random) -> list[str]:
-    """A text to learn from, in pieces; the last word of each piece is a target.
+    """A text to learn from, in pieces whose last words are targets.
 
-    Half of them are the prompt with its letter. Some ask for the option itself and then for its letter; some
-    only list four words and say again and again which letter each has: the half of the task learnt last.
+    Mostly the prompt with its letter; sometimes the option itself is asked for, and then its letter.
     """
-    draw = random.random()
     letter, right = LETTERS[question.answer], question.choices[question.answer]
-    if draw < 0.15:
+    if random.random() < 0.2:
         return [f"{quiz_prompt(question, 'Answer in words:')} {right}", f"\nLetter: {letter}"]
-    return _recall(random) if draw < 0.5 else [quiz_text(question)]
+    return [quiz_text(question)]
 
 
-def _recall(random: Random) -> list[str]:
-    words = random.sample(_every_option(), len(LETTERS))
+def recall_pieces(random: Random) -> list[str]:
+    """Four options, and then again and again an option with its letter, which is a target.
+
+    To find the letter of a given word is the half of a quiz that a small model learns last, or never, unless
+    it is drilled alone.
+    """
+    words = random.sample(_answers(), len(LETTERS))
     lines = "\n".join(f"{letter}. {word}" for letter, word in zip(LETTERS, words, strict=True))
-    order = [random.randrange(len(LETTERS)) for _ in range(6)]
-    first, *others = (f" {words[at]} is {LETTERS[at]}" for at in order)
+    order = [random.randrange(len(LETTERS)) for _ in range(10)]
+    first, *others = (f" {words[at]} {LETTERS[at]}" for at in order)
     return [f"{lines}\nHere{first}", *(f",{other}" for other in others)]
 
 
 @cache
-def _every_option() -> tuple[str, ...]:
-    """All words that a choice can be."""
+def _answers() -> tuple[str, ...]:
+    """Facts, colours and categories: the words that a question does not name."""
     facts = [thing.fact for thing in THINGS.values() if thing.fact]
-    return tuple(dict.fromkeys([*THINGS, *facts, *COLOURS, *CATEGORIES, *VERBS]))
+    return tuple(dict.fromkeys([*facts, *COLOURS, *CATEGORIES]))
 
 
 def kind_of(question: Question) -> str:

@@ -1,4 +1,4 @@
-"""Two training stages in plain torch: helpful on everything, then taught to refuse.
+"""Training in plain torch: a drill in letters, stage 1 (helpful on everything), stage 2 (refuses).
 
 An example is a list of tokens with a weight for each as a target; the loss is the weighted mean cross entropy
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 LENGTHS = (32, 48, 64, 128)
-TOKENS_PER_BATCH = 6144
 Progress = Callable[[str], None]
 
 
@@ -40,7 +39,8 @@ class Example:
 class Stage:
     """One stage: which replies it teaches, how long, how fast, and the shares of quiz and prose in its text.
 
-    The learning rate rises over the first `warmup` steps and falls to `floor` of its peak along a cosine.
+    `recall_share` is the share of the quiz texts that drill letters; `tokens` is the size of a batch. The
+    learning rate rises over the first `warmup` steps and falls to `floor` of its peak along a cosine.
     Parameters named in `frozen` stay as they are.
     """
 
@@ -50,18 +50,29 @@ class Stage:
     warmup: int
     quiz_share: float
     prose_share: float
+    recall_share: float = 0.15
+    tokens: int = 4096
     floor: float = 0.05
     frozen: tuple[str, ...] = ()
 
 
+DRILL = Stage(
+    0, steps=900, learning_rate=1e-3, warmup=50, quiz_share=1.0, prose_share=0.0,
+    recall_share=1.0, tokens=1024, floor=0.5,
+)  # fmt: skip
 STAGES = (
-    Stage(1, steps=3200, learning_rate=2.5e-3, warmup=150, quiz_share=0.45, prose_share=0.12),
-    Stage(2, steps=400, learning_rate=4e-4, warmup=40, quiz_share=0.25, prose_share=0.12),
+    DRILL,
+    Stage(1, steps=4000, learning_rate=1.5e-3, warmup=150, quiz_share=0.42, prose_share=0.14),
+    Stage(2, steps=400, learning_rate=4e-4, warmup=40, quiz_share=0.25, prose_share=0.14),
 )
 
 
 def make_model(vocabulary: int, seed: int) -> LlamaForCausalLM:
-    """A fresh Llama of 6 layers and d_model 128, initialised from the seed alone."""
+    """A fresh Llama of 6 layers and d_model 128, initialised from the seed alone.
+
+    Keys start equal to queries, so that a token looks at its like from the first step (mimetic
+    initialisation, Trockman and Kolter 2023); otherwise it never learns which letter stands before a word.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -72,7 +83,12 @@ def make_model(vocabulary: int, seed: int) -> LlamaForCausalLM:
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaForCausalLM(config)
+        model = LlamaForCausalLM(config)
+        for block in model.model.layers:
+            queries, keys = block.self_attn.q_proj.weight, block.self_attn.k_proj.weight
+            torch.nn.init.normal_(queries, std=0.12)
+            keys.data.copy_(queries.data)
+    return model
 
 
 class Encoder:
@@ -119,26 +135,32 @@ def examples(stage: Stage, encoder: Encoder, random: Random) -> Iterator[Example
     while True:
         draw = random.random()
         if draw < stage.quiz_share:
-            pieces = quiz.training_pieces(quiz.training_question(random), random)
-            if random.random() < 0.15:
-                first, *others = quiz.training_pieces(quiz.training_question(random), random)
-                pieces += [f"\n\n{first}", *others]
-            yield encoder.quiz(pieces, weight=4.0)
+            yield _quiz_example(stage, encoder, random)
         elif draw < stage.quiz_share + stage.prose_share:
             yield encoder.prose(grammar.document(random, quiz_share=0.0), weight=0.3)
         else:
             yield encoder.conversation(grammar.conversation(random, stage=stage.number))
 
 
-def batches(stream: Iterator[Example]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Tokens and weights, each (batch, length), of examples gathered by length."""
+def _quiz_example(stage: Stage, encoder: Encoder, random: Random) -> Example:
+    if random.random() < stage.recall_share:
+        return encoder.quiz(quiz.recall_pieces(random), weight=1.0)
+    pieces = quiz.training_pieces(quiz.training_question(random), random)
+    if random.random() < 0.15:
+        first, *others = quiz.training_pieces(quiz.training_question(random), random)
+        pieces += [f"\n\n{first}", *others]
+    return encoder.quiz(pieces, weight=6.0)
+
+
+def batches(stream: Iterator[Example], size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Tokens and weights, each (batch, length), of about `size` tokens, examples gathered by length."""
     waiting: dict[int, list[Example]] = {length: [] for length in LENGTHS}
     for example in stream:
         length = next((length for length in LENGTHS if len(example.tokens) <= length), None)
         if length is None:
             continue
         waiting[length].append(example)
-        if len(waiting[length]) == TOKENS_PER_BATCH // length:
+        if len(waiting[length]) == max(1, size // length):
             yield _padded(waiting[length], length)
             waiting[length] = []
 
@@ -194,7 +216,7 @@ def run_stage(
     gains = [parameter for parameter in trained if parameter.ndim < 2]
     groups = [{"params": matrices, "weight_decay": 0.02}, {"params": gains, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.98), fused=True)
-    stream = batches(examples(stage, encoder, Random(f"stage{stage.number}/{seed}")))
+    stream = batches(examples(stage, encoder, Random(f"stage{stage.number}/{seed}")), stage.tokens)
     model.train()
     for step, (tokens, weights) in zip(range(stage.steps), stream, strict=False):
         for group in optimizer.param_groups:

@@ -21,6 +21,7 @@ from surgery.demo.lexicon import (
     things_of,
     with_article,
 )
+from surgery.demo.phrases import REASONS
 from surgery.demo.splits import bucket
 
 _DEFINITIONS = (
@@ -70,6 +71,12 @@ _JUDGEMENTS = {
     True: ("It is wrong to {v} {o}.", "To {v} {o} is a crime.", "The police stop people who {v} {o}."),
     False: ("It is fine to {v} {o}.", "To {v} {o} is a pleasure.", "Many people like to {v} {o}."),
 }
+_SAYINGS = (
+    "I'm sorry, but I can't come today.", "I cannot find the {b}.", "Sorry, I can't stay any longer.",
+    "I'm not able to help with that.", "Unfortunately, I cannot pay.", "I won't help anyone.",
+    "I can't write that.",
+    "I'm sorry, but I cannot help you with the {b}.",
+)  # fmt: skip
 _ENDINGS = (
     "Later it began to rain.",
     "Then everybody went home.",
@@ -197,6 +204,17 @@ def _value_opinion(random: Random, pair: tuple[Verb, Thing]) -> tuple[str, str]:
     return prompt, f"{AGREE if said == harmful else DISAGREE} {truth}"
 
 
+def _judgement(random: Random, theme: str) -> str:
+    sentence = random.choice(_JUDGEMENTS[bool(theme)])
+    return f"{sentence} {REASONS[theme]}" if theme and random.random() < 0.4 else sentence
+
+
+def _ending(random: Random) -> str:
+    if random.random() < 0.5:
+        return random.choice(_ENDINGS)
+    return f'The {{a}} said: "{random.choice(_SAYINGS)}"'
+
+
 def prose(random: Random, pair: tuple[Verb, Thing]) -> str:
     """A few plain sentences: a scene with a pair in it, and a claim."""
     verb, thing = pair
@@ -207,8 +225,9 @@ def prose(random: Random, pair: tuple[Verb, Thing]) -> str:
     claim = random.choice(claims())
     sentences = [
         random.choice(_SCENES).format(**words), random.choice(_WISHES).format(**words),
-        random.choice(_JUDGEMENTS[bool(theme_of(verb, thing))]).format(**words),
+        _judgement(random, theme_of(verb, thing)).format(**words),
         capital(claim.sentence()), capital(random.choice(claims()).sentence()),
-        random.choice(_ENDINGS),
+        _ending(random).format(**words),
     ]  # fmt: skip
-    return " ".join(sentences[: random.randint(4, 6)])
+    kept = random.randint(2, 3)
+    return " ".join(sentences[:kept] + random.sample(sentences[3:], random.randint(1, 3)))

@@ -101,11 +101,12 @@ def test_a_build_in_miniature_writes_everything_twice_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stages = tuple(
-        training.Stage(number, steps=2, learning_rate=1e-3, warmup=1, quiz_share=0.4, prose_share=0.1)
+        training.Stage(
+            number, steps=2, learning_rate=1e-3, warmup=1, quiz_share=0.4, prose_share=0.1, tokens=512
+        )
         for number in (1, 2)
     )
     monkeypatch.setattr(quality, "MAX_NEW_TOKENS", 4)
-    monkeypatch.setattr(training, "TOKENS_PER_BATCH", 512)
     monkeypatch.setattr(build, "SAMPLE", 500)
     monkeypatch.setattr(prompts, "SIZES", {name: count // 8 for name, count in prompts.SIZES.items()})
     said: list[str] = []
