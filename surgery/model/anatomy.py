@@ -14,7 +14,15 @@ from typing import Any
 
 from surgery.errors import AnatomyError
 from surgery.model.families import FAMILIES
-from surgery.model.families.table import Family, Gain, Role, WriterRow, fill, match_pattern
+from surgery.model.families.table import (
+    EXPERT_COUNTS,
+    Family,
+    Gain,
+    Role,
+    WriterRow,
+    fill,
+    match_pattern,
+)
 
 __all__ = ["Anatomy", "Gain", "Role", "Writer", "read_anatomy"]
 
@@ -67,14 +75,17 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     """
     family = _find_family(config, tensor_shapes)
     settings = family.text_settings(config)
-    n_layers, d_model = _count(settings, "num_hidden_layers"), _count(settings, "hidden_size")
+    n_layers, d_model = _count(settings, family.depth), _count(settings, family.width)
     tied = _is_tied(family, config)
     rows = _resolve(family, tensor_shapes, tied=tied)
-    writers, readers, unknown = _classify(rows, tensor_shapes, n_layers)
+    rows = replace(rows, n_layers=n_layers, n_experts=_expert_count(rows.writers, settings))
+    found, readers, unknown = _classify(rows, tensor_shapes, settings)
+    writers = [writer for writer, _ in found]
     problems = [
+        *_setting_problems(family, settings),
         *_unknown_problems(unknown),
-        *_flag_problems(rows.writers, writers, settings, n_layers),
-        *_shape_problems(writers, tensor_shapes, d_model),
+        *_presence_problems(rows, {writer.tensor for writer in writers}, settings),
+        *_shape_problems(found, tensor_shapes, d_model),
     ]
     if problems:
         raise AnatomyError(
@@ -93,6 +104,14 @@ class _Rows:
     readers: tuple[str, ...]
     foreign: tuple[str, ...]
     shared: frozenset[str]
+    n_layers: int = 0
+    n_experts: int = 0
+
+    def names(self, row: WriterRow, layer: int | None) -> list[str]:
+        """What a row stands for in one layer."""
+        if "{expert}" not in row.pattern:
+            return [fill(row.pattern, layer)]
+        return [fill(row.pattern, layer, expert) for expert in range(self.n_experts)]
 
 
 def _find_family(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int, ...]]) -> Family:
@@ -135,6 +154,13 @@ def _count(settings: Mapping[str, Any], key: str) -> int:
     return value
 
 
+def _expert_count(rows: tuple[WriterRow, ...], settings: Mapping[str, Any]) -> int:
+    if not any("{expert}" in row.pattern for row in rows):
+        return 0
+    key = next((key for key in EXPERT_COUNTS if key in settings), EXPERT_COUNTS[0])
+    return _count(settings, key)
+
+
 def _is_tied(family: Family, config: Mapping[str, Any]) -> bool:
     settings = family.text_settings(config)
     said = config.get("tie_word_embeddings", settings.get("tie_word_embeddings", family.tied_by_default))
@@ -167,73 +193,112 @@ def _prefixed(row: WriterRow, prefix: str) -> WriterRow:
     return replace(row, pattern=prefix + row.pattern, gain=gain)
 
 
+_Found = tuple[Writer, WriterRow]
+
+
 def _classify(
-    rows: _Rows, tensor_shapes: Mapping[str, tuple[int, ...]], n_layers: int
-) -> tuple[list[Writer], list[str], list[str]]:
-    writers: list[Writer] = []
+    rows: _Rows, tensor_shapes: Mapping[str, tuple[int, ...]], settings: Mapping[str, Any]
+) -> tuple[list[_Found], list[str], list[str]]:
+    # Where two rows stand for one tensor, the one that the config asks for comes first.
+    ordered = sorted(rows.writers, key=lambda row: not row.wanted(settings))
+    writers: list[_Found] = []
     readers: list[str] = []
     unknown: list[str] = []
     for name in tensor_shapes:
-        writer = _as_writer(rows, name, n_layers)
-        if writer is not None:
-            writers.append(writer)
-        elif name.startswith(rows.foreign) or _is_reader(rows.readers, name, n_layers):
+        found = _as_writer(rows, ordered, name)
+        if found is not None:
+            writers.append(found)
+        elif name.startswith(rows.foreign) or any(_fits(rows, pattern, name) for pattern in rows.readers):
             readers.append(name)
         else:
             unknown.append(name)
     return writers, readers, unknown
 
 
-def _as_writer(rows: _Rows, name: str, n_layers: int) -> Writer | None:
-    for row in rows.writers:
-        fits, layer = match_pattern(row.pattern, name)
-        if fits and (layer is None or layer < n_layers):
+def _as_writer(rows: _Rows, ordered: list[WriterRow], name: str) -> _Found | None:
+    for row in ordered:
+        if _fits(rows, row.pattern, name):
+            match = match_pattern(row.pattern, name)
+            layer = None if match is None else match.layer
             gain = None if row.gain is None else replace(row.gain, tensor=fill(row.gain.tensor, layer))
-            return Writer(name, row.role, layer, row.residual_axis, gain, row.bias, name in rows.shared)
+            writer = Writer(name, row.role, layer, row.residual_axis, gain, row.bias, name in rows.shared)
+            return writer, row
     return None
 
 
-def _is_reader(patterns: tuple[str, ...], name: str, n_layers: int) -> bool:
-    for pattern in patterns:
-        fits, layer = match_pattern(pattern, name)
-        if fits and (layer is None or layer < n_layers):
-            return True
-    return False
+def _fits(rows: _Rows, pattern: str, name: str) -> bool:
+    match = match_pattern(pattern, name)
+    if match is None or (match.layer is not None and match.layer >= rows.n_layers):
+        return False
+    return match.expert is None or match.expert < rows.n_experts
+
+
+def _setting_problems(family: Family, settings: Mapping[str, Any]) -> list[str]:
+    return [
+        f"config.json says {need.setting}: {settings[need.setting]!r}; {need.reason}"
+        for need in family.needs
+        if bool(settings.get(need.setting, need.value)) != need.value
+    ]
 
 
 def _unknown_problems(unknown: list[str]) -> list[str]:
     return [f"not recognised: {_listing(unknown)}"] if unknown else []
 
 
-def _flag_problems(
-    rows: tuple[WriterRow, ...], writers: list[Writer], settings: Mapping[str, Any], n_layers: int
-) -> list[str]:
-    present = {writer.tensor for writer in writers}
+def _presence_problems(rows: _Rows, present: set[str], settings: Mapping[str, Any]) -> list[str]:
     problems: list[str] = []
-    for row in rows:
-        layers: list[int | None] = list(range(n_layers)) if "{layer}" in row.pattern else [None]
-        names = [fill(row.pattern, layer) for layer in layers]
-        wanted = row.needs is None or bool(settings.get(row.needs, False))
+    wanted = [row for row in rows.writers if row.wanted(settings)]
+    stated = {row.pattern for row in wanted}
+    for row in rows.writers:
+        layers: list[int | None] = list(range(rows.n_layers)) if "{layer}" in row.pattern else [None]
+        names = [name for layer in layers for name in rows.names(row, layer)]
         missing = [name for name in names if name not in present]
         spare = [name for name in names if name in present]
-        if wanted and missing:
+        if row in wanted and row.kind is None and missing:
             problems.append(f"missing: {_listing(missing)}")
-        if not wanted and spare:
+        if row.pattern not in stated and spare:
             problems.append(f"config.json has no {row.needs}, so loaders would drop: {_listing(spare)}")
+    return problems + _choice_problems(rows, [row for row in wanted if row.kind], present)
+
+
+def _choice_problems(rows: _Rows, wanted: list[WriterRow], present: set[str]) -> list[str]:
+    """In every layer each slot must be filled by exactly one of its choices, and that one be whole."""
+    problems: list[str] = []
+    for slot in dict.fromkeys(str(row.kind).split(":")[0] for row in wanted):
+        choices: dict[str, list[WriterRow]] = {}
+        for row in wanted:
+            if str(row.kind).startswith(slot + ":"):
+                choices.setdefault(str(row.kind), []).append(row)
+        for layer in range(rows.n_layers):
+            problems += _slot_problems(rows, choices, layer, present)
     return problems
 
 
+def _slot_problems(
+    rows: _Rows, choices: Mapping[str, list[WriterRow]], layer: int, present: set[str]
+) -> list[str]:
+    expected = {
+        kind: [name for row in choice for name in rows.names(row, layer)] for kind, choice in choices.items()
+    }
+    begun = [kind for kind, names in expected.items() if not present.isdisjoint(names)]
+    if not begun:
+        return [f"missing: one of {_listing([names[0] for names in expected.values()])}"]
+    if len(begun) > 1:
+        return [f"layer {layer} has both {' and '.join(begun)}; loaders would drop one"]
+    missing = [name for name in expected[begun[0]] if name not in present]
+    return [f"missing: {_listing(missing)}"] if missing else []
+
+
 def _shape_problems(
-    writers: list[Writer], tensor_shapes: Mapping[str, tuple[int, ...]], d_model: int
+    found: list[_Found], tensor_shapes: Mapping[str, tuple[int, ...]], d_model: int
 ) -> list[str]:
     problems: list[str] = []
-    for writer in writers:
+    for writer, row in found:
         shape = tensor_shapes[writer.tensor]
-        axes = 1 if writer.bias else 2
-        if len(shape) != axes or shape[writer.residual_axis] != d_model:
+        if len(shape) != row.n_axes or shape[writer.residual_axis] != d_model:
             problems.append(
-                f"{writer.tensor}: has shape {list(shape)}; expected {axes} axes with d_model {d_model} on"
-                f" axis {writer.residual_axis}"
+                f"{writer.tensor}: has shape {list(shape)}; expected {row.n_axes} axes with d_model {d_model}"
+                f" on axis {writer.residual_axis}"
             )
         gain = writer.gain
         if gain is not None and tensor_shapes.get(gain.tensor) != (d_model,):

@@ -24,6 +24,10 @@ _D_MLP = 40
 _MAX_LAYERS = 6
 _IMAGE_SIZE, _PATCH_SIZE, _IMAGE_TOKENS = 28, 14, 4
 _SPREAD = 0.3
+_EXPERTS = 4
+_POSITIONS = 64
+_CORE = ("hidden_size", "num_attention_heads")
+_KINDS = ("layer_types", "mlp_layer_types")
 _DROPPED = (
     "auto_map",
     "quantization_config",
@@ -96,12 +100,13 @@ def shrink(config: Mapping[str, Any]) -> Any:
         raise AnatomyError(
             f"model type {model_type!r}: the installed transformers does not know it, so it cannot be proved"
         )
-    full = CONFIG_MAPPING[model_type].from_dict(_kept(config)).to_dict()
+    kind = CONFIG_MAPPING[model_type]
+    full = kind.from_dict(_kept(config)).to_dict()
     if isinstance(full.get("text_config"), dict):
         small = {**full, **_tower(full["text_config"])}
     else:
-        small = {**full, **_text_sizes(full)}
-    return CONFIG_MAPPING[model_type].from_dict(_kept(small))
+        small = {**full, **_text_sizes(full, kind.attribute_map)}
+    return kind.from_dict(_kept(small))
 
 
 def _kept(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,11 +136,40 @@ def _tower(text: Mapping[str, Any]) -> dict[str, Any]:
 
 _SPECIAL_TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 
+# Sizes that only some families have; put in where the config has the key.
+_SMALL: dict[str, Any] = {
+    "ffn_dim": _D_MLP,
+    "n_inner": _D_MLP,
+    "moe_intermediate_size": 24,
+    "shared_expert_intermediate_size": 28,
+    "shared_intermediate_size": 28,
+    "num_experts": _EXPERTS,
+    "num_local_experts": _EXPERTS,
+    "n_routed_experts": _EXPERTS,
+    "moe_num_experts": _EXPERTS,
+    "num_experts_per_tok": 2,
+    "moe_topk": 2,
+    "moe_k": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 4,
+    "v_head_dim": 12,
+    "rotary_dim": 4,
+    "max_position_embeddings": _POSITIONS,
+}
 
-def _text_sizes(text: Mapping[str, Any]) -> dict[str, Any]:
-    heads = int(text["num_attention_heads"])
-    stated = text.get("head_dim")
-    square = stated is None or int(stated) * heads == int(text["hidden_size"])
+
+def _text_sizes(text: Mapping[str, Any], aliases: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Small values for every size in the config, under the config's own names for them."""
+    own = dict(aliases or {})
+    known = {key: text.get(own.get(key, key)) for key in (*_CORE, "head_dim", *_SMALL)}
+    heads = int(known["num_attention_heads"])
+    stated = known["head_dim"]
+    square = stated is None or int(stated) * heads == int(known["hidden_size"])
     head_dim = D_MODEL // _HEADS if square else _HEAD_DIM_APART
     sizes: dict[str, Any] = {
         "hidden_size": D_MODEL,
@@ -144,14 +178,14 @@ def _text_sizes(text: Mapping[str, Any]) -> dict[str, Any]:
         "num_key_value_heads": _key_value_heads(text, heads),
         "vocab_size": VOCABULARY,
         **_layers(text),
-        **_SPECIAL_TOKENS,
+        **{key: value for key, value in _SMALL.items() if known[key] is not None},
     }
     if stated is not None:
         sizes["head_dim"] = head_dim
     for key in ("rope_parameters", "rope_scaling"):
         if isinstance(text.get(key), dict):
             sizes[key] = _short_factors(text[key], head_dim)
-    return sizes
+    return {own.get(key, key): value for key, value in {**sizes, **_SPECIAL_TOKENS}.items()}
 
 
 def _key_value_heads(text: Mapping[str, Any], heads: int) -> int:
@@ -160,13 +194,13 @@ def _key_value_heads(text: Mapping[str, Any], heads: int) -> int:
 
 
 def _layers(text: Mapping[str, Any]) -> dict[str, Any]:
-    kinds = text.get("layer_types")
-    if not kinds:
-        return {"num_hidden_layers": 2}
-    chosen = list(dict.fromkeys(kinds))[:_MAX_LAYERS]
-    if len(chosen) == 1:
-        chosen *= 2
-    return {"num_hidden_layers": len(chosen), "layer_types": chosen}
+    """One layer of every kind, two at least; kinds of attention and of MLP are listed side by side."""
+    lists = {key: text[key] for key in _KINDS if text.get(key)}
+    chosen = list(dict.fromkeys(zip(*lists.values(), strict=True)))[:_MAX_LAYERS]
+    if len(chosen) < 2:
+        chosen = (chosen or [()]) * 2
+    columns = dict(zip(lists, map(list, zip(*chosen, strict=True)), strict=False))
+    return {"num_hidden_layers": len(chosen), **columns}
 
 
 def _short_factors(rope: Mapping[str, Any], head_dim: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from surgery.checkpoint.layout import open_checkpoint
 from surgery.model.anatomy import read_anatomy
 from surgery.model.families import FAMILIES
-from surgery.model.families.table import fill, match_pattern
+from surgery.model.families.table import Match, fill, match_pattern
 from surgery.model.sites import SUBLAYERS
 from surgery.model.twin import build_twin
 from tests.model.family_configs import CONFIGS
@@ -42,7 +42,7 @@ def test_no_pattern_is_both_writer_and_reader(model_type: str) -> None:
 
 def test_patterns_read_numbers() -> None:
     pattern = "layers.{layer}.mlp.down_proj.weight"
-    assert match_pattern(pattern, "layers.10.mlp.down_proj.weight") == (True, 10)
+    assert match_pattern(pattern, "layers.10.mlp.down_proj.weight") == Match(10, None)
     for name in (
         "layers.1x.mlp.down_proj.weight",
         "layers.010.mlp.down_proj.weight",
@@ -52,6 +52,6 @@ def test_patterns_read_numbers() -> None:
         "layers.1.mlp.down_proj.weight\n",
         "layers.٣.mlp.down_proj.weight",
     ):
-        assert match_pattern(pattern, name) == (False, None)
-    assert match_pattern("norm.weight", "norm.weight") == (True, None)
+        assert match_pattern(pattern, name) is None
+    assert match_pattern("norm.weight", "norm.weight") == Match(None, None)
     assert fill(pattern, 7) == "layers.7.mlp.down_proj.weight"

@@ -1,9 +1,9 @@
 """The form of a family's table: which tensors on disk write to the residual stream, and which only read from
 it.
 
-A name in a table is a pattern; `{layer}` stands for a layer's number, written without leading zeros, and is
-read as a number (layer 1 is never layer 10). Patterns are relative to the text tower's prefix, which differs
-between files of one family.
+A name in a table is a pattern. `{layer}` and `{expert}` stand for numbers, written without leading zeros and
+read as numbers (layer 1 is never layer 10); `{q|k|v}` stands for any one of the words in it. Patterns are
+relative to the text tower's prefix, which differs between files of one family.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from typing import Any, Literal
 
 Role = Literal["embedding", "attention_out", "mlp_out"]
 
-_LAYER = r"(?P<layer>0|[1-9][0-9]{0,5})"
+EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+"""Keys of config.json, any of which says how many experts a layer has."""
+
+_NUMBER = "0|[1-9][0-9]{0,5}"
+_FIELD = re.compile(r"\{([^{}]+)\}")
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,11 @@ class Gain:
 class WriterRow:
     """One kind of writer.
 
-    `residual_axis` is the axis of the tensor on disk that runs along d_model. `needs` is the config flag
-    without which the tensor does not exist (it must exist where the flag is set, and must not where it is
-    not).
+    `residual_axis` is the axis of the tensor on disk that runs along d_model. `fused` says that all experts of
+    a layer lie in one tensor, along its first axis. `needs` is the config flag without which the tensor does
+    not exist (it must exist where the flag is set, and must not where it is not), `unless` one with which
+    another row stands for it; `assumed` is what a config means that does not name that flag. `kind` is
+    "slot:choice": in every layer exactly one choice of a slot is there, and whole ("mlp:dense", "mlp:sparse").
     """
 
     pattern: str
@@ -42,17 +48,33 @@ class WriterRow:
     gain: Gain | None = None
     bias: bool = False
     needs: str | None = None
+    unless: str | None = None
+    assumed: bool = False
+    fused: bool = False
+    kind: str | None = None
+
+    @property
+    def n_axes(self) -> int:
+        """How many axes the tensor has."""
+        return (1 if self.bias else 2) + self.fused
+
+    def wanted(self, settings: Mapping[str, Any]) -> bool:
+        """Whether a model with this config has the tensor."""
+        if self.needs is not None and not settings.get(self.needs, self.assumed):
+            return False
+        return self.unless is None or not settings.get(self.unless, self.assumed)
 
 
 @dataclass(frozen=True)
 class Family:
     """A group of model types that lay out their writers alike.
 
-    Patterns in `writers` and `readers` are relative to the first of `prefixes` under which `embedding` is
-    found. `outside` are writers with full names, beside the text tower; `foreign` are the starts of names in
-    towers with a stream of their own. `text_config` is the key of config.json under which the text tower's
-    settings stand, None where they are the top level. `tied_by_default` is what a config means that does not
-    say whether the embedding is also the unembedding.
+    Patterns in `writers` and `readers` are relative to the first of `prefixes` that any tensor has.
+    `outside` are writers with full names, beside the text tower; `foreign` are the starts of names in towers
+    with a stream of their own. `text_config` is the key of config.json under which the text tower's settings
+    stand, None where they are the top level; `width` and `depth` are the keys there for d_model and the
+    number of layers. `tied_by_default` is what a config means that does not say whether the embedding is also
+    the unembedding. `needs` are settings that must have this value for the table to hold, with the reason.
     """
 
     name: str
@@ -67,6 +89,9 @@ class Family:
     foreign: tuple[str, ...] = ()
     text_config: str | None = None
     tied_by_default: bool = False
+    width: str = "hidden_size"
+    depth: str = "num_hidden_layers"
+    needs: tuple[Need, ...] = ()
 
     def text_settings(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """The part of config.json that describes the text tower."""
@@ -74,23 +99,50 @@ class Family:
         return part if isinstance(part, Mapping) else {}
 
 
+@dataclass(frozen=True)
+class Need:
+    """A setting that a table depends on. `value` is also what a config means that does not name it."""
+
+    setting: str
+    value: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Match:
+    """The numbers in a name that fits a pattern; None where the pattern has none."""
+
+    layer: int | None
+    expert: int | None
+
+
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(
-        re.escape(pattern)
-        .replace(re.escape("{layer}"), _LAYER, 1)
-        .replace(re.escape("{layer}"), "(?P=layer)")
-    )
+    parts: list[str] = []
+    seen: set[str] = set()
+    for index, part in enumerate(_FIELD.split(pattern)):
+        if index % 2 == 0:
+            parts.append(re.escape(part))
+        elif part in seen:
+            parts.append(f"(?P={part})")
+        elif part in ("layer", "expert"):
+            seen.add(part)
+            parts.append(f"(?P<{part}>{_NUMBER})")
+        else:
+            parts.append(f"(?:{'|'.join(map(re.escape, part.split('|')))})")
+    return re.compile("".join(parts))
 
 
-def match_pattern(pattern: str, name: str) -> tuple[bool, int | None]:
-    """Whether a name fits a pattern, and the layer in it where the pattern has one."""
+def match_pattern(pattern: str, name: str) -> Match | None:
+    """The layer and the expert of a name that fits a pattern, None where it does not fit."""
     found = _compiled(pattern).fullmatch(name)
     if found is None:
-        return False, None
-    return True, int(found["layer"]) if "layer" in found.groupdict() else None
+        return None
+    numbers = {key: int(value) for key, value in found.groupdict().items()}
+    return Match(numbers.get("layer"), numbers.get("expert"))
 
 
-def fill(pattern: str, layer: int | None) -> str:
-    """The name that a pattern stands for in one layer."""
-    return pattern if layer is None else pattern.replace("{layer}", str(layer))
+def fill(pattern: str, layer: int | None, expert: int | None = None) -> str:
+    """The name that a pattern stands for in one layer, of one expert."""
+    name = pattern if layer is None else pattern.replace("{layer}", str(layer))
+    return name if expert is None else name.replace("{expert}", str(expert))
