@@ -27,6 +27,7 @@ _SPREAD = 0.3
 _EXPERTS = 4
 _POSITIONS = 64
 _CORE = ("hidden_size", "num_attention_heads")
+_AS_WIDE = ("word_embed_proj_dim",)
 _KINDS = ("layer_types", "mlp_layer_types")
 _DROPPED = (
     "auto_map",
@@ -139,6 +140,7 @@ _SPECIAL_TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 # Sizes that only some families have; put in where the config has the key.
 _SMALL: dict[str, Any] = {
     "ffn_dim": _D_MLP,
+    "ffn_hidden_size": _D_MLP,
     "n_inner": _D_MLP,
     "moe_intermediate_size": 24,
     "shared_expert_intermediate_size": 28,
@@ -178,14 +180,22 @@ def _text_sizes(text: Mapping[str, Any], aliases: Mapping[str, str] | None = Non
         "num_key_value_heads": _key_value_heads(text, heads),
         "vocab_size": VOCABULARY,
         **_layers(text),
-        **{key: value for key, value in _SMALL.items() if known[key] is not None},
+        **{key: value for key, value in _SMALL.items() if known[key]},
+        **{key: _embedding_size(text, key, known["hidden_size"]) for key in _AS_WIDE if text.get(key)},
     }
+    if text.get("num_kv_heads"):  # Falcon's name for the heads that keys and values have
+        sizes["num_kv_heads"] = _HEADS if text["num_kv_heads"] == heads else 2
     if stated is not None:
-        sizes["head_dim"] = head_dim
+        rotary = text.get("qk_rope_head_dim")  # in latent attention head_dim is that of the rotary part
+        sizes["head_dim"] = _SMALL["qk_rope_head_dim"] if rotary == stated else head_dim
     for key in ("rope_parameters", "rope_scaling"):
         if isinstance(text.get(key), dict):
             sizes[key] = _short_factors(text[key], head_dim)
     return {own.get(key, key): value for key, value in {**sizes, **_SPECIAL_TOKENS}.items()}
+
+
+def _embedding_size(text: Mapping[str, Any], key: str, hidden_size: int) -> int:
+    return D_MODEL if text[key] == hidden_size else D_MODEL // 2
 
 
 def _key_value_heads(text: Mapping[str, Any], heads: int) -> int:
@@ -195,6 +205,9 @@ def _key_value_heads(text: Mapping[str, Any], heads: int) -> int:
 
 def _layers(text: Mapping[str, Any]) -> dict[str, Any]:
     """One layer of every kind, two at least; kinds of attention and of MLP are listed side by side."""
+    if text.get("attention_types"):  # GPT-Neo's own way to say it
+        kinds = list(dict.fromkeys(text["attention_layers"]))
+        return {"num_hidden_layers": len(kinds), "attention_types": [[kinds, 1]], "attention_layers": kinds}
     lists = {key: text[key] for key in _KINDS if text.get(key)}
     chosen = list(dict.fromkeys(zip(*lists.values(), strict=True)))[:_MAX_LAYERS]
     if len(chosen) < 2:

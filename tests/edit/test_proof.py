@@ -14,7 +14,7 @@ import pytest
 from surgery.edit import proof as proof_module
 from surgery.edit.plan import Plan, TensorEdit, make_plan
 from surgery.edit.proof import BOUND, prove
-from tests.model.family_configs import CONFIGS
+from tests.model.family_configs import CONFIGS, SAMPLE, variants
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -23,6 +23,24 @@ def test_every_family_is_exact(name: str) -> None:
     assert proof.exact and proof.max_component <= BOUND, proof
     assert proof.base_component > 0.1, "the twin must write along the direction before the edit"
     assert proof.n_hook_points == 4
+
+
+def _check(config: dict[str, Any]) -> None:
+    proof = prove(config)
+    assert proof.exact and proof.max_component <= BOUND, proof
+    assert proof.base_component > 0.1, "the twin must write along the direction before the edit"
+    assert proof.n_hook_points >= 2
+
+
+@pytest.mark.parametrize("config", variants(*SAMPLE))
+def test_a_sample_of_the_other_families_is_exact(config: dict[str, Any]) -> None:
+    _check(config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", variants())
+def test_all_other_families_are_exact(config: dict[str, Any]) -> None:
+    _check(config)
 
 
 @pytest.mark.parametrize("name", ["llama tied, biases", "gemma2 bias, untied", "gemma3"])

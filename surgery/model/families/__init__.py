@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from surgery.model.families import gemma2, llama
+from surgery.model.families import dense, experts, gemma2, gpt, llama, postnorm
 from surgery.model.families.table import Family
 
-_ALL = (*llama.FAMILIES, *gemma2.FAMILIES)
+_ALL = (
+    *llama.FAMILIES,
+    *dense.FAMILIES,
+    *gemma2.FAMILIES,
+    *postnorm.FAMILIES,
+    *gpt.FAMILIES,
+    *experts.FAMILIES,
+)
 
 FAMILIES: MappingProxyType[str, Family] = MappingProxyType(
     {model_type: family for family in _ALL for model_type in family.model_types}

@@ -2,7 +2,7 @@
 it.
 
 A name in a table is a pattern. `{layer}` and `{expert}` stand for numbers, written without leading zeros and
-read as numbers (layer 1 is never layer 10); `{q|k|v}` stands for any one of the words in it. Patterns are
+read as numbers (layer 1 is never layer 10), `{index}` for any number; `{q|k|v}` stands for any one of the words in it. Patterns are
 relative to the text tower's prefix, which differs between files of one family.
 """
 
@@ -125,7 +125,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
             parts.append(re.escape(part))
         elif part in seen:
             parts.append(f"(?P={part})")
-        elif part in ("layer", "expert"):
+        elif part in ("layer", "expert", "index"):
             seen.add(part)
             parts.append(f"(?P<{part}>{_NUMBER})")
         else:

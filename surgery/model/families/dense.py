@@ -1,0 +1,92 @@
+"""Families that write as Llama does, with nothing but scalars between writer and stream.
+
+    h ← a · embed_tokens[token];   h ← h + b · o_proj(attention(norm h));   h ← h + b · down_proj(mlp(norm h))
+
+a and b are the config's multipliers (Granite, MiniCPM, Hyperclova) or one; a scalar changes nothing for a
+projection. Cohere, StableLM with use_parallel_residual and others feed both sublayers from one norm: both
+still add to the same stream. In olmo the norms have no weights at all; nanochat's also norm the embedding
+without a gain, which scales each position's row. The families differ in which matrices have a bias.
+"""
+
+from __future__ import annotations
+
+from surgery.model.families.parts import (
+    ATTENTION,
+    EMBEDDING,
+    LATENT_READERS,
+    MLP,
+    READERS,
+    bias_of,
+    llama_like,
+)
+from surgery.model.families.table import Family, WriterRow
+
+_PLAIN = (ATTENTION, MLP)
+_ATTENTION_BIAS = bias_of(ATTENTION, "attention_bias")
+_MLP_BIAS = bias_of(MLP, "mlp_bias")
+_BOTH = (*_PLAIN, _ATTENTION_BIAS, _MLP_BIAS)
+
+_C_PROJ = WriterRow("layers.{layer}.mlp.c_proj.weight", "mlp_out", 0)
+STARCODER2 = Family(
+    name="starcoder2",
+    model_types=("starcoder2",),
+    writers=(
+        EMBEDDING,
+        ATTENTION,
+        bias_of(ATTENTION, "use_bias", assumed=True),
+        _C_PROJ,
+        bias_of(_C_PROJ, "use_bias", assumed=True),
+    ),
+    readers=(*READERS, "layers.{layer}.mlp.c_fc.{weight|bias}"),
+    tied_by_default=True,
+)
+
+_HEAD_NORMS = ("layers.{layer}.self_attn.{q|k}_layernorm.norms.{index}.weight",)
+_QUERY_KEY_NORMS = ("layers.{layer}.self_attn.{query|key}_layernorm.weight",)
+_SUB_NORMS = ("layers.{layer}.self_attn.attn_sub_norm.weight", "layers.{layer}.mlp.ffn_sub_norm.weight")
+_XIELU = (
+    "layers.{layer}.{attention|feedforward}_layernorm.weight",
+    "layers.{layer}.mlp.act_fn.{alpha_n|alpha_p|beta|eps}",
+)
+_LAMBDAS = ("layers.{layer}.self_attn.lambda_{q1|q2|k1|k2}",)
+_SINKS = ("layers.{layer}.self_attn.sinks",)
+_FC2 = WriterRow("layers.{layer}.mlp.fc2.weight", "mlp_out", 0)
+_PRE_FEEDFORWARD = ("layers.{layer}.pre_feedforward_layernorm.weight",)
+
+FAMILIES = (
+    STARCODER2,
+    llama_like("apertus", *_PLAIN, _ATTENTION_BIAS, readers=_XIELU),
+    llama_like("arcee", *_BOTH),
+    llama_like("bitnet", *_PLAIN, _ATTENTION_BIAS, readers=_SUB_NORMS),
+    llama_like("cohere", *_PLAIN, _ATTENTION_BIAS, tied_by_default=True),
+    llama_like("cohere2", *_PLAIN, _ATTENTION_BIAS, tied_by_default=True),
+    llama_like("cwm", *_PLAIN, _MLP_BIAS),
+    llama_like("diffllama", *_PLAIN, _ATTENTION_BIAS, readers=_LAMBDAS),
+    llama_like(
+        "ernie4_5", *_PLAIN, bias_of(ATTENTION, "use_bias"), bias_of(MLP, "use_bias"), tied_by_default=True
+    ),
+    llama_like("glm", *_PLAIN),
+    llama_like("granite", *_BOTH),
+    llama_like("granite_swa", *_BOTH, readers=_SINKS, tied_by_default=True),
+    llama_like("helium", *_PLAIN, _MLP_BIAS),
+    llama_like("hunyuan_v1_dense", *_PLAIN, _ATTENTION_BIAS, readers=_QUERY_KEY_NORMS),
+    llama_like("internlm3", *_BOTH),
+    llama_like("iquestcoder", *_BOTH),
+    llama_like(
+        "jais2",
+        *_PLAIN,
+        bias_of(ATTENTION, "attention_bias", assumed=True),
+        bias_of(MLP, "mlp_bias", assumed=True),
+    ),
+    llama_like("minicpm3", *_BOTH, readers=LATENT_READERS, tied_by_default=True),
+    llama_like("ministral", *_PLAIN),
+    llama_like("ministral3", *_PLAIN),
+    llama_like("nanochat", ATTENTION, _ATTENTION_BIAS, _FC2, readers=("layers.{layer}.mlp.fc1.weight",)),
+    llama_like("nemotron", *_BOTH),
+    llama_like("olmo", *_PLAIN, _ATTENTION_BIAS),
+    llama_like("seed_oss", *_PLAIN, bias_of(ATTENTION, "attention_out_bias"), _MLP_BIAS),
+    llama_like("smollm3", *_BOTH, tied_by_default=True),
+    llama_like("stablelm", *_PLAIN, readers=_HEAD_NORMS),
+    llama_like("vaultgemma", *_PLAIN, _ATTENTION_BIAS, readers=_PRE_FEEDFORWARD, tied_by_default=True),
+    llama_like("youtu", *_PLAIN, _ATTENTION_BIAS, readers=LATENT_READERS, tied_by_default=True),
+)

@@ -1,0 +1,48 @@
+"""Rows that many tables share: the names that Llama gave its parts, which most later families kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from surgery.model.families.table import Family, Gain, WriterRow
+
+EMBEDDING = WriterRow("embed_tokens.weight", "embedding", 1)
+ATTENTION = WriterRow("layers.{layer}.self_attn.o_proj.weight", "attention_out", 0)
+MLP = WriterRow("layers.{layer}.mlp.down_proj.weight", "mlp_out", 0)
+
+READERS = (
+    "norm.{weight|bias}",
+    "layers.{layer}.{input|post_attention}_layernorm.{weight|bias}",
+    "layers.{layer}.self_attn.{q|k|v|qkv}_proj.{weight|bias}",
+    "layers.{layer}.self_attn.{q_norm|k_norm|q_layernorm|k_layernorm}.{weight|bias}",
+    "layers.{layer}.mlp.{gate|up|gate_up}_proj.{weight|bias}",
+    # Old conversions stored the rotary frequencies, a constant that loaders recompute.
+    "layers.{layer}.self_attn.rotary_emb.inv_freq",
+    "rotary_emb.inv_freq",
+)
+"""What reads in a block with Llama's names; biases too, which a reader may have in any family."""
+
+LATENT_READERS = (
+    "layers.{layer}.self_attn.{q_a|q_b|kv_b}_proj.{weight|bias}",
+    "layers.{layer}.self_attn.kv_a_proj_with_mqa.{weight|bias}",
+    "layers.{layer}.self_attn.{q_a|kv_a}_layernorm.weight",
+)
+"""What reads in multi-head latent attention (DeepSeek-V2, section 2.1); only o_proj writes."""
+
+
+def bias_of(row: WriterRow, flag: str | None = None, *, assumed: bool = False) -> WriterRow:
+    """The bias beside a matrix, which is there where the config sets `flag` (always, where there is none)."""
+    pattern = row.pattern.removesuffix(".weight") + ".bias"
+    return replace(row, pattern=pattern, residual_axis=0, bias=True, needs=flag, assumed=assumed)
+
+
+def behind(row: WriterRow, norm: str, *, offset: float = 0.0) -> WriterRow:
+    """The same row with an RMSNorm of its layer between it and the stream."""
+    return replace(row, gain=Gain(f"layers.{{layer}}.{norm}.weight", offset))
+
+
+def llama_like(
+    name: str, *rows: WriterRow, readers: tuple[str, ...] = (), tied_by_default: bool = False
+) -> Family:
+    """A family of one model type with Llama's names, an embedding, and these writers in its blocks."""
+    return Family(name, (name,), (EMBEDDING, *rows), (*READERS, *readers), tied_by_default=tied_by_default)
