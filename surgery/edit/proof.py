@@ -104,7 +104,7 @@ def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
             lambda _, args, output: look(output[0] if isinstance(output, tuple) else output)
         )
     with torch.no_grad():
-        network(**_inputs(network.config, seed))
+        network(**_inputs(network.config, seed), use_cache=False)
     return StreamReading(max(ratios), len(ratios))
 
 

@@ -78,7 +78,12 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     n_layers, d_model = _count(settings, family.depth), _count(settings, family.width)
     tied = _is_tied(family, config)
     rows = _resolve(family, tensor_shapes, tied=tied)
-    rows = replace(rows, n_layers=n_layers, n_experts=_expert_count(rows.writers, settings))
+    rows = replace(
+        rows,
+        foreign=(*rows.foreign, *_draft_layers(family, rows.prefix, settings, n_layers)),
+        n_layers=n_layers,
+        n_experts=_expert_count(rows.writers, settings),
+    )
     found, readers, unknown = _classify(rows, tensor_shapes, settings)
     writers = [writer for writer, _ in found]
     problems = [
@@ -104,6 +109,7 @@ class _Rows:
     readers: tuple[str, ...]
     foreign: tuple[str, ...]
     shared: frozenset[str]
+    prefix: str
     n_layers: int = 0
     n_experts: int = 0
 
@@ -161,6 +167,13 @@ def _expert_count(rows: tuple[WriterRow, ...], settings: Mapping[str, Any]) -> i
     return _count(settings, key)
 
 
+def _draft_layers(family: Family, prefix: str, settings: Mapping[str, Any], n_layers: int) -> tuple[str, ...]:
+    """Names of layers behind the last one, which draft tokens from the finished stream and do not feed it."""
+    drafts = settings.get(family.drafts) if family.drafts is not None else 0
+    count = drafts if type(drafts) is int else 0
+    return tuple(f"{prefix}layers.{n_layers + index}." for index in range(count))
+
+
 def _is_tied(family: Family, config: Mapping[str, Any]) -> bool:
     settings = family.text_settings(config)
     said = config.get("tie_word_embeddings", settings.get("tie_word_embeddings", family.tied_by_default))
@@ -185,7 +198,7 @@ def _resolve(family: Family, tensor_shapes: Mapping[str, tuple[int, ...]], *, ti
         readers += family.unembedding
         shared = frozenset[str]()
     writers += [row for row in family.outside if row.pattern in tensor_shapes]
-    return _Rows(tuple(writers), tuple(readers), family.foreign, shared)
+    return _Rows(tuple(writers), tuple(readers), family.foreign, shared, prefix)
 
 
 def _prefixed(row: WriterRow, prefix: str) -> WriterRow:
@@ -199,13 +212,11 @@ _Found = tuple[Writer, WriterRow]
 def _classify(
     rows: _Rows, tensor_shapes: Mapping[str, tuple[int, ...]], settings: Mapping[str, Any]
 ) -> tuple[list[_Found], list[str], list[str]]:
-    # Where two rows stand for one tensor, the one that the config asks for comes first.
-    ordered = sorted(rows.writers, key=lambda row: not row.wanted(settings))
     writers: list[_Found] = []
     readers: list[str] = []
     unknown: list[str] = []
     for name in tensor_shapes:
-        found = _as_writer(rows, ordered, name)
+        found = _as_writer(rows, name, settings)
         if found is not None:
             writers.append(found)
         elif name.startswith(rows.foreign) or any(_fits(rows, pattern, name) for pattern in rows.readers):
@@ -215,15 +226,21 @@ def _classify(
     return writers, readers, unknown
 
 
-def _as_writer(rows: _Rows, ordered: list[WriterRow], name: str) -> _Found | None:
-    for row in ordered:
+def _as_writer(rows: _Rows, name: str, settings: Mapping[str, Any]) -> _Found | None:
+    for row in rows.writers:
         if _fits(rows, row.pattern, name):
             match = match_pattern(row.pattern, name)
             layer = None if match is None else match.layer
-            gain = None if row.gain is None else replace(row.gain, tensor=fill(row.gain.tensor, layer))
+            gain = _gain(row, layer, settings)
             writer = Writer(name, row.role, layer, row.residual_axis, gain, row.bias, name in rows.shared)
             return writer, row
     return None
+
+
+def _gain(row: WriterRow, layer: int | None, settings: Mapping[str, Any]) -> Gain | None:
+    if row.gain is None or (row.gain.flag is not None and not settings.get(row.gain.flag, True)):
+        return None
+    return Gain(fill(row.gain.tensor, layer), row.gain.offset)
 
 
 def _fits(rows: _Rows, pattern: str, name: str) -> bool:
@@ -248,7 +265,6 @@ def _unknown_problems(unknown: list[str]) -> list[str]:
 def _presence_problems(rows: _Rows, present: set[str], settings: Mapping[str, Any]) -> list[str]:
     problems: list[str] = []
     wanted = [row for row in rows.writers if row.wanted(settings)]
-    stated = {row.pattern for row in wanted}
     for row in rows.writers:
         layers: list[int | None] = list(range(rows.n_layers)) if "{layer}" in row.pattern else [None]
         names = [name for layer in layers for name in rows.names(row, layer)]
@@ -256,7 +272,7 @@ def _presence_problems(rows: _Rows, present: set[str], settings: Mapping[str, An
         spare = [name for name in names if name in present]
         if row in wanted and row.kind is None and missing:
             problems.append(f"missing: {_listing(missing)}")
-        if row.pattern not in stated and spare:
+        if row not in wanted and spare:
             problems.append(f"config.json has no {row.needs}, so loaders would drop: {_listing(spare)}")
     return problems + _choice_problems(rows, [row for row in wanted if row.kind], present)
 

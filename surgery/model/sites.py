@@ -8,6 +8,7 @@ is before the scalar.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,8 @@ from surgery.errors import AnatomyError
 class Sites:
     """Names, inside a block, of the modules whose outputs are attn_out and mlp_out.
 
-    `a|b` is whichever of the two the block has. `blocks` is the path of the list of blocks from the model,
-    None where it is `layers` of the decoder.
+    `a|b` is whichever of the two the block has, `a+b` both where the block adds both. `blocks` is the path of
+    the list of blocks from the model, None where it is `layers` of the decoder.
     """
 
     attn_out: str
@@ -50,6 +51,30 @@ SITES: dict[str, Sites] = {
     **dict.fromkeys(("phi", "persimmon"), _PRE_NORM),
     "falcon": Sites("self_attention", "mlp", "transformer.h"),
     "mpt": Sites("attn", "ffn.down_proj", "transformer.blocks"),
+    "hyperclovax": Sites("post_norm1|self_attn", "post_norm2|mlp"),
+    **dict.fromkeys(
+        ("mixtral", "phimoe", "minimax_m2", "qwen2_moe", "qwen3_moe", "mellum", "olmoe"), _PRE_NORM
+    ),
+    **dict.fromkeys(("deepseek_v2", "deepseek_v3", "deepseek_v32", "glm_moe_dsa", "glm4_moe"), _PRE_NORM),
+    **dict.fromkeys(("glm4_moe_lite", "dots1", "solar_open", "exaone_moe", "ernie4_5_moe"), _PRE_NORM),
+    **dict.fromkeys(("hunyuan_v1_moe", "hy_v3", "mimo_v2_flash", "cohere2_moe", "gpt_oss"), _PRE_NORM),
+    "axk1": Sites("self_attn", "post_mlp_layernorm|mlp"),
+    "afmoe": Sites("post_attention_layernorm", "post_mlp_layernorm"),
+    "flex_olmo": _POST_NORM,
+    "llama4_text": Sites("self_attn", "feed_forward", "model.layers"),
+    "aria_text": _PRE_NORM,
+    "granitemoe": Sites("self_attn", "block_sparse_moe"),
+    **dict.fromkeys(
+        ("granitemoeshared", "granitemoe_swa"), Sites("self_attn", "block_sparse_moe+shared_mlp")
+    ),
+    "falcon_h1": Sites("self_attn+mamba", "feed_forward"),
+    "jetmoe": Sites("self_attention", "mlp"),
+    "lfm2": Sites("self_attn|conv", "feed_forward"),
+    "recurrent_gemma": Sites("temporal_block", "mlp_block"),
+    **dict.fromkeys(
+        ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"), Sites("self_attn|linear_attn", "mlp")
+    ),
+    **dict.fromkeys(("jamba", "bamba"), Sites("self_attn|mamba", "feed_forward")),
 }
 """model_type → its sites."""
 
@@ -80,11 +105,35 @@ def find_blocks(network: Any) -> tuple[Block, ...]:
     return tuple(Block(block, _part(block, sites.attn_out), _part(block, sites.mlp_out)) for block in blocks)
 
 
+class Together:
+    """Several modules whose outputs a block adds; what is removed from each is removed from their sum."""
+
+    def __init__(self, modules: Sequence[Any]) -> None:
+        self._modules = modules
+
+    def register_forward_hook(self, hook: Callable[..., Any]) -> Together:
+        """Hook every one of them; the handle is this object."""
+        self._handles = [module.register_forward_hook(hook) for module in self._modules]
+        return self
+
+    def remove(self) -> None:
+        """Take the hooks away."""
+        for handle in self._handles:
+            handle.remove()
+
+
 def _part(block: Any, names: str) -> Any:
-    first, *others = names.split("|")
+    if "+" in names:
+        parts = [_submodule(block, name) for name in names.split("+")]
+        return Together([part for part in parts if part is not None])
+    for name in names.split("|"):
+        if (part := _submodule(block, name)) is not None:
+            return part
+    raise AnatomyError(f"a block of the model has no {names.replace('|', ' and no ')}")
+
+
+def _submodule(block: Any, name: str) -> Any:
     try:
-        return block.get_submodule(first)
+        return block.get_submodule(name)
     except AttributeError:
-        if not others:
-            raise
-    return _part(block, "|".join(others))
+        return None

@@ -161,6 +161,26 @@ _SMALL: dict[str, Any] = {
     "qk_rope_head_dim": 4,
     "v_head_dim": 12,
     "rotary_dim": 4,
+    "index_n_heads": 2,
+    "index_head_dim": 8,
+    "index_topk": 4,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "mamba_n_heads": 8,
+    "mamba_d_head": 8,
+    "mamba_d_ssm": 64,
+    "mamba_n_groups": 1,
+    "mamba_d_state": 16,
+    "mamba_dt_rank": 4,
+    "attn_layer_period": 2,
+    "attn_layer_offset": 1,
+    "attn_layer_indices": [1],
+    "expert_layer_period": 2,
+    "expert_layer_offset": 1,
+    "mlp_only_layers": [0],
+    "lru_width": 24,
     "max_position_embeddings": _POSITIONS,
 }
 
@@ -169,9 +189,9 @@ def _text_sizes(text: Mapping[str, Any], aliases: Mapping[str, str] | None = Non
     """Small values for every size in the config, under the config's own names for them."""
     own = dict(aliases or {})
     known = {key: text.get(own.get(key, key)) for key in (*_CORE, "head_dim", *_SMALL)}
-    heads = int(known["num_attention_heads"])
+    heads = int(known["num_attention_heads"] or 0)
     stated = known["head_dim"]
-    square = stated is None or int(stated) * heads == int(known["hidden_size"])
+    square = stated is None or int(stated) * heads == int(known["hidden_size"] or 0)
     head_dim = D_MODEL // _HEADS if square else _HEAD_DIM_APART
     sizes: dict[str, Any] = {
         "hidden_size": D_MODEL,
@@ -181,7 +201,7 @@ def _text_sizes(text: Mapping[str, Any], aliases: Mapping[str, str] | None = Non
         "vocab_size": VOCABULARY,
         **_layers(text),
         **{key: value for key, value in _SMALL.items() if known[key]},
-        **{key: _embedding_size(text, key, known["hidden_size"]) for key in _AS_WIDE if text.get(key)},
+        **{key: _embedding_size(text, key, own) for key in _AS_WIDE if text.get(key)},
     }
     if text.get("num_kv_heads"):  # Falcon's name for the heads that keys and values have
         sizes["num_kv_heads"] = _HEADS if text["num_kv_heads"] == heads else 2
@@ -194,8 +214,8 @@ def _text_sizes(text: Mapping[str, Any], aliases: Mapping[str, str] | None = Non
     return {own.get(key, key): value for key, value in {**sizes, **_SPECIAL_TOKENS}.items()}
 
 
-def _embedding_size(text: Mapping[str, Any], key: str, hidden_size: int) -> int:
-    return D_MODEL if text[key] == hidden_size else D_MODEL // 2
+def _embedding_size(text: Mapping[str, Any], key: str, aliases: Mapping[str, str]) -> int:
+    return D_MODEL if text[key] == text[aliases.get("hidden_size", "hidden_size")] else D_MODEL // 2
 
 
 def _key_value_heads(text: Mapping[str, Any], heads: int) -> int:
@@ -208,6 +228,8 @@ def _layers(text: Mapping[str, Any]) -> dict[str, Any]:
     if text.get("attention_types"):  # GPT-Neo's own way to say it
         kinds = list(dict.fromkeys(text["attention_layers"]))
         return {"num_hidden_layers": len(kinds), "attention_types": [[kinds, 1]], "attention_layers": kinds}
+    if text.get("block_types"):  # Recurrent Gemma's: a pattern that is repeated
+        return {"num_hidden_layers": len(text["block_types"])}
     lists = {key: text[key] for key in _KINDS if text.get(key)}
     chosen = list(dict.fromkeys(zip(*lists.values(), strict=True)))[:_MAX_LAYERS]
     if len(chosen) < 2:

@@ -14,7 +14,7 @@ import pytest
 from surgery.edit import proof as proof_module
 from surgery.edit.plan import Plan, TensorEdit, make_plan
 from surgery.edit.proof import BOUND, prove
-from tests.model.family_configs import CONFIGS, SAMPLE, variants
+from tests.model.family_configs import CONFIGS, SAMPLE, trials
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -32,14 +32,14 @@ def _check(config: dict[str, Any]) -> None:
     assert proof.n_hook_points >= 2
 
 
-@pytest.mark.parametrize("config", variants(*SAMPLE))
+@pytest.mark.parametrize("config", trials(*SAMPLE))
 def test_a_sample_of_the_other_families_is_exact(config: dict[str, Any]) -> None:
     _check(config)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", variants())
-def test_all_other_families_are_exact(config: dict[str, Any]) -> None:
+@pytest.mark.parametrize("config", trials())
+def test_all_families_are_exact(config: dict[str, Any]) -> None:
     _check(config)
 
 

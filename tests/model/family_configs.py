@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from surgery.model.families.trials import TRIALS
+
 LONG_ROPE = {"type": "longrope", "short_factor": [1.0] * 48, "long_factor": [1.5] * 48}
 GEMMA3_TEXT = {"hidden_size": 2560, "num_hidden_layers": 34, "intermediate_size": 10240}
 
@@ -145,190 +147,14 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 """What each is called → config.json."""
 
-
-VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
-    "apertus": (
-        {},
-        {"attention_bias": True, "tie_word_embeddings": True},
-    ),
-    "arcee": (
-        {},
-        {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
-    ),
-    "biogpt": ({},),
-    "bitnet": (
-        {},
-        {"attention_bias": True},
-    ),
-    "codegen": ({},),
-    "cohere": (
-        {},
-        {"attention_bias": True, "use_qk_norm": True, "tie_word_embeddings": False},
-    ),
-    "cohere2": (
-        {},
-        {"attention_bias": True, "tie_word_embeddings": False},
-    ),
-    "cwm": (
-        {},
-        {"mlp_bias": True},
-    ),
-    "diffllama": (
-        {},
-        {"attention_bias": True},
-    ),
-    "ernie4_5": (
-        {},
-        {"use_bias": True, "tie_word_embeddings": False},
-    ),
-    "exaone4": (
-        {},
-        {"tie_word_embeddings": True},
-    ),
-    "falcon": (
-        {},
-        {"new_decoder_architecture": True, "bias": True},
-        {
-            "parallel_attn": False,
-            "bias": True,
-            "alibi": True,
-            "multi_query": False,
-            "tie_word_embeddings": False,
-        },
-    ),
-    "glm": (
-        {},
-        {"attention_bias": False, "tie_word_embeddings": True},
-    ),
-    "glm4": (
-        {},
-        {"attention_bias": False, "tie_word_embeddings": True},
-    ),
-    "gpt-sw3": ({},),
-    "gpt2": (
-        {},
-        {"tie_word_embeddings": False},
-    ),
-    "gpt_bigcode": (
-        {},
-        {"multi_query": False},
-    ),
-    "gpt_neo": ({},),
-    "gpt_neox": (
-        {},
-        {"use_parallel_residual": False, "attention_bias": False, "tie_word_embeddings": True},
-    ),
-    "gptj": ({},),
-    "granite": (
-        {"residual_multiplier": 0.22, "embedding_multiplier": 12.0},
-        {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
-    ),
-    "granite_swa": (
-        {"residual_multiplier": 0.22, "embedding_multiplier": 12.0},
-        {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False},
-    ),
-    "helium": (
-        {},
-        {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
-    ),
-    "hunyuan_v1_dense": (
-        {"head_dim": 128},
-        {"head_dim": 128, "attention_bias": True, "tie_word_embeddings": True},
-    ),
-    "internlm3": (
-        {},
-        {"attention_bias": True, "mlp_bias": True},
-    ),
-    "iquestcoder": (
-        {},
-        {"attention_bias": True, "mlp_bias": True},
-    ),
-    "jais2": (
-        {},
-        {"attention_bias": False, "mlp_bias": False},
-    ),
-    "minicpm3": (
-        {},
-        {"attention_bias": True, "mlp_bias": True},
-    ),
-    "ministral": ({"head_dim": 128},),
-    "ministral3": (
-        {},
-        {"tie_word_embeddings": True},
-    ),
-    "mpt": ({},),
-    "nanochat": (
-        {},
-        {"attention_bias": True},
-    ),
-    "nemotron": (
-        {},
-        {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
-    ),
-    "olmo": (
-        {},
-        {"attention_bias": True, "tie_word_embeddings": True},
-    ),
-    "olmo2": (
-        {},
-        {"attention_bias": True, "tie_word_embeddings": True},
-    ),
-    "olmo3": (
-        {},
-        {"attention_bias": True, "tie_word_embeddings": True},
-    ),
-    "opt": (
-        {},
-        {"enable_bias": False},
-    ),
-    "persimmon": (
-        {},
-        {"qk_layernorm": False, "tie_word_embeddings": True},
-    ),
-    "phi": (
-        {},
-        {"qk_layernorm": True},
-    ),
-    "seed_oss": (
-        {},
-        {"attention_out_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
-    ),
-    "smollm3": (
-        {},
-        {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False},
-    ),
-    "stablelm": (
-        {},
-        {
-            "use_parallel_residual": True,
-            "use_qkv_bias": True,
-            "qk_layernorm": True,
-            "tie_word_embeddings": True,
-        },
-    ),
-    "starcoder2": (
-        {},
-        {"use_bias": False, "tie_word_embeddings": False},
-    ),
-    "vaultgemma": (
-        {},
-        {"attention_bias": True},
-    ),
-    "youtu": (
-        {},
-        {"attention_bias": True},
-    ),
-}
-"""Model type → settings of its config class that are tried, each beside the class's own defaults."""
-
-SAMPLE = ("cohere", "falcon", "glm4", "gpt2", "opt", "phi")
-"""The model types of `VARIANTS` that every test run tries; the slow one tries all."""
+SAMPLE = ("deepseek_v3", "falcon", "glm4", "gpt2", "gpt_oss", "opt", "phi", "qwen3_next")
+"""The model types beside those of `CONFIGS` that every test run tries; the slow one tries all."""
 
 
-def variants(*model_types: str) -> list[Any]:
-    """Parameters of a test: one config.json a variant, with its name; all those of `VARIANTS` by default."""
+def trials(*model_types: str) -> list[Any]:
+    """Parameters of a test: one config.json a trial of these model types (all by default)."""
     return [
         pytest.param({"model_type": model_type, **settings}, id=f"{model_type} {index}")
-        for model_type in model_types or VARIANTS
-        for index, settings in enumerate(VARIANTS[model_type])
+        for model_type in model_types or TRIALS
+        for index, settings in enumerate(TRIALS[model_type])
     ]

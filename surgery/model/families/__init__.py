@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from surgery.model.families import dense, experts, gemma2, gpt, llama, postnorm
+from surgery.model.families import dense, experts, gemma2, gpt, hybrids, llama, postnorm
 from surgery.model.families.table import Family
 
 _ALL = (
@@ -14,6 +14,7 @@ _ALL = (
     *postnorm.FAMILIES,
     *gpt.FAMILIES,
     *experts.FAMILIES,
+    *hybrids.FAMILIES,
 )
 
 FAMILIES: MappingProxyType[str, Family] = MappingProxyType(

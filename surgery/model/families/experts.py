@@ -1,7 +1,237 @@
-"""Mixtures of experts."""
+"""Mixtures of experts: every routed expert writes, and so does the shared one.
+
+    h ← h + o_proj(attention(norm h));   h ← h + Σ_e p_e · down_proj_e(act(x)) + s · down_proj_shared(act(x))
+
+p_e and s are scalars per token, which change nothing for a projection; the router only reads. Most files
+hold one matrix an expert. gpt-oss, Llama 4 and Aria hold all experts of a layer in one tensor [E, inter,
+d_model], Granite MoE and JetMoE in one [E, d_model, inter]: the residual axis is 2 there and 1 here, also
+where inter is d_model. A layer is dense or sparse; which one is read from its tensors.
+"""
 
 from __future__ import annotations
 
-from surgery.model.families.table import Family
+from dataclasses import replace
 
-FAMILIES: tuple[Family, ...] = ()
+from surgery.model.families.parts import ATTENTION, LATENT_READERS, MLP, behind, bias_of, llama_like
+from surgery.model.families.table import WriterRow
+
+_BIAS = bias_of(ATTENTION, "attention_bias")
+_DENSE = replace(MLP, kind="mlp:dense")
+_EXPERTS = WriterRow("layers.{layer}.mlp.experts.{expert}.down_proj.weight", "mlp_out", 0, kind="mlp:sparse")
+
+
+def _shared(name: str, flag: str | None, *, assumed: bool = True) -> WriterRow:
+    pattern = f"layers.{{layer}}.mlp.{name}.down_proj.weight"
+    return WriterRow(pattern, "mlp_out", 0, kind="mlp:sparse", needs=flag, assumed=assumed)
+
+
+_DEEPSEEK = (ATTENTION, _BIAS, _DENSE, _EXPERTS, _shared("shared_experts", "n_shared_experts"))
+
+_ROUTER = (
+    "layers.{layer}.mlp.{gate|router|router.gate|router.layer}.{weight|bias}",
+    "layers.{layer}.mlp.{gate.e_score_correction_bias|moe_statics.e_score_correction_bias}",
+    "layers.{layer}.mlp.{e_score_correction_bias|expert_bias|gate.expert_bias}",
+    "layers.{layer}.mlp.experts.{expert}.{gate|up}_proj.{weight|bias}",
+    "layers.{layer}.mlp.{shared_experts|shared_expert|shared_mlp}.{gate|up}_proj.{weight|bias}",
+)
+_GATED_SHARED = ("layers.{layer}.mlp.shared_expert_gate.weight",)
+_LATENT = (*_ROUTER, *LATENT_READERS)
+_INDEXER = (
+    "layers.{layer}.self_attn.indexer.{wq_b|wk|weights_proj}.weight",
+    "layers.{layer}.self_attn.indexer.k_norm.{weight|bias}",
+)
+_NEXTN = "num_nextn_predict_layers"
+
+_W2 = WriterRow("layers.{layer}.block_sparse_moe.experts.{expert}.w2.weight", "mlp_out", 0)
+_MIXTRAL = (
+    "layers.{layer}.block_sparse_moe.gate.weight",
+    "layers.{layer}.block_sparse_moe.e_score_correction_bias",
+    "layers.{layer}.block_sparse_moe.experts.{expert}.{w1|w3}.weight",
+)
+
+_ONE_TENSOR = WriterRow("layers.{layer}.mlp.experts.down_proj", "mlp_out", 2, fused=True)
+_ONE_TENSOR_BIAS = WriterRow("layers.{layer}.mlp.experts.down_proj_bias", "mlp_out", 1, bias=True, fused=True)
+_GPT_OSS = (
+    "layers.{layer}.self_attn.sinks",
+    "layers.{layer}.mlp.router.{weight|bias}",
+    "layers.{layer}.mlp.experts.{gate_up_proj|gate_up_proj_bias}",
+)
+_LLAMA4 = (
+    WriterRow("layers.{layer}.feed_forward.experts.down_proj", "mlp_out", 2, fused=True, kind="mlp:sparse"),
+    WriterRow("layers.{layer}.feed_forward.shared_expert.down_proj.weight", "mlp_out", 0, kind="mlp:sparse"),
+    WriterRow("layers.{layer}.feed_forward.down_proj.weight", "mlp_out", 0, kind="mlp:dense"),
+)
+_LLAMA4_READERS = (
+    "layers.{layer}.feed_forward.router.weight",
+    "layers.{layer}.feed_forward.experts.gate_up_proj",
+    "layers.{layer}.feed_forward.{shared_expert.gate|shared_expert.up|gate|up}_proj.weight",
+)
+_ARIA = WriterRow("layers.{layer}.mlp.experts.fc2.weight", "mlp_out", 2, fused=True)
+
+_OUTPUT_LINEAR = WriterRow("layers.{layer}.block_sparse_moe.output_linear.weight", "mlp_out", 1, fused=True)
+_SHARED_MLP = WriterRow(
+    "layers.{layer}.shared_mlp.output_linear.weight", "mlp_out", 0, needs="shared_intermediate_size"
+)
+_GRANITE = (
+    "layers.{layer}.block_sparse_moe.{input_linear|router.layer|router}.weight",
+    "layers.{layer}.shared_mlp.input_linear.weight",
+    "layers.{layer}.self_attn.sinks",
+)
+_GRANITE_SWA = WriterRow("layers.{layer}.block_sparse_moe.experts.down_proj", "mlp_out", 1, fused=True)
+
+_JETMOE = (
+    WriterRow("layers.{layer}.self_attention.experts.output_linear.weight", "attention_out", 1, fused=True),
+    WriterRow("layers.{layer}.self_attention.experts.bias", "attention_out", 0, bias=True),
+    WriterRow("layers.{layer}.mlp.output_linear.weight", "mlp_out", 1, fused=True),
+    WriterRow("layers.{layer}.mlp.bias", "mlp_out", 0, bias=True),
+)
+_JETMOE_READERS = (
+    "layers.{layer}.{self_attention.experts|mlp}.{input_linear|router.layer}.weight",
+    "layers.{layer}.self_attention.kv_proj.weight",
+)
+
+_POST_ATTENTION = behind(ATTENTION, "post_attention_layernorm")
+_AFMOE = tuple(
+    behind(row, "post_mlp_layernorm")
+    for row in (_DENSE, _EXPERTS, _shared("shared_experts", "num_shared_experts"))
+)
+_AFMOE_READERS = (
+    "layers.{layer}.{pre|post}_mlp_layernorm.weight",
+    "layers.{layer}.self_attn.gate_proj.weight",
+)
+_POST_FEEDFORWARD = ("layers.{layer}.{pre|post}_feedforward_layernorm.weight",)
+_AXK1 = (
+    ATTENTION,
+    _BIAS,
+    _DENSE,
+    behind(_EXPERTS, "post_mlp_layernorm"),
+    behind(_shared("shared_experts", "n_shared_experts"), "post_mlp_layernorm"),
+)
+
+FAMILIES = (
+    llama_like("mixtral", ATTENTION, _W2, readers=_MIXTRAL),
+    llama_like("phimoe", ATTENTION, _BIAS, _W2, readers=_MIXTRAL),
+    llama_like("minimax_m2", ATTENTION, _W2, readers=_MIXTRAL),
+    llama_like(
+        "qwen2_moe",
+        ATTENTION,
+        _DENSE,
+        _EXPERTS,
+        _shared("shared_expert", None),
+        readers=(*_ROUTER, *_GATED_SHARED),
+    ),
+    llama_like("qwen3_moe", ATTENTION, _BIAS, _DENSE, _EXPERTS, readers=_ROUTER),
+    llama_like("mellum", ATTENTION, _BIAS, _DENSE, _EXPERTS, readers=_ROUTER),
+    llama_like("olmoe", ATTENTION, _BIAS, _EXPERTS, readers=_ROUTER),
+    llama_like("deepseek_v2", *_DEEPSEEK, readers=_LATENT),
+    llama_like("deepseek_v3", *_DEEPSEEK, readers=_LATENT, drafts=_NEXTN),
+    llama_like("deepseek_v32", *_DEEPSEEK, readers=(*_LATENT, *_INDEXER), drafts=_NEXTN),
+    llama_like("glm_moe_dsa", *_DEEPSEEK, readers=(*_LATENT, *_INDEXER), drafts=_NEXTN),
+    llama_like("glm4_moe", *(row for row in _DEEPSEEK if row is not _BIAS), readers=_ROUTER, drafts=_NEXTN),
+    llama_like("glm4_moe_lite", *_DEEPSEEK, readers=_LATENT, drafts=_NEXTN),
+    llama_like("axk1", *_AXK1, readers=(*_LATENT, "layers.{layer}.post_mlp_layernorm.weight")),
+    llama_like("dots1", *_DEEPSEEK, readers=_ROUTER),
+    llama_like(
+        "solar_open",
+        ATTENTION,
+        _EXPERTS,
+        _shared("shared_experts", "n_shared_experts"),
+        readers=_ROUTER,
+    ),
+    llama_like(
+        "exaone_moe",
+        ATTENTION,
+        _DENSE,
+        _EXPERTS,
+        _shared("shared_experts", "num_shared_experts"),
+        readers=_ROUTER,
+        drafts=_NEXTN,
+    ),
+    llama_like(
+        "ernie4_5_moe",
+        ATTENTION,
+        bias_of(ATTENTION, "use_bias"),
+        _DENSE,
+        bias_of(_DENSE, "use_bias"),
+        _EXPERTS,
+        _shared("shared_experts", "moe_num_shared_experts"),
+        bias_of(_shared("shared_experts", None), "use_bias"),
+        readers=_ROUTER,
+        tied_by_default=True,
+        drafts=_NEXTN,
+    ),
+    llama_like(
+        "hunyuan_v1_moe",
+        ATTENTION,
+        _BIAS,
+        _EXPERTS,
+        _shared("shared_mlp", None),
+        readers=(
+            *_ROUTER,
+            "layers.{layer}.mlp.gate.wg.weight",
+            "layers.{layer}.self_attn.{query|key}_layernorm.weight",
+        ),
+    ),
+    llama_like("hy_v3", ATTENTION, _BIAS, _DENSE, _EXPERTS, _shared("shared_mlp", None), readers=_ROUTER),
+    llama_like(
+        "mimo_v2_flash",
+        ATTENTION,
+        _DENSE,
+        _EXPERTS,
+        readers=(*_ROUTER, "layers.{layer}.self_attn.attention_sink_bias"),
+    ),
+    llama_like(
+        "cohere2_moe",
+        ATTENTION,
+        _BIAS,
+        _DENSE,
+        _EXPERTS,
+        _shared("shared_experts", "num_shared_experts", assumed=False),
+        readers=_ROUTER,
+        tied_by_default=True,
+    ),
+    llama_like(
+        "afmoe",
+        _POST_ATTENTION,
+        bias_of(_POST_ATTENTION, "attention_bias"),
+        *_AFMOE,
+        readers=(*_ROUTER, *_AFMOE_READERS),
+    ),
+    llama_like(
+        "flex_olmo",
+        _POST_ATTENTION,
+        bias_of(_POST_ATTENTION, "attention_bias"),
+        behind(_EXPERTS, "post_feedforward_layernorm"),
+        readers=(*_ROUTER, *_POST_FEEDFORWARD),
+    ),
+    llama_like(
+        "gpt_oss",
+        ATTENTION,
+        bias_of(ATTENTION, "attention_bias", assumed=True),
+        _ONE_TENSOR,
+        _ONE_TENSOR_BIAS,
+        readers=_GPT_OSS,
+    ),
+    llama_like("llama4_text", ATTENTION, _BIAS, *_LLAMA4, readers=_LLAMA4_READERS),
+    llama_like(
+        "aria_text",
+        ATTENTION,
+        _BIAS,
+        _ARIA,
+        replace(_shared("shared_experts", None), kind=None),
+        bias_of(replace(_shared("shared_experts", None), kind=None), "mlp_bias"),
+        readers=(*_ROUTER, "layers.{layer}.mlp.experts.fc1.weight"),
+    ),
+    llama_like("granitemoe", ATTENTION, _BIAS, _OUTPUT_LINEAR, readers=_GRANITE),
+    llama_like("granitemoeshared", ATTENTION, _BIAS, _OUTPUT_LINEAR, _SHARED_MLP, readers=_GRANITE),
+    llama_like(
+        "granitemoe_swa",
+        ATTENTION,
+        _BIAS,
+        _GRANITE_SWA,
+        _SHARED_MLP,
+        readers=(*_GRANITE, "layers.{layer}.block_sparse_moe.experts.gate_up_proj"),
+        tied_by_default=True,
+    ),
+    llama_like("jetmoe", *_JETMOE, readers=_JETMOE_READERS, tied_by_default=True),
+)

@@ -36,13 +36,25 @@ def bias_of(row: WriterRow, flag: str | None = None, *, assumed: bool = False) -
     return replace(row, pattern=pattern, residual_axis=0, bias=True, needs=flag, assumed=assumed)
 
 
-def behind(row: WriterRow, norm: str, *, offset: float = 0.0) -> WriterRow:
-    """The same row with an RMSNorm of its layer between it and the stream."""
-    return replace(row, gain=Gain(f"layers.{{layer}}.{norm}.weight", offset))
+def behind(row: WriterRow, norm: str, *, flag: str | None = None) -> WriterRow:
+    """The same row with an RMSNorm of its layer between it and the stream; its weight is the gain."""
+    return replace(row, gain=Gain(f"layers.{{layer}}.{norm}.weight", 0.0, flag))
 
 
 def llama_like(
-    name: str, *rows: WriterRow, readers: tuple[str, ...] = (), tied_by_default: bool = False
+    name: str,
+    *rows: WriterRow,
+    readers: tuple[str, ...] = (),
+    tied_by_default: bool = False,
+    drafts: str | None = None,
 ) -> Family:
     """A family of one model type with Llama's names, an embedding, and these writers in its blocks."""
-    return Family(name, (name,), (EMBEDDING, *rows), (*READERS, *readers), tied_by_default=tied_by_default)
+    return Family(
+        name,
+        (name,),
+        (EMBEDDING, *rows),
+        (*READERS, *readers),
+        outside_readers=("lm_head.bias",),
+        tied_by_default=tied_by_default,
+        drafts=drafts,
+    )

@@ -8,8 +8,6 @@ projected with r. GLM-4 and HyperCLOVA X have a norm before each sublayer as wel
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from surgery.model.families.parts import ATTENTION, MLP, behind, bias_of, llama_like
 
 _POST_ATTENTION = behind(ATTENTION, "post_attention_layernorm")
@@ -20,12 +18,13 @@ _OLMO2 = (_POST_ATTENTION, bias_of(_POST_ATTENTION, "attention_bias"), _POST_MLP
 _GLM4 = (behind(ATTENTION, "post_self_attn_layernorm"), behind(MLP, "post_mlp_layernorm"))
 _GLM4_NORMS = ("layers.{layer}.post_{self_attn|mlp}_layernorm.weight",)
 
-# HyperCLOVA X norms what it adds only where use_post_norm says so.
-_SUBLAYERS = (
-    ATTENTION,
-    bias_of(ATTENTION, "attention_bias"),
-    MLP,
-    bias_of(MLP, "mlp_bias"),
+_CLOVA_ATTENTION = behind(ATTENTION, "post_norm1", flag="use_post_norm")
+_CLOVA_MLP = behind(MLP, "post_norm2", flag="use_post_norm")
+_CLOVA = (
+    _CLOVA_ATTENTION,
+    bias_of(_CLOVA_ATTENTION, "attention_bias"),
+    _CLOVA_MLP,
+    bias_of(_CLOVA_MLP, "mlp_bias"),
 )
 
 FAMILIES = (
@@ -33,4 +32,5 @@ FAMILIES = (
     llama_like("olmo3", *_OLMO2, readers=_POST_FEEDFORWARD),
     llama_like("exaone4", _POST_ATTENTION, _POST_MLP, readers=_POST_FEEDFORWARD),
     llama_like("glm4", *_GLM4, readers=_GLM4_NORMS),
+    llama_like("hyperclovax", *_CLOVA, readers=("layers.{layer}.post_norm{1|2}.weight",)),
 )

@@ -2,8 +2,8 @@
 it.
 
 A name in a table is a pattern. `{layer}` and `{expert}` stand for numbers, written without leading zeros and
-read as numbers (layer 1 is never layer 10), `{index}` for any number; `{q|k|v}` stands for any one of the words in it. Patterns are
-relative to the text tower's prefix, which differs between files of one family.
+read as numbers (layer 1 is never layer 10), `{index}` for any number; `{q|k|v}` stands for any one of the
+words in it. Patterns are relative to the text tower's prefix, which differs between files of one family.
 """
 
 from __future__ import annotations
@@ -25,21 +25,25 @@ _FIELD = re.compile(r"\{([^{}]+)\}")
 
 @dataclass(frozen=True)
 class Gain:
-    """An RMSNorm between a writer and the stream: it multiplies each coordinate by `offset` + the tensor."""
+    """An RMSNorm between a writer and the stream: it multiplies each coordinate by `offset` + the tensor.
+
+    In a table `flag` is the config flag without which there is no such norm.
+    """
 
     tensor: str
     offset: float
+    flag: str | None = None
 
 
 @dataclass(frozen=True)
 class WriterRow:
     """One kind of writer.
 
-    `residual_axis` is the axis of the tensor on disk that runs along d_model. `fused` says that all experts of
-    a layer lie in one tensor, along its first axis. `needs` is the config flag without which the tensor does
-    not exist (it must exist where the flag is set, and must not where it is not), `unless` one with which
-    another row stands for it; `assumed` is what a config means that does not name that flag. `kind` is
-    "slot:choice": in every layer exactly one choice of a slot is there, and whole ("mlp:dense", "mlp:sparse").
+    `residual_axis` is the axis of the tensor on disk that runs along d_model. `fused` says that all experts
+    of a layer lie in one tensor, along its first axis. `needs` is the config flag without which the tensor
+    does not exist (it must exist where the flag is set, and must not where it is not); `assumed` is what a
+    config means that does not name it. `kind` is "slot:choice": in every layer exactly one choice of a slot
+    is there, and whole ("mlp:dense", "mlp:sparse").
     """
 
     pattern: str
@@ -48,7 +52,6 @@ class WriterRow:
     gain: Gain | None = None
     bias: bool = False
     needs: str | None = None
-    unless: str | None = None
     assumed: bool = False
     fused: bool = False
     kind: str | None = None
@@ -60,9 +63,7 @@ class WriterRow:
 
     def wanted(self, settings: Mapping[str, Any]) -> bool:
         """Whether a model with this config has the tensor."""
-        if self.needs is not None and not settings.get(self.needs, self.assumed):
-            return False
-        return self.unless is None or not settings.get(self.unless, self.assumed)
+        return self.needs is None or bool(settings.get(self.needs, self.assumed))
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Family:
     stand, None where they are the top level; `width` and `depth` are the keys there for d_model and the
     number of layers. `tied_by_default` is what a config means that does not say whether the embedding is also
     the unembedding. `needs` are settings that must have this value for the table to hold, with the reason.
+    `drafts` is the key that counts the layers behind the last one, which only propose tokens (multi-token
+    prediction) and are left as they are.
     """
 
     name: str
@@ -92,6 +95,7 @@ class Family:
     width: str = "hidden_size"
     depth: str = "num_hidden_layers"
     needs: tuple[Need, ...] = ()
+    drafts: str | None = None
 
     def text_settings(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """The part of config.json that describes the text tower."""

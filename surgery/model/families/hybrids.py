@@ -1,0 +1,140 @@
+"""Families in which some layers mix positions by other means than attention: linear attention, a state-space
+model, a short convolution.
+
+    h ← h + W_out·mixer(norm h);   h ← h + down_proj(mlp(norm h))
+
+Whatever the mixer, one matrix writes what it found to the stream; it counts as attention_out. Which mixer a
+layer has is read from its tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from surgery.model.families.parts import ATTENTION, EMBEDDING, MLP, READERS, bias_of, llama_like
+from surgery.model.families.table import Family, WriterRow
+
+_FULL = replace(ATTENTION, kind="mixer:attention")
+_LINEAR = WriterRow("layers.{layer}.linear_attn.out_proj.weight", "attention_out", 0, kind="mixer:linear")
+_LINEAR_READERS = (
+    "layers.{layer}.linear_attn.in_proj_{qkvz|ba|qkv|z|a|b}.weight",
+    "layers.{layer}.linear_attn.{A_log|dt_bias|norm.weight|conv1d.weight}",
+)
+_QWEN = (_FULL, bias_of(_FULL, "attention_bias"), _LINEAR)
+_DENSE = replace(MLP, kind="mlp:dense")
+_SPARSE = (
+    WriterRow("layers.{layer}.mlp.experts.{expert}.down_proj.weight", "mlp_out", 0, kind="mlp:sparse"),
+    WriterRow("layers.{layer}.mlp.shared_expert.down_proj.weight", "mlp_out", 0, kind="mlp:sparse"),
+)
+_SPARSE_READERS = (
+    "layers.{layer}.mlp.{gate|shared_expert_gate}.weight",
+    "layers.{layer}.mlp.experts.{expert}.{gate|up}_proj.weight",
+    "layers.{layer}.mlp.shared_expert.{gate|up}_proj.weight",
+)
+
+_CONV = WriterRow("layers.{layer}.conv.out_proj.weight", "attention_out", 0, kind="mixer:convolution")
+LFM2 = Family(
+    name="lfm2",
+    model_types=("lfm2",),
+    writers=(
+        EMBEDDING,
+        WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0, kind="mixer:attention"),
+        _CONV,
+        bias_of(_CONV, "conv_bias"),
+        WriterRow("layers.{layer}.feed_forward.w2.weight", "mlp_out", 0),
+    ),
+    readers=(
+        *READERS,
+        "embedding_norm.weight",
+        "layers.{layer}.{operator|ffn}_norm.weight",
+        "layers.{layer}.conv.{conv|in_proj}.{weight|bias}",
+        "layers.{layer}.feed_forward.{w1|w3}.weight",
+    ),
+    tied_by_default=True,
+)
+
+_LINEAR_OUT = WriterRow(
+    "layers.{layer}.temporal_block.linear_out.weight", "attention_out", 0, kind="mixer:recurrent"
+)
+_TEMPORAL_O = WriterRow(
+    "layers.{layer}.temporal_block.o_proj.weight", "attention_out", 0, kind="mixer:attention"
+)
+_MLP_BLOCK = WriterRow("layers.{layer}.mlp_block.down_proj.weight", "mlp_out", 0)
+RECURRENT_GEMMA = Family(
+    name="recurrent_gemma",
+    model_types=("recurrent_gemma",),
+    writers=(
+        EMBEDDING,
+        _LINEAR_OUT,
+        bias_of(_LINEAR_OUT),
+        _TEMPORAL_O,
+        bias_of(_TEMPORAL_O),
+        _MLP_BLOCK,
+        bias_of(_MLP_BLOCK),
+    ),
+    readers=(
+        "final_norm.weight",
+        "layers.{layer}.{temporal|channel}_pre_norm.weight",
+        "layers.{layer}.temporal_block.{linear_x|linear_y|conv_1d|q_proj|k_proj|v_proj}.{weight|bias}",
+        "layers.{layer}.temporal_block.rg_lru.{recurrent_param|input_gate_bias|recurrent_gate_bias}",
+        "layers.{layer}.temporal_block.rg_lru.{input_gate_weight|recurrent_gate_weight}",
+        "layers.{layer}.mlp_block.{gate|up}_proj.{weight|bias}",
+    ),
+    tied_by_default=True,
+)
+
+_MAMBA = WriterRow("layers.{layer}.mamba.out_proj.weight", "attention_out", 0)
+_MAMBA_READERS = (
+    "layers.{layer}.mamba.{A_log|D|dt_bias|norm.weight}",
+    "layers.{layer}.mamba.{in_proj|conv1d|dt_proj|x_proj}.{weight|bias}",
+    "layers.{layer}.mamba.{b|c|dt}_layernorm.weight",
+    "final_layernorm.weight",
+    "layers.{layer}.pre_ff_layernorm.weight",
+)
+_FEED_FORWARD = WriterRow("layers.{layer}.feed_forward.down_proj.weight", "mlp_out", 0)
+_FEED_READERS = ("layers.{layer}.feed_forward.{gate|up}_proj.{weight|bias}",)
+_MIXERS = (_FULL, replace(_MAMBA, kind="mixer:mamba"))
+_JAMBA = (
+    replace(_FEED_FORWARD, kind="mlp:dense"),
+    WriterRow(
+        "layers.{layer}.feed_forward.experts.{expert}.down_proj.weight", "mlp_out", 0, kind="mlp:sparse"
+    ),
+)
+_JAMBA_READERS = (
+    "layers.{layer}.feed_forward.router.weight",
+    "layers.{layer}.feed_forward.experts.{expert}.{gate|up}_proj.weight",
+)
+
+FAMILIES = (
+    LFM2,
+    RECURRENT_GEMMA,
+    llama_like("qwen3_next", *_QWEN, _DENSE, *_SPARSE, readers=(*_LINEAR_READERS, *_SPARSE_READERS)),
+    llama_like("qwen3_5_text", *_QWEN, MLP, readers=_LINEAR_READERS),
+    llama_like("qwen3_5_moe_text", *_QWEN, *_SPARSE, readers=(*_LINEAR_READERS, *_SPARSE_READERS)),
+    llama_like(
+        "falcon_h1",
+        ATTENTION,
+        bias_of(ATTENTION, "attention_bias"),
+        _MAMBA,
+        bias_of(_MAMBA, "projectors_bias"),
+        _FEED_FORWARD,
+        bias_of(_FEED_FORWARD, "mlp_bias"),
+        readers=(*_MAMBA_READERS, *_FEED_READERS),
+    ),
+    llama_like(
+        "jamba",
+        *_MIXERS,
+        bias_of(_MIXERS[1], "mamba_proj_bias"),
+        *_JAMBA,
+        readers=(*_MAMBA_READERS, *_FEED_READERS, *_JAMBA_READERS),
+    ),
+    llama_like(
+        "bamba",
+        *_MIXERS,
+        bias_of(_FULL, "attention_bias"),
+        bias_of(_MIXERS[1], "mamba_proj_bias"),
+        _FEED_FORWARD,
+        bias_of(_FEED_FORWARD, "mlp_bias"),
+        readers=(*_MAMBA_READERS, *_FEED_READERS),
+    ),
+)
