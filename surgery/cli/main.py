@@ -11,6 +11,7 @@ import click
 from surgery.errors import RecipeError, SourceError, SurgeryError
 
 COMMANDS = {
+    "anatomy": "list the writers of a model and prove that they are all",
     "apply": "run a recipe: find, edit, write, verify",
     "check": "read recipes and report everything wrong with them",
     "demo": "build the embedded model again from its seed",

@@ -103,7 +103,7 @@ def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
         block.module.register_forward_hook(
             lambda _, args, output: look(output[0] if isinstance(output, tuple) else output)
         )
-    with torch.no_grad():
+    with quiet_transformers(), torch.no_grad():
         network(**_inputs(network.config, seed), use_cache=False)
     return StreamReading(max(ratios), len(ratios))
 

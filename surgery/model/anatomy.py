@@ -23,6 +23,7 @@ from surgery.model.families.table import (
     fill,
     match_pattern,
 )
+from surgery.model.families.unsupported import UNSUPPORTED
 
 __all__ = ["Anatomy", "Gain", "Role", "Writer", "read_anatomy"]
 
@@ -123,10 +124,11 @@ class _Rows:
 def _find_family(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int, ...]]) -> Family:
     model_type = config.get("model_type")
     if model_type not in FAMILIES:
-        known = ", ".join(sorted(FAMILIES))
+        why = UNSUPPORTED.get(str(model_type))
+        because = f" ({why})" if why else ""
         raise AnatomyError(
-            f"model type {model_type!r}: its writers are not in the tables; known are {known}."
-            f"{_candidates(config, tensor_shapes)}"
+            f"model type {model_type!r}: its writers are not in the tables{because}; known are"
+            f" {', '.join(sorted(FAMILIES))}.{_candidates(config, tensor_shapes)}"
         )
     quantised = config.get("quantization_config")
     if quantised:

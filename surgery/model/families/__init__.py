@@ -1,4 +1,4 @@
-"""The families whose writers are known. A new file of tables is added to `_ALL`, and nowhere else."""
+"""The families whose writers are known. A new file of tables is added to `_FILES`, and nowhere else."""
 
 from __future__ import annotations
 
@@ -7,17 +7,32 @@ from types import MappingProxyType
 from surgery.model.families import dense, experts, gemma2, gpt, hybrids, llama, postnorm
 from surgery.model.families.table import Family
 
-_ALL = (
-    *llama.FAMILIES,
-    *dense.FAMILIES,
-    *gemma2.FAMILIES,
-    *postnorm.FAMILIES,
-    *gpt.FAMILIES,
-    *experts.FAMILIES,
-    *hybrids.FAMILIES,
-)
+_FILES = {
+    "llama": llama.FAMILIES,
+    "dense": dense.FAMILIES,
+    "gemma2": gemma2.FAMILIES,
+    "postnorm": postnorm.FAMILIES,
+    "gpt": gpt.FAMILIES,
+    "experts": experts.FAMILIES,
+    "hybrids": hybrids.FAMILIES,
+}
 
 FAMILIES: MappingProxyType[str, Family] = MappingProxyType(
-    {model_type: family for family in _ALL for model_type in family.model_types}
+    {
+        model_type: family
+        for families in _FILES.values()
+        for family in families
+        for model_type in family.model_types
+    }
 )
 """model_type of config.json → family."""
+
+FILES: MappingProxyType[str, str] = MappingProxyType(
+    {
+        model_type: file
+        for file, families in _FILES.items()
+        for family in families
+        for model_type in family.model_types
+    }
+)
+"""model_type → name of the file with its table."""

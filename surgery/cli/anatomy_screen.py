@@ -1,0 +1,134 @@
+"""The screen of `surgery anatomy`: writers by role, what stands behind each, readers, proof.
+
+Tensors that differ only in their numbers (layer, expert) share a line; `--json` names every one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from surgery.cli.layout import HEADING, NARROWEST, WIDEST, section, wrapped
+from surgery.report.numbers import count
+from surgery.report.steps import runs
+from surgery.report.text import one_line
+
+if TYPE_CHECKING:
+    from surgery.edit.proof import Proof
+    from surgery.model.anatomy import Anatomy, Gain, Writer
+
+    Shapes = Mapping[str, tuple[int, ...]]
+
+HEADINGS = {"embedding": "embedding", "attention_out": "attention", "mlp_out": "mlp"}
+"""Role → its heading."""
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+
+
+def anatomy_lines(
+    model: str, anatomy: Anatomy, shapes: Shapes, proof: Proof | None, *, width: int
+) -> list[Text]:
+    """The whole screen, for a terminal of `width` columns."""
+    body = max(NARROWEST, min(WIDEST, width)) - HEADING
+    head = (
+        f"{one_line(model)} · {anatomy.family} · {anatomy.n_layers} layers · d_model {count(anatomy.d_model)}"
+    )
+    lines = [Text(head, style="bold"), Text("")]
+    for role, heading in HEADINGS.items():
+        writers = [writer for writer in anatomy.writers if writer.role == role]
+        lines += section(heading, [line for each in _groups(writers) for line in _group(each, shapes, body)])
+    total = f"{count(len(anatomy.writers))} writers, {count(len(anatomy.readers))} readers (never edited)"
+    lines += section("total", [Text(total)])
+    tied = "yes: the embedding is also the unembedding" if anatomy.tied else "no"
+    lines += section("tied", [Text(tied)])
+    return lines + section("proof", [Text(line) for line in wrapped(_proof(proof), body)])
+
+
+def anatomy_as_json(model: str, anatomy: Anatomy, shapes: Shapes, proof: Proof | None) -> dict[str, Any]:
+    """The same as plain data, with every writer by name."""
+    return {
+        "model": model,
+        "family": anatomy.family,
+        "model_type": anatomy.model_type,
+        "n_layers": anatomy.n_layers,
+        "d_model": anatomy.d_model,
+        "tied": anatomy.tied,
+        "writers": [_as_json(writer, shapes) for writer in anatomy.writers],
+        "readers": list(anatomy.readers),
+        "proof": None
+        if proof is None
+        else {
+            "exact": proof.exact,
+            "max_component": proof.max_component,
+            "base_component": proof.base_component,
+            "hook_points": proof.n_hook_points,
+        },
+    }
+
+
+def between(gain: Gain | None) -> str:
+    """What stands between a writer and the stream, in words."""
+    if gain is None:
+        return "nothing between it and the stream"
+    factor = "its weight" if gain.offset == 0 else f"{gain.offset:g} + its weight"
+    return f"behind it the RMSNorm {gain.tensor.rsplit('.', 2)[-2]}, whose gain is {factor}"
+
+
+def _as_json(writer: Writer, shapes: Shapes) -> dict[str, Any]:
+    gain = writer.gain
+    return {
+        "tensor": writer.tensor,
+        "role": writer.role,
+        "layer": writer.layer,
+        "shape": list(shapes[writer.tensor]),
+        "residual_axis": writer.residual_axis,
+        "gain": None if gain is None else {"tensor": gain.tensor, "offset": gain.offset},
+        "bias": writer.bias,
+        "tied": writer.tied,
+    }
+
+
+def _groups(writers: Sequence[Writer]) -> list[list[Writer]]:
+    groups: dict[tuple[object, ...], list[Writer]] = {}
+    for writer in writers:
+        gain = None if writer.gain is None else _NUMBER.sub("*", writer.gain.tensor)
+        key = (_NUMBER.sub("*", writer.tensor), writer.residual_axis, gain, writer.tied)
+        groups.setdefault(key, []).append(writer)
+    return list(groups.values())
+
+
+def _group(writers: Sequence[Writer], shapes: Shapes, body: int) -> list[Text]:
+    first = writers[0]
+    number = f"{count(len(writers))} × " if len(writers) > 1 else ""
+    sizes = sorted({shapes[writer.tensor] for writer in writers})
+    shape = " or ".join(" × ".join(map(str, size)) for size in sizes)
+    tied = " · tied" if first.tied else ""
+    what = "bias" if first.bias else f"axis {first.residual_axis}"
+    facts = f"{number}{what} of {shape}{tied} · {between(first.gain)}"
+    name = one_line(_pattern([writer.tensor for writer in writers]))
+    return [
+        *(Text(line, style="bold") for line in wrapped(name, body)),
+        *(Text("  " + line) for line in wrapped(facts, body - 2)),
+    ]
+
+
+def _pattern(names: Sequence[str]) -> str:
+    """Names that differ in their numbers, as one: layers.{0–5}.mlp.down_proj.weight."""
+    columns = list(zip(*(map(int, _NUMBER.findall(name)) for name in names), strict=True))
+    ranges = iter(
+        f"{{{runs(sorted(set(column)))}}}" if len(names) > 1 else str(column[0]) for column in columns
+    )
+    return _NUMBER.sub(lambda _: next(ranges), names[0])
+
+
+def _proof(proof: Proof | None) -> str:
+    if proof is None:
+        return "not run (--no-proof)"
+    verdict = "exact" if proof.exact else "NOT exact"
+    return (
+        f"{verdict} on the twin: after every writer is edited, the largest component along a random direction"
+        f" is {proof.max_component:.1e} of the stream's length over {proof.n_hook_points} hook points;"
+        f" before, it was {proof.base_component:.2f}"
+    )
