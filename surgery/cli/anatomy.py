@@ -38,7 +38,7 @@ def anatomy(model: str | None, revision: str | None, as_json: bool, no_proof: bo
 
     checkpoint = open_checkpoint(locate_model(model, revision=revision).folder)
     found = read_anatomy(checkpoint.config, checkpoint.shapes)
-    proof = None if no_proof else prove(checkpoint.config)
+    proof = None if no_proof else prove(checkpoint.config, model=found)
     if as_json:
         click.echo(json.dumps(anatomy_as_json(model, found, checkpoint.shapes, proof), indent=2))
     else:

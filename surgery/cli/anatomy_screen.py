@@ -64,6 +64,7 @@ def anatomy_as_json(model: str, anatomy: Anatomy, shapes: Shapes, proof: Proof |
             "max_component": proof.max_component,
             "base_component": proof.base_component,
             "hook_points": proof.n_hook_points,
+            "unproved": list(proof.unproved),
         },
     }
 
@@ -127,6 +128,10 @@ def _proof(proof: Proof | None) -> str:
     if proof is None:
         return "not run (--no-proof)"
     verdict = "exact" if proof.exact else "NOT exact"
+    if proof.unproved:
+        verdict = (
+            f"NOT proved for {', '.join(proof.unproved)}, which the twin does not have; otherwise measured"
+        )
     return (
         f"{verdict} on the twin: after every writer is edited, the largest component along a random direction"
         f" is {proof.max_component:.1e} of the stream's length over {proof.n_hook_points} hook points;"

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from surgery.checkpoint.layout import open_checkpoint
 from surgery.edit.executor import execute
 from surgery.edit.plan import make_plan
-from surgery.model.anatomy import read_anatomy
+from surgery.model.anatomy import Anatomy, read_anatomy
 from surgery.model.sites import find_blocks
 from surgery.model.twin import build_twin, quiet_transformers
 from surgery.recipe.schema import Ablate
@@ -38,13 +38,16 @@ _SEQUENCES, _POSITIONS = 2, 20
 
 @dataclass(frozen=True)
 class Proof:
-    """`max_component` is the largest relative component after the edit, `base_component` before it."""
+    """`max_component` is the largest relative component after the edit, `base_component` before it.
+    `unproved` are kinds of writers of the model that its twin does not have.
+    """
 
     exact: bool
     max_component: float
     base_component: float
     n_hook_points: int
     family: str
+    unproved: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,15 @@ class StreamReading:
     n_hook_points: int
 
 
-def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1) -> Proof:
+def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1, model: Anatomy | None = None) -> Proof:
     """Edit the twin of a config.json with every writer at strength 1 and measure its stream.
 
     Args:
         config: the content of the model's config.json.
         seed: of the twin's weights, the directions and the tokens.
         rank: how many random directions are removed together.
+        model: the anatomy of the model itself; it is then exact only if its twin has every kind of writer
+            that it has.
 
     Raises:
         AnatomyError: the twin cannot be built, or its tensors are not all classified.
@@ -76,8 +81,22 @@ def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1) -> Proof:
         target.mkdir()
         execute(make_plan(base, anatomy, steps, vectors), base, target, hashes=False)
         before, after = (read_stream(folder, directions, seed=seed) for folder in (source, target))
-    exact = after.max_component <= BOUND and before.max_component > _VISIBLE
-    return Proof(exact, after.max_component, before.max_component, after.n_hook_points, anatomy.family)
+    unproved = () if model is None else tuple(sorted(writer_kinds(model) - writer_kinds(anatomy)))
+    exact = after.max_component <= BOUND and before.max_component > _VISIBLE and not unproved
+    return Proof(
+        exact, after.max_component, before.max_component, after.n_hook_points, anatomy.family, unproved
+    )
+
+
+def writer_kinds(anatomy: Anatomy) -> frozenset[str]:
+    """Names of the blocks' writers with a star for each number, from their layer on."""
+    kinds: set[str] = set()
+    for writer in anatomy.writers:
+        if writer.layer is not None:
+            parts = writer.tensor.split(".")
+            inside = parts[parts.index(str(writer.layer)) + 1 :]
+            kinds.add(".".join("*" if part.isdigit() else part for part in inside))
+    return frozenset(kinds)
 
 
 def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:

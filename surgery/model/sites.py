@@ -69,7 +69,14 @@ SITES: dict[str, Sites] = {
     ),
     "falcon_h1": Sites("self_attn+mamba", "feed_forward"),
     "jetmoe": Sites("self_attention", "mlp"),
+    "granitemoehybrid": Sites("self_attn|mamba", "block_sparse_moe+shared_mlp"),
+    "lfm2_moe": Sites("self_attn|conv", "feed_forward"),
     "lfm2": Sites("self_attn|conv", "feed_forward"),
+    "lfm3": Sites("post_operator_norm", "post_ffn_norm"),
+    "kimi_linear": _PRE_NORM,
+    "beam": _POST_NORM,
+    "kolibri1": Sites("post_self_attn_layernorm", "post_mlp_layernorm"),
+    "flint": _PRE_NORM,
     "recurrent_gemma": Sites("temporal_block", "mlp_block"),
     **dict.fromkeys(
         ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"), Sites("self_attn|linear_attn", "mlp")

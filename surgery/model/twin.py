@@ -180,6 +180,7 @@ _SMALL: dict[str, Any] = {
     "expert_layer_period": 2,
     "expert_layer_offset": 1,
     "mlp_only_layers": [0],
+    "num_dense_layers": 1,
     "lru_width": 24,
     "max_position_embeddings": _POSITIONS,
 }

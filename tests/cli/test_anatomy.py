@@ -77,7 +77,7 @@ def test_json_names_every_writer_and_the_proof(tmp_path: Path) -> None:
 
 
 def test_an_inexact_proof_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proof_module, "prove", lambda config: Proof(False, 0.2, 0.4, 4, "llama"))
+    monkeypatch.setattr(proof_module, "prove", lambda config, model: Proof(False, 0.2, 0.4, 4, "llama"))
     done = _run(_twin(tmp_path, model_type="llama"))
     assert done.exit_code == 1 and "NOT exact" in done.output
 

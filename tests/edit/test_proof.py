@@ -14,6 +14,7 @@ import pytest
 from surgery.edit import proof as proof_module
 from surgery.edit.plan import Plan, TensorEdit, make_plan
 from surgery.edit.proof import BOUND, prove
+from surgery.model.anatomy import read_anatomy
 from tests.model.family_configs import CONFIGS, SAMPLE, trials
 
 
@@ -47,6 +48,19 @@ def test_all_families_are_exact(config: dict[str, Any]) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_several_directions_are_exact(name: str, seed: int) -> None:
     assert prove(CONFIGS[name], seed=seed, rank=3).exact
+
+
+def test_a_writer_that_the_twin_does_not_have_is_unproved() -> None:
+    config = {"model_type": "qwen3_moe", "hidden_size": 8, "num_hidden_layers": 1, "num_experts": 1}
+    shapes = {
+        "model.embed_tokens.weight": (9, 8),
+        "model.layers.0.self_attn.o_proj.weight": (8, 4),
+        "model.layers.0.mlp.down_proj.weight": (8, 4),
+    }
+    dense = read_anatomy(config, shapes)
+    proof = prove({"model_type": "qwen3_moe"}, model=dense)  # every layer of this one's twin is sparse
+    assert proof.unproved == ("mlp.down_proj.weight",) and not proof.exact and proof.max_component < BOUND
+    assert prove({"model_type": "qwen3_moe", "mlp_only_layers": [3]}, model=dense).exact
 
 
 def _spoil(monkeypatch: pytest.MonkeyPatch, change: Callable[[TensorEdit], TensorEdit | None]) -> None:

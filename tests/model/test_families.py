@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from surgery.checkpoint.layout import open_checkpoint
 from surgery.model.anatomy import read_anatomy
 from surgery.model.families import FAMILIES
 from surgery.model.families.table import Match, fill, match_pattern
 from surgery.model.families.trials import TRIALS
-from surgery.model.sites import SITES
-from surgery.model.twin import build_twin
-from tests.model.family_configs import CONFIGS
+from surgery.model.interventions import ablating
+from surgery.model.language_model import LanguageModel
+from surgery.model.sites import SITES, find_blocks
+from surgery.model.twin import build_twin, quiet_transformers
+from tests.model.family_configs import CONFIGS, trials
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -75,3 +82,52 @@ def test_patterns_read_numbers() -> None:
         assert match_pattern(pattern, name) is None
     assert match_pattern("norm.weight", "norm.weight") == Match(None, None)
     assert fill(pattern, 7) == "layers.7.mlp.down_proj.weight"
+
+
+ONE_EACH = (
+    "gpt2",
+    "opt",
+    "phi",
+    "falcon",
+    "glm4",
+    "mpt",
+    "hyperclovax",
+    "granitemoeshared",
+    "jamba",
+    "qwen3_next",
+)
+"""Model types that together have every shape of an entry in SITES."""
+
+
+def _stream_after_ablating_while_running(config: dict[str, Any], folder: Path) -> float:
+    """The largest component left, relative to the stream, when the hooks remove a direction and no weight is
+    edited."""
+    network = AutoModelForCausalLM.from_pretrained(build_twin(config, folder, seed=0), dtype=torch.float32)
+    direction = np.random.default_rng(0).standard_normal(32)
+    direction /= np.linalg.norm(direction)
+    seen: list[float] = []
+
+    def look(_: Any, __: Any, output: Any) -> None:
+        stream = (output[0] if isinstance(output, tuple) else output).detach().double().numpy()
+        seen.append(float(np.abs(stream @ direction).max() / np.linalg.norm(stream, axis=-1).mean()))
+
+    tokens = torch.randint(3, 96, (2, 12), generator=torch.Generator().manual_seed(0))
+    model = SimpleNamespace(network=network.eval(), device=torch.device("cpu"))
+    with quiet_transformers(), torch.no_grad(), ablating(cast(LanguageModel, model), direction):
+        for block in find_blocks(network):
+            block.module.register_forward_hook(look)
+        network(input_ids=tokens, use_cache=False)
+    assert len(seen) >= 2
+    return max(seen)
+
+
+@pytest.mark.parametrize("model_type", ONE_EACH)
+def test_hooks_at_the_sites_clear_the_stream(model_type: str, tmp_path: Path) -> None:
+    config = {"model_type": model_type, **TRIALS[model_type][-1]}
+    assert _stream_after_ablating_while_running(config, tmp_path / "twin") < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", trials())
+def test_hooks_at_every_familys_sites_clear_the_stream(config: dict[str, Any], tmp_path: Path) -> None:
+    assert _stream_after_ablating_while_running(config, tmp_path / "twin") < 1e-5

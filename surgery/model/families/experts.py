@@ -107,8 +107,33 @@ _AXK1 = (
     behind(_EXPERTS, "post_mlp_layernorm"),
     behind(_shared("shared_experts", "n_shared_experts"), "post_mlp_layernorm"),
 )
+_BEAM = tuple(behind(row, "post_feedforward_layernorm") for row in (_DENSE, _EXPERTS))
+_KOLIBRI = tuple(behind(row, "post_ffn_norm") for row in (_EXPERTS, _shared("shared_experts", None)))
+_KOLIBRI_READERS = (
+    "layers.{layer}.post_{attn|ffn}_norm.weight",
+    "layers.{layer}.moe.router.expert_bias",
+)
 
 FAMILIES = (
+    llama_like(
+        "beam",
+        _POST_ATTENTION,
+        bias_of(_POST_ATTENTION, "attention_bias"),
+        *_BEAM,
+        readers=(*_ROUTER, *_POST_FEEDFORWARD, "layers.{layer}.self_attn.{gate_bias|gate_proj.weight}"),
+    ),
+    llama_like(
+        "kolibri1", behind(ATTENTION, "post_attn_norm"), *_KOLIBRI, readers=(*_ROUTER, *_KOLIBRI_READERS)
+    ),
+    llama_like(
+        "flint",
+        ATTENTION,
+        _BIAS,
+        _DENSE,
+        _EXPERTS,
+        _shared("shared_expert", None),
+        readers=(*_ROUTER, *_GATED_SHARED, "layers.{layer}.self_attn.softmax_offset"),
+    ),
     llama_like("mixtral", ATTENTION, _W2, readers=_MIXTRAL),
     llama_like("phimoe", ATTENTION, _BIAS, _W2, readers=_MIXTRAL),
     llama_like("minimax_m2", ATTENTION, _W2, readers=_MIXTRAL),

@@ -11,7 +11,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgery.model.families.parts import ATTENTION, EMBEDDING, MLP, READERS, bias_of, llama_like
+from surgery.model.families.parts import (
+    ATTENTION,
+    EMBEDDING,
+    LATENT_READERS,
+    MLP,
+    READERS,
+    behind,
+    bias_of,
+    llama_like,
+)
 from surgery.model.families.table import Family, WriterRow
 
 _FULL = replace(ATTENTION, kind="mixer:attention")
@@ -105,8 +114,85 @@ _JAMBA_READERS = (
     "layers.{layer}.feed_forward.experts.{expert}.{gate|up}_proj.weight",
 )
 
+_LFM3 = tuple(behind(row, "post_operator_norm") for row in (_FULL, bias_of(_FULL, "attention_bias"), _CONV))
+_LFM3_READERS = (
+    "embedding_norm.weight",
+    "layers.{layer}.{operator|ffn|post_operator|post_ffn}_norm.weight",
+    "layers.{layer}.self_attn.gate_proj.{weight|bias}",
+    "layers.{layer}.conv.{conv|in_proj}.{weight|bias}",
+    "layers.{layer}.feed_forward.{w1|w3}.weight",
+)
+_W2 = WriterRow("layers.{layer}.feed_forward.w2.weight", "mlp_out", 0)
+
+_KIMI_SPARSE = (
+    WriterRow("layers.{layer}.block_sparse_moe.down_proj.weight", "mlp_out", 0, kind="mlp:dense"),
+    WriterRow("layers.{layer}.block_sparse_moe.experts.{expert}.w2.weight", "mlp_out", 0, kind="mlp:sparse"),
+    WriterRow(
+        "layers.{layer}.block_sparse_moe.shared_experts.down_proj.weight", "mlp_out", 0, kind="mlp:sparse"
+    ),
+)
+_DELTA_READERS = (
+    "layers.{layer}.self_attn.{A_log|dt_bias}",
+    "layers.{layer}.self_attn.{b|f_a|f_b|g_a|g_b}_proj.weight",
+    "layers.{layer}.self_attn.{q|k|v}_conv1d.weight",
+    "layers.{layer}.self_attn.o_norm.weight",
+)
+_KIMI_READERS = (
+    *LATENT_READERS,
+    *_DELTA_READERS,
+    "layers.{layer}.block_sparse_moe.gate.{weight|e_score_correction_bias}",
+    "layers.{layer}.block_sparse_moe.experts.{expert}.{w1|w3}.weight",
+    "layers.{layer}.block_sparse_moe.{gate|up}_proj.weight",
+    "layers.{layer}.block_sparse_moe.shared_experts.{gate|up}_proj.weight",
+)
+
+_GRANITE = (
+    *_MIXERS,
+    bias_of(_FULL, "attention_bias"),
+    bias_of(_MIXERS[1], "mamba_proj_bias"),
+    WriterRow(
+        "layers.{layer}.block_sparse_moe.output_linear.weight",
+        "mlp_out",
+        1,
+        fused=True,
+        needs="num_local_experts",
+    ),
+    WriterRow("layers.{layer}.shared_mlp.output_linear.weight", "mlp_out", 0),
+)
+_GRANITE_READERS = (
+    "layers.{layer}.block_sparse_moe.{input_linear|router.layer}.weight",
+    "layers.{layer}.shared_mlp.input_linear.weight",
+)
+
+LFM2_MOE = replace(
+    LFM2,
+    name="lfm2_moe",
+    model_types=("lfm2_moe",),
+    writers=(
+        *LFM2.writers[:-1],
+        replace(LFM2.writers[-1], kind="mlp:dense"),
+        WriterRow("layers.{layer}.feed_forward.experts.{expert}.w2.weight", "mlp_out", 0, kind="mlp:sparse"),
+    ),
+    readers=(
+        *LFM2.readers,
+        "layers.{layer}.feed_forward.{gate.weight|expert_bias}",
+        "layers.{layer}.feed_forward.experts.{expert}.{w1|w3}.weight",
+    ),
+)
+
 FAMILIES = (
     LFM2,
+    LFM2_MOE,
+    llama_like("granitemoehybrid", *_GRANITE, readers=(*_MAMBA_READERS, *_GRANITE_READERS)),
+    llama_like(
+        "lfm3",
+        *_LFM3,
+        bias_of(_LFM3[2], "conv_bias"),
+        behind(_W2, "post_ffn_norm"),
+        readers=_LFM3_READERS,
+        tied_by_default=True,
+    ),
+    llama_like("kimi_linear", ATTENTION, *_KIMI_SPARSE, readers=_KIMI_READERS),
     RECURRENT_GEMMA,
     llama_like("qwen3_next", *_QWEN, _DENSE, *_SPARSE, readers=(*_LINEAR_READERS, *_SPARSE_READERS)),
     llama_like("qwen3_5_text", *_QWEN, MLP, readers=_LINEAR_READERS),

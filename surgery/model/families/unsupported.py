@@ -22,6 +22,8 @@ _ELEMENTWISE = (
 )
 _CHAIN = "several norms stand one behind another behind some writers; one is carried through so far"
 _STREAMS = "it keeps several streams and mixes them; it has no table and no hook points yet"
+_EXPERT = "its identity experts write the normed stream itself back, coordinate by coordinate scaled"
+_BLOCK_NORM = "each block starts by normalising the stream itself, which mixes a removed direction back in"
 _TABLE = "no table has been written yet"
 _SINGLE = "a block has one sublayer, for which there are no hook points yet"
 _TWIN = "no tiny twin of it can be built yet"
@@ -32,6 +34,8 @@ _GROUPS: tuple[tuple[str, str], ...] = (
         "bart bert bert-generation big_bird blenderbot-small camembert data2vec-text electra ernie marian mvp"
         " openai-gpt plbart prophetnet rembert roberta roc_bert roformer trocr xlm xlm-roberta xlnet xmod",
     ),
+    (_BLOCK_NORM, "minimax"),
+    (_EXPERT, "longcat_flash"),
     (_LAYER_NORM, "bloom modernbert-decoder roberta-prelayernorm"),
     (_CONSTANT, "ctrl xglm"),
     (
@@ -53,8 +57,8 @@ _GROUPS: tuple[tuple[str, str], ...] = (
     (_TWIN, "blt cohere_compass_text dbrx dots3_note_text qwen4_exp_text laguna"),
     (
         _TABLE,
-        "axk2 bailing_hybrid beam cpmant flint gpt_neox_japanese granitemoehybrid kimi_linear kolibri1"
-        " lfm2_moe lfm3 longcat_flash megatron-bert minimax minimax_m3_vl_text olmo_hybrid xlm-roberta-xl",
+        "axk2 bailing_hybrid cpmant gpt_neox_japanese"
+        " megatron-bert minimax_m3_vl_text olmo_hybrid xlm-roberta-xl",
     ),
 )
 
