@@ -197,3 +197,83 @@ def test_reading_imports_no_tensor_library() -> None:
         subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode
         == 0
     )
+
+
+MOE = {
+    "model_type": "deepseek_v3",
+    "hidden_size": D,
+    "num_hidden_layers": 2,
+    "n_routed_experts": 3,
+    "n_shared_experts": 1,
+}
+
+
+def _moe_shapes() -> Shapes:
+    """Layer 0 dense, layer 1 sparse."""
+    shapes = {name: shape for name, shape in llama_shapes(2).items() if "layers.1.mlp" not in name}
+    here = "model.layers.1.mlp."
+    for part in ("experts.0", "experts.1", "experts.2", "shared_experts"):
+        shapes |= {f"{here}{part}.{name}_proj.weight": (F, D) for name in ("gate", "up")}
+        shapes[f"{here}{part}.down_proj.weight"] = (D, F)
+    return shapes | {f"{here}gate.weight": (3, D), f"{here}gate.e_score_correction_bias": (3,)}
+
+
+def test_dense_and_sparse_layers_and_every_expert_are_found() -> None:
+    anatomy = read_anatomy(MOE, _moe_shapes())
+    mlps = [writer.tensor for writer in anatomy.writers if writer.role == "mlp_out"]
+    assert len(mlps) == 1 + 3 + 1 and all(name.endswith("down_proj.weight") for name in mlps)
+
+
+@pytest.mark.parametrize("gone", ["experts.0", "experts.2", "shared_experts"])
+def test_a_missing_expert_is_named(gone: str) -> None:
+    shapes = _moe_shapes()
+    del shapes[f"model.layers.1.mlp.{gone}.down_proj.weight"]
+    assert f"missing: model.layers.1.mlp.{gone}.down_proj.weight" in _problem(MOE, shapes)
+
+
+def test_an_expert_too_many_is_not_recognised() -> None:
+    said = _problem(MOE, _moe_shapes() | {"model.layers.1.mlp.experts.3.down_proj.weight": (D, F)})
+    assert "not recognised: model.layers.1.mlp.experts.3.down_proj.weight" in said
+
+
+def test_a_layer_is_dense_or_sparse() -> None:
+    both = _moe_shapes() | {"model.layers.1.mlp.down_proj.weight": (D, F)}
+    assert "layer 1 has both mlp:dense and mlp:sparse" in _problem(MOE, both)
+    neither = {name: shape for name, shape in _moe_shapes().items() if "layers.0.mlp" not in name}
+    assert "missing: one of model.layers.0.mlp.down_proj.weight" in _problem(MOE, neither)
+
+
+def test_the_number_of_experts_must_be_stated() -> None:
+    config = {key: value for key, value in MOE.items() if key != "n_routed_experts"}
+    assert "num_local_experts must be a whole number" in _problem(config, _moe_shapes())
+
+
+def test_draft_layers_behind_the_last_are_left_alone() -> None:
+    draft = {"model.layers.2.self_attn.o_proj.weight": (D, D), "model.layers.2.eh_proj.weight": (D, 2 * D)}
+    anatomy = read_anatomy(MOE | {"num_nextn_predict_layers": 1}, _moe_shapes() | draft)
+    assert set(draft) <= set(anatomy.readers)
+    assert "not recognised" in _problem(MOE, _moe_shapes() | draft)
+
+
+def test_a_fused_tensor_has_its_axis_from_the_table() -> None:
+    config = MOE | {"model_type": "gpt_oss", "num_hidden_layers": 1, "attention_bias": False}
+    shapes = {name: shape for name, shape in llama_shapes(1).items() if ".mlp." not in name}
+    experts = "model.layers.0.mlp.experts."
+    shapes |= {f"{experts}down_proj": (3, D, D), f"{experts}down_proj_bias": (3, D)}
+    axes = {writer.tensor: writer.residual_axis for writer in read_anatomy(config, shapes).writers}
+    assert (axes[f"{experts}down_proj"], axes[f"{experts}down_proj_bias"]) == (2, 1)
+    granite = MOE | {"model_type": "granitemoe", "num_hidden_layers": 1}
+    shapes = {name: shape for name, shape in llama_shapes(1).items() if ".mlp." not in name}
+    name = "model.layers.0.block_sparse_moe.output_linear.weight"
+    axes = {
+        each.tensor: each.residual_axis for each in read_anatomy(granite, shapes | {name: (3, D, D)}).writers
+    }
+    assert axes[name] == 1
+    assert "expected 3 axes" in _problem(granite, shapes | {name: (D, D)})
+
+
+def test_a_setting_that_breaks_the_table_is_refused() -> None:
+    said = _problem(
+        {"model_type": "opt", "hidden_size": D, "num_hidden_layers": 1, "do_layer_norm_before": False}, {}
+    )
+    assert "do_layer_norm_before: False; it normalises the stream itself" in said
