@@ -14,6 +14,7 @@ from typing import Any
 
 from surgery.errors import AnatomyError
 from surgery.model.families import FAMILIES
+from surgery.model.families.rows import Rows, draft_layers, fits, listing, presence_problems, resolve_rows
 from surgery.model.families.table import (
     EXPERT_COUNTS,
     Family,
@@ -26,8 +27,6 @@ from surgery.model.families.table import (
 from surgery.model.families.unsupported import UNSUPPORTED
 
 __all__ = ["Anatomy", "Gain", "Role", "Writer", "read_anatomy"]
-
-_LISTED = 12
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,10 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     settings = family.text_settings(config)
     n_layers, d_model = _count(settings, family.depth), _count(settings, family.width)
     tied = _is_tied(family, config)
-    rows = _resolve(family, tensor_shapes, tied=tied)
+    rows = resolve_rows(family, tensor_shapes, tied=tied)
     rows = replace(
         rows,
-        foreign=(*rows.foreign, *_draft_layers(family, rows.prefix, settings, n_layers)),
+        foreign=(*rows.foreign, *draft_layers(family, rows.prefix, settings, n_layers)),
         n_layers=n_layers,
         n_experts=_expert_count(rows.writers, settings),
     )
@@ -90,7 +89,7 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     problems = [
         *_setting_problems(family, settings),
         *_unknown_problems(unknown),
-        *_presence_problems(rows, {writer.tensor for writer in writers}, settings),
+        *presence_problems(rows, {writer.tensor for writer in writers}, settings),
         *_shape_problems(found, tensor_shapes, d_model),
     ]
     if problems:
@@ -100,25 +99,6 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     return Anatomy(
         family.name, str(config["model_type"]), n_layers, d_model, tuple(writers), tuple(readers), tied
     )
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """A family's table with the prefix of the checkpoint at hand put in."""
-
-    writers: tuple[WriterRow, ...]
-    readers: tuple[str, ...]
-    foreign: tuple[str, ...]
-    shared: frozenset[str]
-    prefix: str
-    n_layers: int = 0
-    n_experts: int = 0
-
-    def names(self, row: WriterRow, layer: int | None) -> list[str]:
-        """What a row stands for in one layer."""
-        if "{expert}" not in row.pattern:
-            return [fill(row.pattern, layer)]
-        return [fill(row.pattern, layer, expert) for expert in range(self.n_experts)]
 
 
 def _find_family(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int, ...]]) -> Family:
@@ -149,7 +129,7 @@ def _candidates(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int
     kinds = sorted({".".join("*" if part.isdigit() else part for part in name.split(".")) for name in wide})
     if not kinds:
         return ""
-    return f" Tensors as wide as its stream ({width}), to be classified:\n  " + _listing(kinds)
+    return f" Tensors as wide as its stream ({width}), to be classified:\n  " + listing(kinds)
 
 
 def _count(settings: Mapping[str, Any], key: str) -> int:
@@ -169,50 +149,17 @@ def _expert_count(rows: tuple[WriterRow, ...], settings: Mapping[str, Any]) -> i
     return _count(settings, key)
 
 
-def _draft_layers(family: Family, prefix: str, settings: Mapping[str, Any], n_layers: int) -> tuple[str, ...]:
-    """Names of layers behind the last one, which draft tokens from the finished stream and do not feed it."""
-    drafts = settings.get(family.drafts) if family.drafts is not None else 0
-    count = drafts if type(drafts) is int else 0
-    return tuple(f"{prefix}layers.{n_layers + index}." for index in range(count))
-
-
 def _is_tied(family: Family, config: Mapping[str, Any]) -> bool:
     settings = family.text_settings(config)
     said = config.get("tie_word_embeddings", settings.get("tie_word_embeddings", family.tied_by_default))
     return bool(said)
 
 
-def _resolve(family: Family, tensor_shapes: Mapping[str, tuple[int, ...]], *, tied: bool) -> _Rows:
-    prefix = next(
-        (p for p in family.prefixes if any(name.startswith(p) for name in tensor_shapes)), family.prefixes[0]
-    )
-    writers = [_prefixed(row, prefix) for row in family.writers]
-    readers = [*(prefix + pattern for pattern in family.readers), *family.outside_readers]
-    present = [name for name in family.unembedding if name in tensor_shapes]
-    embedding = prefix + family.embedding
-    if tied:
-        copies = present if embedding in tensor_shapes else present[1:]
-        first = embedding if embedding in tensor_shapes or not present else present[0]
-        writers = [replace(row, pattern=first) if row.pattern == embedding else row for row in writers]
-        writers += [WriterRow(name, "embedding", 1) for name in copies]
-        shared = frozenset({first, *copies})
-    else:
-        readers += family.unembedding
-        shared = frozenset[str]()
-    writers += [row for row in family.outside if row.pattern in tensor_shapes]
-    return _Rows(tuple(writers), tuple(readers), family.foreign, shared, prefix)
-
-
-def _prefixed(row: WriterRow, prefix: str) -> WriterRow:
-    gain = None if row.gain is None else replace(row.gain, tensor=prefix + row.gain.tensor)
-    return replace(row, pattern=prefix + row.pattern, gain=gain)
-
-
 _Found = tuple[Writer, WriterRow]
 
 
 def _classify(
-    rows: _Rows, tensor_shapes: Mapping[str, tuple[int, ...]], settings: Mapping[str, Any]
+    rows: Rows, tensor_shapes: Mapping[str, tuple[int, ...]], settings: Mapping[str, Any]
 ) -> tuple[list[_Found], list[str], list[str]]:
     writers: list[_Found] = []
     readers: list[str] = []
@@ -221,16 +168,16 @@ def _classify(
         found = _as_writer(rows, name, settings)
         if found is not None:
             writers.append(found)
-        elif name.startswith(rows.foreign) or any(_fits(rows, pattern, name) for pattern in rows.readers):
+        elif name.startswith(rows.foreign) or any(fits(rows, pattern, name) for pattern in rows.readers):
             readers.append(name)
         else:
             unknown.append(name)
     return writers, readers, unknown
 
 
-def _as_writer(rows: _Rows, name: str, settings: Mapping[str, Any]) -> _Found | None:
+def _as_writer(rows: Rows, name: str, settings: Mapping[str, Any]) -> _Found | None:
     for row in rows.writers:
-        if _fits(rows, row.pattern, name):
+        if fits(rows, row.pattern, name):
             match = match_pattern(row.pattern, name)
             layer = None if match is None else match.layer
             gain = _gain(row, layer, settings)
@@ -245,13 +192,6 @@ def _gain(row: WriterRow, layer: int | None, settings: Mapping[str, Any]) -> Gai
     return Gain(fill(row.gain.tensor, layer), row.gain.offset)
 
 
-def _fits(rows: _Rows, pattern: str, name: str) -> bool:
-    match = match_pattern(pattern, name)
-    if match is None or (match.layer is not None and match.layer >= rows.n_layers):
-        return False
-    return match.expert is None or match.expert < rows.n_experts
-
-
 def _setting_problems(family: Family, settings: Mapping[str, Any]) -> list[str]:
     return [
         f"config.json says {need.setting}: {settings[need.setting]!r}; {need.reason}"
@@ -261,50 +201,7 @@ def _setting_problems(family: Family, settings: Mapping[str, Any]) -> list[str]:
 
 
 def _unknown_problems(unknown: list[str]) -> list[str]:
-    return [f"not recognised: {_listing(unknown)}"] if unknown else []
-
-
-def _presence_problems(rows: _Rows, present: set[str], settings: Mapping[str, Any]) -> list[str]:
-    problems: list[str] = []
-    wanted = [row for row in rows.writers if row.wanted(settings)]
-    for row in rows.writers:
-        layers: list[int | None] = list(range(rows.n_layers)) if "{layer}" in row.pattern else [None]
-        names = [name for layer in layers for name in rows.names(row, layer)]
-        missing = [name for name in names if name not in present]
-        spare = [name for name in names if name in present]
-        if row in wanted and row.kind is None and missing:
-            problems.append(f"missing: {_listing(missing)}")
-        if row not in wanted and spare:
-            problems.append(f"config.json has no {row.needs}, so loaders would drop: {_listing(spare)}")
-    return problems + _choice_problems(rows, [row for row in wanted if row.kind], present)
-
-
-def _choice_problems(rows: _Rows, wanted: list[WriterRow], present: set[str]) -> list[str]:
-    """In every layer each slot must be filled by exactly one of its choices, and that one be whole."""
-    problems: list[str] = []
-    for slot in dict.fromkeys(str(row.kind).split(":")[0] for row in wanted):
-        choices: dict[str, list[WriterRow]] = {}
-        for row in wanted:
-            if str(row.kind).startswith(slot + ":"):
-                choices.setdefault(str(row.kind), []).append(row)
-        for layer in range(rows.n_layers):
-            problems += _slot_problems(rows, choices, layer, present)
-    return problems
-
-
-def _slot_problems(
-    rows: _Rows, choices: Mapping[str, list[WriterRow]], layer: int, present: set[str]
-) -> list[str]:
-    expected = {
-        kind: [name for row in choice for name in rows.names(row, layer)] for kind, choice in choices.items()
-    }
-    begun = [kind for kind, names in expected.items() if not present.isdisjoint(names)]
-    if not begun:
-        return [f"missing: one of {_listing([names[0] for names in expected.values()])}"]
-    if len(begun) > 1:
-        return [f"layer {layer} has both {' and '.join(begun)}; loaders would drop one"]
-    missing = [name for name in expected[begun[0]] if name not in present]
-    return [f"missing: {_listing(missing)}"] if missing else []
+    return [f"not recognised: {listing(unknown)}"] if unknown else []
 
 
 def _shape_problems(
@@ -324,8 +221,3 @@ def _shape_problems(
                 f"{gain.tensor}: the norm behind {writer.tensor} is missing or not of shape [{d_model}]"
             )
     return problems
-
-
-def _listing(names: list[str]) -> str:
-    shown = ", ".join(names[:_LISTED])
-    return shown if len(names) <= _LISTED else f"{shown}, and {len(names) - _LISTED} more"

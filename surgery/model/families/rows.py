@@ -1,0 +1,125 @@
+"""A family's table at one checkpoint: its patterns with the prefix put in, and what must be there of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from surgery.model.families.table import Family, WriterRow, fill, match_pattern
+
+_LISTED = 12
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A family's table at one checkpoint.
+
+    `shared` are the names that are embedding and unembedding at once; `prefix` is the checkpoint's.
+    """
+
+    writers: tuple[WriterRow, ...]
+    readers: tuple[str, ...]
+    foreign: tuple[str, ...]
+    shared: frozenset[str]
+    prefix: str
+    n_layers: int = 0
+    n_experts: int = 0
+
+    def names(self, row: WriterRow, layer: int | None) -> list[str]:
+        """What a row stands for in one layer."""
+        if "{expert}" not in row.pattern:
+            return [fill(row.pattern, layer)]
+        return [fill(row.pattern, layer, expert) for expert in range(self.n_experts)]
+
+
+def resolve_rows(family: Family, tensor_shapes: Mapping[str, tuple[int, ...]], *, tied: bool) -> Rows:
+    """The rows for the tensors at hand: prefix, tied copies and writers beside the text tower put in."""
+    prefix = next(
+        (p for p in family.prefixes if any(name.startswith(p) for name in tensor_shapes)), family.prefixes[0]
+    )
+    writers = [_prefixed(row, prefix) for row in family.writers]
+    readers = [*(prefix + pattern for pattern in family.readers), *family.outside_readers]
+    present = [name for name in family.unembedding if name in tensor_shapes]
+    embedding = prefix + family.embedding
+    if tied:
+        copies = present if embedding in tensor_shapes else present[1:]
+        first = embedding if embedding in tensor_shapes or not present else present[0]
+        writers = [replace(row, pattern=first) if row.pattern == embedding else row for row in writers]
+        writers += [WriterRow(name, "embedding", 1) for name in copies]
+        shared = frozenset({first, *copies})
+    else:
+        readers += family.unembedding
+        shared = frozenset[str]()
+    writers += [row for row in family.outside if row.pattern in tensor_shapes]
+    return Rows(tuple(writers), tuple(readers), family.foreign, shared, prefix)
+
+
+def _prefixed(row: WriterRow, prefix: str) -> WriterRow:
+    gain = None if row.gain is None else replace(row.gain, tensor=prefix + row.gain.tensor)
+    return replace(row, pattern=prefix + row.pattern, gain=gain)
+
+
+def draft_layers(family: Family, prefix: str, settings: Mapping[str, Any], n_layers: int) -> tuple[str, ...]:
+    """Names of layers behind the last one, which draft tokens from the finished stream and do not feed it."""
+    drafts = settings.get(family.drafts) if family.drafts is not None else 0
+    count = drafts if type(drafts) is int else 0
+    return tuple(f"{prefix}layers.{n_layers + index}." for index in range(count))
+
+
+def fits(rows: Rows, pattern: str, name: str) -> bool:
+    """Whether a name fits a pattern with a layer and an expert that the model has."""
+    match = match_pattern(pattern, name)
+    if match is None or (match.layer is not None and match.layer >= rows.n_layers):
+        return False
+    return match.expert is None or match.expert < rows.n_experts
+
+
+def presence_problems(rows: Rows, present: set[str], settings: Mapping[str, Any]) -> list[str]:
+    """What is missing of the writers that must be there, and what is there that should not."""
+    problems: list[str] = []
+    wanted = [row for row in rows.writers if row.wanted(settings)]
+    for row in rows.writers:
+        layers: list[int | None] = list(range(rows.n_layers)) if "{layer}" in row.pattern else [None]
+        names = [name for layer in layers for name in rows.names(row, layer)]
+        missing = [name for name in names if name not in present]
+        spare = [name for name in names if name in present]
+        if row in wanted and row.kind is None and missing:
+            problems.append(f"missing: {listing(missing)}")
+        if row not in wanted and spare:
+            problems.append(f"config.json has no {row.needs}, so loaders would drop: {listing(spare)}")
+    return problems + _choice_problems(rows, [row for row in wanted if row.kind], present)
+
+
+def _choice_problems(rows: Rows, wanted: list[WriterRow], present: set[str]) -> list[str]:
+    """In every layer each slot must be filled by exactly one of its choices, and that one be whole."""
+    problems: list[str] = []
+    for slot in dict.fromkeys(str(row.kind).split(":")[0] for row in wanted):
+        choices: dict[str, list[WriterRow]] = {}
+        for row in wanted:
+            if str(row.kind).startswith(slot + ":"):
+                choices.setdefault(str(row.kind), []).append(row)
+        for layer in range(rows.n_layers):
+            problems += _slot_problems(rows, choices, layer, present)
+    return problems
+
+
+def _slot_problems(
+    rows: Rows, choices: Mapping[str, list[WriterRow]], layer: int, present: set[str]
+) -> list[str]:
+    expected = {
+        kind: [name for row in choice for name in rows.names(row, layer)] for kind, choice in choices.items()
+    }
+    begun = [kind for kind, names in expected.items() if not present.isdisjoint(names)]
+    if not begun:
+        return [f"missing: one of {listing([names[0] for names in expected.values()])}"]
+    if len(begun) > 1:
+        return [f"layer {layer} has both {' and '.join(begun)}; loaders would drop one"]
+    missing = [name for name in expected[begun[0]] if name not in present]
+    return [f"missing: {listing(missing)}"] if missing else []
+
+
+def listing(names: list[str]) -> str:
+    """Names in a sentence, the first dozen of them."""
+    shown = ", ".join(names[:_LISTED])
+    return shown if len(names) <= _LISTED else f"{shown}, and {len(names) - _LISTED} more"
