@@ -106,19 +106,23 @@ def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
         {finding.name: finding.direction for finding in findings},
         model.n_layers,
     )
-    proof = _proved(checkpoint, recipe.seed) if ablations else None
+    proof = _proved(checkpoint, anatomy, recipe.seed) if ablations else None
     return Prepared(
         loaded, snapshot, checkpoint, anatomy, model, prompts, suites, findings, plan, additions, proof
     )
 
 
-def _proved(checkpoint: Checkpoint, seed: int) -> Proof:
-    proof = prove(checkpoint.config, seed=seed)
+def _proved(checkpoint: Checkpoint, anatomy: Anatomy, seed: int) -> Proof:
+    proof = prove(checkpoint.config, seed=seed, model=anatomy)
+    if proof.unproved:
+        raise AnatomyError(
+            f"{proof.family}: the twin of this model has no {', '.join(proof.unproved)}, so the edit of those"
+            " writers could not be proved exact"
+        )
     if not proof.exact:
         raise AnatomyError(
-            f"{proof.family}: after the edit the twin of this model still carries {proof.max_component:.1e}"
-            " of a random direction,"
-            " so the table of its writers is incomplete; the edit would not be exact"
+            f"{proof.family}: after the edit the twin of this model still carries {proof.max_component:.1e} of"
+            " a random direction, so the table of its writers is incomplete; the edit would not be exact"
         )
     return proof
 
