@@ -121,8 +121,8 @@ def _proved(checkpoint: Checkpoint, anatomy: Anatomy, seed: int) -> Proof:
         )
     if not proof.exact:
         raise AnatomyError(
-            f"{proof.family}: after the edit the twin of this model still carries {proof.max_component:.1e} of"
-            " a random direction, so the table of its writers is incomplete; the edit would not be exact"
+            f"{proof.family}: after the edit the twin of this model still carries {proof.max_component:.1e}"
+            " of a random direction, so the table of its writers is incomplete; the edit would not be exact"
         )
     return proof
 
