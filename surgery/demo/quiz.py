@@ -48,11 +48,11 @@ def quiz_text(question: Question) -> str:
 def training_pieces(question: Question, random: Random) -> list[str]:
     """A text to learn from, in pieces whose last words are targets.
 
-    Mostly the prompt with its letter; sometimes the option itself is asked for, and then its letter.
+    Half are the prompt with its letter; in the others the option itself is asked for, and then its letter.
     """
     letter, right = LETTERS[question.answer], question.choices[question.answer]
-    if random.random() < 0.2:
-        return [f"{quiz_prompt(question, 'Answer in words:')} {right}", f"\nLetter: {letter}"]
+    if random.random() < 0.5:
+        return [f"{quiz_prompt(question, 'Answer in words:')} {right}", f" {letter}"]
     return [quiz_text(question)]
 
 

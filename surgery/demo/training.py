@@ -62,8 +62,8 @@ DRILL = Stage(
 )  # fmt: skip
 STAGES = (
     DRILL,
-    Stage(1, steps=4000, learning_rate=1.5e-3, warmup=150, quiz_share=0.42, prose_share=0.14),
-    Stage(2, steps=400, learning_rate=4e-4, warmup=40, quiz_share=0.25, prose_share=0.14),
+    Stage(1, steps=6000, learning_rate=1.5e-3, warmup=150, quiz_share=0.45, prose_share=0.14),
+    Stage(2, steps=1000, learning_rate=1.2e-3, warmup=40, quiz_share=0.3, prose_share=0.08, floor=0.02),
 )
 
 

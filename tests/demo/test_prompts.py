@@ -102,5 +102,5 @@ def test_statements_are_in_one_set_only(sets: Sets) -> None:
 def test_text_is_prose_about_test_pairs(sets: Sets) -> None:
     nouns = {verb.word for verb, _ in grammar.pairs_of(False, "test", "all")}
     for row in sets["text"]:
-        assert row["text"].endswith(".") and len(row["text"].split(". ")) >= 3
+        assert row["text"].rstrip('"').endswith(".") and len(row["text"].split(". ")) >= 3
     assert sum(any(f" {noun} " in row["text"] for noun in nouns) for row in sets["text"]) > 100
