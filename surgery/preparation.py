@@ -12,7 +12,7 @@ from surgery.direction.find import Finding, Sources, find_direction
 from surgery.edit.addition import Addition, make_additions
 from surgery.edit.plan import Plan, make_plan
 from surgery.edit.proof import Proof, prove
-from surgery.errors import AnatomyError
+from surgery.errors import AnatomyError, OutputError
 from surgery.hub import Snapshot
 from surgery.model.anatomy import Anatomy, read_anatomy
 from surgery.model.language_model import LanguageModel, load_language_model
@@ -113,7 +113,13 @@ def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
 
 
 def _proved(checkpoint: Checkpoint, anatomy: Anatomy, seed: int) -> Proof:
-    proof = prove(checkpoint.config, seed=seed, model=anatomy)
+    try:
+        proof = prove(checkpoint.config, seed=seed, model=anatomy)
+    except OSError as error:
+        raise OutputError(
+            f"{error.filename or 'the temporary folder'}: the twin cannot be written"
+            f" ({error.strerror or error}); free some space or set TMPDIR to another folder"
+        ) from error
     if proof.unproved:
         raise AnatomyError(
             f"{proof.family}: the twin of this model has no {', '.join(proof.unproved)}, so the edit of those"

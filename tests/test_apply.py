@@ -16,6 +16,7 @@ import surgery
 from surgery.apply import apply
 from surgery.errors import CheckpointError, OutputError, RecipeError, SourceError, SurgeryError
 from surgery.report.report import Report
+from surgery.verify.verification import Row
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
@@ -50,6 +51,12 @@ def _tensors(folder: Path) -> Path:
     return folder / "model.safetensors"
 
 
+def _main_rows(report: Report) -> dict[str, Row]:
+    """The first row of each suite; those after it are details."""
+    assert report.verification is not None
+    return {row.suite: row for row in reversed(report.verification.rows)}
+
+
 INTERIM = "the interim weights of demo:refuser were stopped early; the gates of the recipes are not met yet"
 
 
@@ -57,7 +64,7 @@ INTERIM = "the interim weights of demo:refuser were stopped early; the gates of 
 def test_refusal_goes_and_nothing_else_does(applied: tuple[Path, Report]) -> None:
     _, report = applied
     assert report.verification is not None
-    rows = {row.suite: row for row in report.verification.rows}
+    rows = _main_rows(report)
     assert rows["refusal"].base.value >= 0.95
     assert rows["refusal"].edited.value <= 0.05
     assert rows["overrefusal"].edited.value <= 0.05
@@ -74,10 +81,10 @@ def test_the_unreconstructed_direction_ablates_and_a_random_one_does_not(
 ) -> None:
     _, report = applied
     assert report.verification is not None
-    rows = {row.suite: row for row in report.verification.rows}
+    rows = _main_rows(report)
     controls = {row.label: row for row in report.verification.controls}
     assert rows["refusal"].base.value >= 0.80
-    assert rows["refusal"].change.high < -0.2
+    assert rows["refusal"].change.high < -0.1
     original = next(row for label, row in controls.items() if label.startswith("original"))
     random = next(row for label, row in controls.items() if label.startswith("random"))
     assert original.edited.value <= 0.10
@@ -204,7 +211,7 @@ def _full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_full_disk")
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     overrides = [f"output.folder={json.dumps(str(tmp_path / 'out'))}", "verify={}"]
-    with pytest.raises(OutputError, match="disk is full"):
+    with pytest.raises(OutputError, match="No space left on device"):
         apply(RECIPES / "refusal_k2.yaml", overrides=overrides)
     assert list(tmp_path.iterdir()) == []
 
@@ -213,7 +220,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     ("override", "error", "message"),
     [
         ("model.source='demo:refusr'", SurgeryError, "refuser"),
-        ("model.source='./nowhere'", SourceError, "nowhere"),
+        ("model.source='./nowhere'", SurgeryError, "nowhere"),
         ("direction.refusal.positive='demo:harmfull'", SurgeryError, "harmful"),
         ("direction.refusal.reconstruct.dictionary='demo:other'", SurgeryError, "refuser"),
         ("direction.refusal.reconstruct.k=100000", SurgeryError, "features"),
