@@ -7,6 +7,7 @@ BIN := .venv/bin
 .PHONY: demo test
 
 demo: .venv/installed
+	rm -rf out/refusal_k2
 	$(BIN)/surgery apply recipes/refusal_k2.yaml
 
 test: .venv/installed
