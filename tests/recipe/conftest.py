@@ -34,7 +34,7 @@ output: {folder: out/full, form: peft}
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def demo_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Stands in for the demo's files, so that these tests need none of them."""
     assets = tmp_path_factory.mktemp("refuser")
@@ -47,7 +47,7 @@ def demo_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield assets
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def recipe_folder(demo_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that FULL names; the demo's files stand in their place."""
     folder = tmp_path_factory.mktemp("recipes")
@@ -64,7 +64,7 @@ def full(recipe_folder: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def full_text() -> str:
     """The text of the recipe that uses every room."""
     return FULL
