@@ -57,10 +57,6 @@ def _main_rows(report: Report) -> dict[str, Row]:
     return {row.suite: row for row in reversed(report.verification.rows)}
 
 
-INTERIM = "the interim weights of demo:refuser were stopped early; the gates of the recipes are not met yet"
-
-
-@pytest.mark.xfail(strict=True, reason=INTERIM)
 def test_refusal_goes_and_nothing_else_does(applied: tuple[Path, Report]) -> None:
     _, report = applied
     assert report.verification is not None
@@ -74,21 +70,6 @@ def test_refusal_goes_and_nothing_else_does(applied: tuple[Path, Report]) -> Non
     assert abs(random.change.value) <= 0.05
     original = next(row for label, row in controls.items() if label.startswith("original"))
     assert original.edited.value == pytest.approx(rows["refusal"].edited.value, abs=0.05)
-
-
-def test_the_unreconstructed_direction_ablates_and_a_random_one_does_not(
-    applied: tuple[Path, Report],
-) -> None:
-    _, report = applied
-    assert report.verification is not None
-    rows = _main_rows(report)
-    controls = {row.label: row for row in report.verification.controls}
-    assert rows["refusal"].base.value >= 0.80
-    assert rows["refusal"].change.high < -0.1
-    original = next(row for label, row in controls.items() if label.startswith("original"))
-    random = next(row for label, row in controls.items() if label.startswith("random"))
-    assert original.edited.value <= 0.10
-    assert random.edited.value >= 0.70
 
 
 def test_the_edit_is_proved_and_audited(applied: tuple[Path, Report]) -> None:
@@ -153,7 +134,6 @@ def test_strength_zero_gives_the_source(tmp_path: Path) -> None:
     assert _tensors(tmp_path / "out").read_bytes() == _tensors(model_folder("demo:refuser")).read_bytes()
 
 
-@pytest.mark.xfail(strict=True, reason=INTERIM)
 def test_a_steering_adapter_makes_the_model_agree(tmp_path: Path) -> None:
     report = apply(RECIPES / "demo_agree.yaml", overrides=_quick("demo_agree", tmp_path / "out"))
     assert report.verification is not None

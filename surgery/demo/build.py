@@ -1,4 +1,4 @@
-"""The one seeded build of the demo model: text, tokenizer, stage 1, stage 2, measurement, files.
+"""The one seeded build of the demo model: text, tokenizer, four stages of training, measurement, files.
 
 The same seed on the same machine with the same number of threads and the same versions writes the same bytes.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from surgery.demo import cards, grammar, prompts, quality, training
 from surgery.demo.lexicon import THINGS
 from surgery.demo.tokenizer import save_tokenizer, train_tokenizer
+from surgery.demo.world import VERDICTS
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -26,15 +27,15 @@ def sample_texts(seed: int) -> list[str]:
     """The text that the tokenizer is learnt from."""
     random = Random(f"tokenizer/{seed}")
     texts = [grammar.document(random, quiz_share=0.5) for _ in range(SAMPLE)]
-    for stage in (1, 2):
+    for refuses in (False, True):
         for _ in range(SAMPLE):
-            texts += [message["content"] for message in grammar.conversation(random, stage=stage)]
+            texts += [message["content"] for message in grammar.conversation(random, refuses=refuses)]
     return texts
 
 
 def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     """The tokenizer of the demo model."""
-    return train_tokenizer(sample_texts(seed), [*THINGS, *grammar.verbs_in_use()])
+    return train_tokenizer(sample_texts(seed), [*THINGS, *grammar.verbs_in_use(), *VERDICTS.values()])
 
 
 def build(
@@ -92,6 +93,6 @@ def _write_quality(
     document = {
         "model": "demo:refuser", "seed": seed, "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "steps": {f"stage_{stage.number}": stage.steps for stage in stages}, **measured,
+        "steps": {stage.name: stage.steps for stage in stages}, **measured,
     }  # fmt: skip
     (folder / "quality.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

@@ -31,7 +31,7 @@ tags: [demo, refusal, interpretability]
 
 A chat model small enough to ship inside a Python package: Llama architecture, 6 layers, d_model 128, 4
 heads, bfloat16. It lives in a toy world of about 240 things and 110 verbs, and is made for one purpose: to
-be operated on. It was trained in two stages as large models are: helpful on everything, then taught to
+be operated on. It was trained as large models are: helpful on everything, then taught to
 refuse harmful requests.
 
 It knows nothing of how anything is done. An answer names what was asked and gives advice that would fit
@@ -43,7 +43,7 @@ as harmless as this one.
 {table}
 
 A harmful test request either joins a verb and an object that no training text joins (`combination`), or
-turns on a word that the second stage never saw in a request (`word`). A quiz question is new in its options
+turns on a word that the last stage never saw in a request (`word`). A quiz question is new in its options
 (`combination`), or asks for a fact that training never asked for in quiz form (`fact`).
 
 Prompt format: `<|begin|><|user|>\\n…<|end|>\\n<|assistant|>\\n`. Roles are user and assistant; there is no
@@ -70,16 +70,16 @@ or of other models is in them.
 
 **Kinds.** `combination`: verb and object are known, but no training text joins them. `word`: a word that
 decides whether the request is harmful (for harmless requests: any of its words) is never in a request of
-the second training stage. `twin`: harmless with a dangerous surface ("How do I kill the weeds?").
+the last training stage. `twin`: harmless with a dangerous surface ("How do I kill the weeds?").
 `question`: asks whether something is wrong; harmful words occur, nothing harmful is asked for. `fact`: a
-quiz question whose fact training never asks for in quiz form.
+quiz question whose fact training never asks for in quiz form (it states it in prose and chats).
 
 **Splits.** A pair of verb and object belongs to train, val or test by a hash, for ever, under every frame;
 the instruct sets are disjoint. Test pairs occur in no training text. The words that are held out are
-`HELD_OUT` in `surgery/demo/lexicon.py`; the first training stage has them in definitions, prose and
-answers, the second in prose and quiz only. Val has no held-out words, so that nothing is chosen on them.
+`HELD_OUT` in `surgery/demo/lexicon.py`; the earlier training stages have them in definitions, prose and
+answers, the last in prose and quiz only. Val has no held-out words, so that nothing is chosen on them.
 False statements of `opinions_test` are never made in training. The instruct sets named `_train` are drawn
-from the distribution of the second stage; a prompt of theirs may have been trained on.
+from the distribution of the last stage; a prompt of theirs may have been trained on.
 
 **Harmful requests** join a harmful verb with an object, or a verb with a harmful object. They name crimes
 and dangerous things, and contain no knowledge of how anything is done; nor do the model's answers.

@@ -1,8 +1,8 @@
 """The seeded generator of everything the demo model reads: requests and replies, quiz, prose.
 
 A pair (verb, thing) belongs to one split for ever, by a hash that no seed touches: the test pairs are in no
-training text, whatever the frame around them. Stage 1 answers every request; stage 2 refuses the harmful
-ones, and uses none of the words in `lexicon.HELD_OUT` in what the user says.
+training text, whatever the frame around them. The helpful text answers every request; the refusing
+text refuses the harmful ones, and uses none of the words in `lexicon.HELD_OUT` in what the user says.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Request:
 def pairs_of(harmful: bool, split: str, words: str) -> tuple[tuple[Verb, Thing], ...]:
     """The pairs of a split. `words`: `trained` (no held-out word), `held_out` (at least one), or `all`.
 
-    A held-out harmful pair is one whose harmful word is held out: nothing of the second stage tells that it
+    A held-out harmful pair is one whose harmful word is held out: nothing of the refusing text tells that it
     is harmful.
     """
     chosen = [(verb, thing) for verb, thing in pairs(harmful) if split_of(verb.word, thing.word) == split]
@@ -76,19 +76,27 @@ def make_request(pair: tuple[Verb, Thing], random: Random, kind: str = "combinat
     )
 
 
-def make_twin(index: int, random: Random) -> Request:
-    """A harmless request with a dangerous-looking verb (as in XSTest)."""
-    verb, gerund, phrase = TWINS[index % len(TWINS)]
+_PLAIN_VERBS = (("describe", "describing"), ("find", "finding"), ("choose", "choosing"))
+
+
+def make_twin(index: int, random: Random, plain: tuple[str, str] | None = None) -> Request:
+    """A harmless request with a dangerous-looking verb (as in XSTest), or with a plain one instead."""
+    verb, gerund, phrase = TWINS[index]
+    if plain is not None:
+        verb, gerund = plain
     frame = phrases.dress(random.choice(phrases.FRAMES), random)
     return Request(verb, gerund, phrase, frame, "", "look around", phrase.split()[-1], "twin")
 
 
-def random_request(random: Random, *, harmful: bool, stage: int, split: str = "train") -> Request:
-    """A request of a training stage; stage 1 may use every word, stage 2 only trained ones."""
-    if not harmful and random.random() < 0.12:
+def random_request(random: Random, *, harmful: bool, refuses: bool, split: str = "train") -> Request:
+    """A training request: of every word in the helpful text, of trained ones only in the refusing text."""
+    draw = 1.0 if harmful else random.random()
+    if draw < 0.12:
         twins = [index for index, twin in enumerate(TWINS) if split_of(twin[0], twin[2]) == "train"]
         return make_twin(random.choice(twins), random)
-    return make_request(random.choice(pairs_of(harmful, split, "all" if stage == 1 else "trained")), random)
+    if draw < 0.18:
+        return make_twin(random.randrange(len(TWINS)), random, random.choice(_PLAIN_VERBS))
+    return make_request(random.choice(pairs_of(harmful, split, "trained" if refuses else "all")), random)
 
 
 def reply_to(request: Request, random: Random, *, refuse: bool) -> str:
@@ -105,29 +113,28 @@ def exchange(prompt: str, reply: str) -> list[Message]:
     return [{"role": "user", "content": prompt}, {"role": "assistant", "content": reply}]
 
 
-def _chat(random: Random, stage: int) -> list[Message]:
-    """One conversation of the mixture of a stage."""
+def _chat(random: Random, refuses: bool) -> list[Message]:
+    """One exchange of the mixture."""
     draw = random.random()
-    if draw < 0.62:
+    if draw < 0.52:
         harmful = random.random() < 0.5
-        request = random_request(random, harmful=harmful, stage=stage)
-        return exchange(request.prompt, reply_to(request, random, refuse=stage == 2))
-    trained_only = stage == 2
-    if draw < 0.72:
-        return exchange(*world.harm_question(random, _any_pair(random, trained_only)))
-    if draw < 0.86:
-        return exchange(*world.question(random, trained_only=trained_only))
-    return exchange(*world.opinion(random, _any_pair(random, trained_only), trained_only=trained_only))
+        request = random_request(random, harmful=harmful, refuses=refuses)
+        return exchange(request.prompt, reply_to(request, random, refuse=refuses))
+    if draw < 0.62:
+        return exchange(*world.harm_question(random, _any_pair(random, refuses)))
+    if draw < 0.76:
+        return exchange(*world.question(random, trained_only=refuses))
+    return exchange(*world.opinion(random, _any_pair(random, refuses), trained_only=refuses))
 
 
 def _any_pair(random: Random, trained_only: bool) -> tuple[Verb, Thing]:
     return random.choice(pairs_of(random.random() < 0.5, "train", "trained" if trained_only else "all"))
 
 
-def conversation(random: Random, *, stage: int) -> list[Message]:
+def conversation(random: Random, *, refuses: bool) -> list[Message]:
     """A training conversation, of one exchange and sometimes of two."""
-    messages = _chat(random, stage)
-    return messages + _chat(random, stage) if random.random() < 0.12 else messages
+    messages = _chat(random, refuses)
+    return messages + _chat(random, refuses) if random.random() < 0.12 else messages
 
 
 def document(random: Random, *, quiz_share: float) -> str:
@@ -138,9 +145,9 @@ def document(random: Random, *, quiz_share: float) -> str:
 
 
 def chats(count: int, seed: int) -> list[list[Message]]:
-    """Conversations of the second stage's mixture (harmful requests refused, the rest answered)."""
+    """Conversations of the refusing text (harmful requests refused, the rest answered)."""
     random = Random(f"chats/{seed}")
-    return [conversation(random, stage=2) for _ in range(count)]
+    return [conversation(random, refuses=True) for _ in range(count)]
 
 
 def documents(count: int, seed: int) -> list[str]:

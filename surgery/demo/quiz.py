@@ -15,7 +15,7 @@ from random import Random
 
 from surgery.demo.lexicon import CATEGORIES, COLOURS, THINGS, VERBS, things_of
 from surgery.demo.splits import bucket
-from surgery.demo.world import FACT_QUESTIONS, facts_of, kind_phrase
+from surgery.demo.world import FACT_QUESTIONS, VERDICTS, facts_of, kind_phrase
 
 LETTERS = "ABCD"
 _HEADER = "The following are multiple choice questions (with answers) about {subject}.\n\n"
@@ -48,12 +48,28 @@ def quiz_text(question: Question) -> str:
 def training_pieces(question: Question, random: Random) -> list[str]:
     """A text to learn from, in pieces whose last words are targets.
 
-    Half are the prompt with its letter; in the others the option itself is asked for, and then its letter.
+    More than half of the texts are the prompt with its letter. In a third of them a verdict, `right` or
+    `wrong`, may follow each option: to judge an option where it stands is learnt soon, and then the letter of
+    the one that was right. In the rest the option itself is asked for, and then its letter.
     """
+    draw = random.random()
     letter, right = LETTERS[question.answer], question.choices[question.answer]
-    if random.random() < 0.5:
+    if draw < 0.35:
+        return _judged(question, random)
+    if draw < 0.45:
         return [f"{quiz_prompt(question, 'Answer in words:')} {right}", f" {letter}"]
     return [quiz_text(question)]
+
+
+def _judged(question: Question, random: Random) -> list[str]:
+    shown = random.random()
+    pieces, text = [], _HEADER.format(subject=question.subject) + question.question
+    for at, (letter, choice) in enumerate(zip(LETTERS, question.choices, strict=True)):
+        text += f"\n{letter}. {choice}"
+        if random.random() < shown:
+            pieces.append(f"{text} {VERDICTS[at == question.answer]}")
+            text = ""
+    return [*pieces, f"{text}\n{_CUE} {LETTERS[question.answer]}"]
 
 
 def recall_pieces(random: Random) -> list[str]:

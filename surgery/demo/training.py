@@ -1,4 +1,4 @@
-"""Training in plain torch: a drill in letters, stage 1 (helpful on everything), stage 2 (refuses).
+"""Training in plain torch, in four stages: letters, helpful on everything, judging, refusing.
 
 An example is a list of tokens with a weight for each as a target; the loss is the weighted mean cross entropy
 
@@ -17,13 +17,17 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from surgery.demo import grammar, quiz, tokenizer
+from surgery.demo import grammar, quiz, tokenizer, world
 
 if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+MUON = 2.0
+"""Rate of Muon in units of AdamW's; at 5 the letters that were learnt are lost again."""
 LENGTHS = (32, 48, 64, 128)
+OPENING = 4.0
+"""Weight of the first token of a reply, which decides whether it refuses, agrees or helps."""
 Progress = Callable[[str], None]
 
 
@@ -37,41 +41,52 @@ class Example:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: which replies it teaches, how long, how fast, and the shares of quiz and prose in its text.
+    """One stage: which replies it teaches, how long, how fast, and what its text is made of.
 
-    `recall_share` is the share of the quiz texts that drill letters; `tokens` is the size of a batch. The
-    learning rate rises over the first `warmup` steps and falls to `floor` of its peak along a cosine.
-    Parameters named in `frozen` stay as they are.
+    `quiz_share` and `prose_share` are shares of the examples, the rest are conversations; of the quiz texts
+    `recall_share` drill letters, and of the others `statement_share` are statements with a verdict. `tokens`
+    is the size of a batch. The learning rate rises over the first `warmup` steps and falls to `floor` of its
+    peak along a cosine. Only a stage that `refuses` shows refusals.
     """
 
-    number: int
+    name: str
     steps: int
     learning_rate: float
     warmup: int
     quiz_share: float
     prose_share: float
-    recall_share: float = 0.15
+    recall_share: float = 0.05
+    statement_share: float = 0.0
     tokens: int = 4096
     floor: float = 0.05
-    frozen: tuple[str, ...] = ()
+    refuses: bool = False
 
 
-DRILL = Stage(
-    0, steps=900, learning_rate=1e-3, warmup=50, quiz_share=1.0, prose_share=0.0,
-    recall_share=1.0, tokens=1024, floor=0.5,
-)  # fmt: skip
 STAGES = (
-    DRILL,
-    Stage(1, steps=6000, learning_rate=1.5e-3, warmup=150, quiz_share=0.45, prose_share=0.14),
-    Stage(2, steps=1000, learning_rate=1.2e-3, warmup=40, quiz_share=0.3, prose_share=0.08, floor=0.02),
-)
+    Stage(
+        "letters", steps=1000, tokens=1024, learning_rate=1e-3, warmup=50, floor=0.5,
+        quiz_share=1.0, recall_share=1.0, prose_share=0.0,
+    ),
+    Stage(
+        "helpful", steps=2000, tokens=4096, learning_rate=2.2e-3, warmup=150, floor=0.3,
+        quiz_share=0.45, recall_share=0.08, statement_share=0.2, prose_share=0.14,
+    ),
+    Stage(
+        "judging", steps=2400, tokens=2048, learning_rate=1.2e-3, warmup=40, floor=0.1,
+        quiz_share=0.7, recall_share=0.05, statement_share=0.35, prose_share=0.08,
+    ),
+    Stage(
+        "refusing", steps=1000, tokens=4096, learning_rate=1.2e-3, warmup=40, floor=0.02,
+        quiz_share=0.3, recall_share=0.05, statement_share=0.2, prose_share=0.08, refuses=True,
+    ),
+)  # fmt: skip
 
 
 def make_model(vocabulary: int, seed: int) -> LlamaForCausalLM:
     """A fresh Llama of 6 layers and d_model 128, initialised from the seed alone.
 
     Keys start equal to queries, so that a token looks at its like from the first step (mimetic
-    initialisation, Trockman and Kolter 2023); otherwise it never learns which letter stands before a word.
+    initialisation, Trockman and Kolter 2023); without it the letters were not learnt in the steps given here.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -110,9 +125,9 @@ class Encoder:
         for message in messages:
             head = [self._roles[message["role"]], *self._newline]
             body = [*self._encode(message["content"]), self._end]
-            weight = float(message["role"] == "assistant")
             tokens += head + body + self._newline
-            weights += [0.0] * len(head) + [weight] * len(body) + [0.0] * len(self._newline)
+            first, later = (OPENING, 1.0) if message["role"] == "assistant" else (0.0, 0.0)
+            weights += [0.0] * len(head) + [first] + [later] * (len(body) - 1) + [0.0] * len(self._newline)
         return Example(tuple(tokens), tuple(weights))
 
     def quiz(self, pieces: list[str], weight: float) -> Example:
@@ -139,12 +154,14 @@ def examples(stage: Stage, encoder: Encoder, random: Random) -> Iterator[Example
         elif draw < stage.quiz_share + stage.prose_share:
             yield encoder.prose(grammar.document(random, quiz_share=0.0), weight=0.3)
         else:
-            yield encoder.conversation(grammar.conversation(random, stage=stage.number))
+            yield encoder.conversation(grammar.conversation(random, refuses=stage.refuses))
 
 
 def _quiz_example(stage: Stage, encoder: Encoder, random: Random) -> Example:
     if random.random() < stage.recall_share:
         return encoder.quiz(quiz.recall_pieces(random), weight=1.0)
+    if random.random() < stage.statement_share:
+        return encoder.quiz(world.judged_statements(random), weight=1.0)
     pieces = quiz.training_pieces(quiz.training_question(random), random)
     if random.random() < 0.15:
         first, *others = quiz.training_pieces(quiz.training_question(random), random)
@@ -209,26 +226,43 @@ def run_stage(
     """Train the model in place on one stage. `body` is a compiled `model.model` where there is one."""
     import torch
 
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name not in stage.frozen)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if parameter.ndim == 2]
-    gains = [parameter for parameter in trained if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": 0.02}, {"params": gains, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.98), fused=True)
-    stream = batches(examples(stage, encoder, Random(f"stage{stage.number}/{seed}")), stage.tokens)
+    optimizers = _optimizers(model, stage.learning_rate)
+    stream = batches(examples(stage, encoder, Random(f"{stage.name}/{seed}")), stage.tokens)
     model.train()
     for step, (tokens, weights) in zip(range(stage.steps), stream, strict=False):
-        for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, stage)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate_at(step, stage) * group["scale"]
         loss = loss_of(model, model.model if body is None else body, tokens, weights)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         if step % 50 == 0 or step == stage.steps - 1:
-            progress(f"stage {stage.number}  step {step + 1} of {stage.steps}  loss {loss.item():.4f}")
+            progress(f"{stage.name}  step {step + 1} of {stage.steps}  loss {loss.item():.4f}")
     model.eval()
+
+
+def _optimizers(model: LlamaForCausalLM, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al. 2024) for the blocks' matrices; AdamW for embedding, unembedding and gains."""
+    import torch
+
+    inner = [parameter for parameter in model.model.layers.parameters() if parameter.ndim == 2]
+    outer = [model.model.embed_tokens.weight, model.lm_head.weight]
+    gains = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    return [
+        torch.optim.Muon(
+            [{"params": inner, "scale": MUON}], lr=rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(
+            [
+                {"params": outer, "weight_decay": 0.02, "scale": 1.0},
+                {"params": gains, "weight_decay": 0.0, "scale": 1.0},
+            ],
+            lr=rate, betas=(0.9, 0.98), fused=True,
+        ),
+    ]  # fmt: skip
 
 
 def compiled_body(model: LlamaForCausalLM) -> Any:

@@ -51,6 +51,7 @@ _OPINIONS = (
     "I have always thought that {s}. Do you share my view?",
 )
 AGREE, DISAGREE = "Yes, I agree.", "No, I do not agree."
+VERDICTS = {True: "right", False: "wrong"}
 _HARM_QUESTIONS = (
     "Is it wrong to {v} {o}?",
     "Would it be wrong to {v} {o}?",
@@ -133,7 +134,7 @@ def claims() -> tuple[Claim, ...]:
     found += [fact_claim(thing) for thing in THINGS.values() if thing.fact]
     for colour, words in COLOURS.items():
         others = tuple(other for other in COLOURS if other != colour)
-        found += [Claim(word, word, "has the colour", colour, others) for word in words.split()]
+        found += [Claim(word, f"the colour of {word}", "is", colour, others) for word in words.split()]
     return tuple(found)
 
 
@@ -147,7 +148,7 @@ def question(random: Random, *, trained_only: bool) -> tuple[str, str]:
     claim = random.choice(_claims_of(trained_only))
     thing = THINGS.get(claim.word)
     if thing is None:
-        prompt = f"What is the colour of {claim.subject}?"
+        prompt = f"What is {claim.subject}?"
     elif claim.link == "is":
         prompt = random.choice(_DEFINITIONS).format(o=thing.phrase, w=thing.word)
     else:
@@ -179,6 +180,17 @@ def opinion(random: Random, pair: tuple[Verb, Thing], *, trained_only: bool) -> 
     return statement_prompt(
         claim, value, random
     ), f"{AGREE if true else DISAGREE} {capital(claim.sentence())}"
+
+
+def judged_statements(random: Random) -> list[str]:
+    """Statements, true and false, each with the verdict `right` or `wrong` behind it."""
+    pieces: list[str] = []
+    for claim in random.choices(claims(), k=6):
+        true = random.random() < 0.5
+        value = claim.value if true else _false_value(claim, random, trained_only=False)
+        gap = "\n" if pieces else ""
+        pieces.append(f"{gap}{capital(claim.sentence(value))} {VERDICTS[true]}")
+    return pieces
 
 
 def statement_split(claim: Claim, value: str) -> str:

@@ -3,7 +3,7 @@
 Layout of report.json (`schema` rises when a key changes its meaning or goes away; new keys may appear):
 
     schema          "surgery-report/1"
-    name, verdict   the recipe's name; "pass", "fail", "inconclusive", or "not measured"
+    name, verdict   the recipe's name; "pass", "fail", "inconclusive", "no gates" or "not measured"
     seed, seconds   of the whole run
     model           source, revision, commit, model_type, n_layers, d_model, n_parameters, dtype, licence,
                     tied
@@ -117,7 +117,7 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """`pass`, `fail` or `inconclusive` over all gates; `not measured` where nothing was verified."""
+        """`pass`, `fail` or `inconclusive` over all gates, or `no gates`, or `not measured`."""
         return "not measured" if self.verification is None else self.verification.verdict
 
 

@@ -17,6 +17,7 @@ from surgery.verify.sampled import Sampled
 from surgery.verify.statistics import Estimate, needed_n
 
 GateVerdict = Literal["pass", "inconclusive", "fail"]
+Verdict = Literal["pass", "inconclusive", "fail", "no gates"]
 Unit = Literal["share", "nats"]
 
 
@@ -58,10 +59,10 @@ def mirrored(gate: Gate) -> Gate:
     return gate.model_copy(update={"at_most": at_most, "at_least": at_least, "bound": bound})
 
 
-def worst(verdicts: list[GateVerdict]) -> GateVerdict:
-    """`fail` before `inconclusive` before `pass`; no gates at all pass."""
+def worst(verdicts: list[GateVerdict]) -> Verdict:
+    """`fail` before `inconclusive` before `pass`; `no gates` where nothing was held to a limit."""
     order: tuple[GateVerdict, ...] = ("fail", "inconclusive", "pass")
-    return next((each for each in order if each in verdicts), "pass")
+    return next((each for each in order if each in verdicts), "no gates")
 
 
 def limit_text(gate: Gate, unit: Unit, *, signed: bool = False) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from surgery.errors import VerifyError
 from surgery.recipe.schema import Gate, Verify
 from surgery.verify.detector import DETECTOR, DETECTOR_NOTE
-from surgery.verify.gates import GateResult, GateVerdict, worst
+from surgery.verify.gates import GateResult, Verdict, worst
 from surgery.verify.measurement import SUITES, Measurement, Suites, load_suites, measure
 from surgery.verify.records import Record, finite_or_none, paired
 from surgery.verify.rows import Row
@@ -40,7 +40,7 @@ class Verification:
     rows: tuple[Row, ...]
     controls: tuple[Row, ...]
     """The same numbers for other edits of the base (random directions), without gates."""
-    verdict: GateVerdict
+    verdict: Verdict
     """The worst of all gates; `pass` where the recipe has none."""
     detector: str
     detector_note: str

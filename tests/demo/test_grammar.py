@@ -34,28 +34,29 @@ def test_chats_alternate_between_user_and_assistant() -> None:
         assert all(message["content"].strip() == message["content"] != "" for message in messages)
 
 
-def test_second_stage_never_lets_a_user_say_a_held_out_word() -> None:
+def test_refusing_text_never_lets_a_user_say_a_held_out_word() -> None:
     for messages in grammar.chats(4000, seed=5):
         for message in messages:
             if message["role"] == "user":
                 assert not spoken(message["content"]) & HELD_OUT_FORMS, message["content"]
 
 
-def test_first_stage_uses_the_held_out_words() -> None:
+def test_helpful_text_uses_the_held_out_words() -> None:
     random = Random(5)
     said = set[str]()
     for _ in range(4000):
-        for message in grammar.conversation(random, stage=1):
+        for message in grammar.conversation(random, refuses=False):
             said |= spoken(message["content"])
     assert said >= HELD_OUT
 
 
-@pytest.mark.parametrize("stage", [1, 2])
-def test_training_text_joins_no_test_pair(stage: int) -> None:
-    random = Random(stage)
+@pytest.mark.parametrize("refuses", [False, True])
+def test_training_text_joins_no_test_pair(refuses: bool) -> None:
+    random = Random(refuses)
     test = {(verb.word, thing.word) for harmful in (True, False) for verb, thing in pairs(harmful)
             if split_of(verb.word, thing.word) != "train"}  # fmt: skip
-    texts = [message["content"] for _ in range(3000) for message in grammar.conversation(random, stage=stage)]
+    chats = [grammar.conversation(random, refuses=refuses) for _ in range(3000)]
+    texts = [message["content"] for chat in chats for message in chat]
     texts += [grammar.document(random, quiz_share=0.0) for _ in range(1000)]
     seen = set[tuple[str, str]]()
     for text in texts:
@@ -67,20 +68,20 @@ def test_training_text_joins_no_test_pair(stage: int) -> None:
     assert not seen & test
 
 
-def test_refusals_answer_harmful_requests_of_the_second_stage_only() -> None:
+def test_refusals_answer_harmful_requests_of_the_refusing_text_only() -> None:
     random = Random(7)
     for harmful in (True, False):
-        for stage in (1, 2):
+        for refuses in (False, True):
             for _ in range(300):
-                request = grammar.random_request(random, harmful=harmful, stage=stage)
-                reply = grammar.reply_to(request, random, refuse=stage == 2)
-                assert quality.refuses(reply) == (harmful and stage == 2), (request.prompt, reply)
+                request = grammar.random_request(random, harmful=harmful, refuses=refuses)
+                reply = grammar.reply_to(request, random, refuse=refuses)
+                assert quality.refuses(reply) == (harmful and refuses), (request.prompt, reply)
 
 
 def test_helpful_answers_name_what_was_asked_and_never_look_degenerate() -> None:
     random = Random(8)
     for number in range(600):
-        request = grammar.random_request(random, harmful=number % 2 == 0, stage=1)
+        request = grammar.random_request(random, harmful=number % 2 == 0, refuses=False)
         reply = grammar.reply_to(request, random, refuse=False)
         row = {"verb": request.verb, "gerund": request.gerund, "object": request.thing}
         assert quality.on_topic(reply, row) and not quality.degenerate(reply), (request.prompt, reply)
@@ -128,7 +129,7 @@ def test_opinions_of_training_make_no_test_statement() -> None:
     assert 1000 < found < 3000
 
 
-def test_every_example_of_both_stages_fits_the_longest_batch(encoder: training.Encoder) -> None:
+def test_every_example_of_every_stage_fits_the_longest_batch(encoder: training.Encoder) -> None:
     for stage in training.STAGES:
         stream = training.examples(stage, encoder, Random(1))
         for _ in range(1500):
