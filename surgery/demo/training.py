@@ -46,7 +46,8 @@ class Stage:
     `quiz_share` and `prose_share` are shares of the examples, the rest are conversations; of the quiz texts
     `recall_share` drill letters, and of the others `statement_share` are statements with a verdict. `tokens`
     is the size of a batch. The learning rate rises over the first `warmup` steps and falls to `floor` of its
-    peak along a cosine. Only a stage that `refuses` shows refusals.
+    peak along a cosine. Only a stage that `refuses` shows refusals. With `blocks` only that many of the first
+    blocks are trained, so that what is learnt is decided before the rest of the model, as in larger models.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Stage:
     tokens: int = 4096
     floor: float = 0.05
     refuses: bool = False
+    blocks: int | None = None
 
 
 STAGES = (
@@ -77,7 +79,7 @@ STAGES = (
     ),
     Stage(
         "refusing", steps=1000, tokens=4096, learning_rate=1.2e-3, warmup=40, floor=0.02,
-        quiz_share=0.3, recall_share=0.05, statement_share=0.2, prose_share=0.08, refuses=True,
+        quiz_share=0.3, recall_share=0.05, statement_share=0.2, prose_share=0.08, refuses=True, blocks=3,
     ),
 )  # fmt: skip
 
@@ -226,6 +228,8 @@ def run_stage(
     """Train the model in place on one stage. `body` is a compiled `model.model` where there is one."""
     import torch
 
+    model.requires_grad_(stage.blocks is None)
+    model.model.layers[: stage.blocks].requires_grad_(True)
     optimizers = _optimizers(model, stage.learning_rate)
     stream = batches(examples(stage, encoder, Random(f"{stage.name}/{seed}")), stage.tokens)
     model.train()
@@ -248,9 +252,11 @@ def _optimizers(model: LlamaForCausalLM, rate: float) -> list[torch.optim.Optimi
     """Muon (Jordan et al. 2024) for the blocks' matrices; AdamW for embedding, unembedding and gains."""
     import torch
 
-    inner = [parameter for parameter in model.model.layers.parameters() if parameter.ndim == 2]
-    outer = [model.model.embed_tokens.weight, model.lm_head.weight]
-    gains = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    ends = (model.model.embed_tokens.weight, model.lm_head.weight)
+    outer = [parameter for parameter in ends if parameter.requires_grad]
+    inner = [each for each in trained if each.ndim == 2 and not any(each is end for end in ends)]
+    gains = [parameter for parameter in trained if parameter.ndim < 2]
     return [
         torch.optim.Muon(
             [{"params": inner, "scale": MUON}], lr=rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"
