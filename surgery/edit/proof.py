@@ -15,6 +15,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from surgery.edit.executor import execute
 from surgery.edit.plan import make_plan
 from surgery.model.anatomy import Anatomy, read_anatomy
 from surgery.model.sites import find_blocks
-from surgery.model.twin import build_twin, quiet_transformers
+from surgery.model.twin import auto_class, build_twin, quiet_transformers
+from surgery.model.twin_sizes import D_MODEL, SPECIAL, VOCABULARY
 from surgery.recipe.schema import Ablate
 
 Array = npt.NDArray[np.float64]
@@ -39,7 +41,8 @@ _SEQUENCES, _POSITIONS = 2, 20
 @dataclass(frozen=True)
 class Proof:
     """`max_component` is the largest relative component after the edit, `base_component` before it.
-    `unproved` are kinds of writers of the model that its twin does not have.
+    `unproved` are kinds of writers of the model that its twin does not have. `approximate` says why no edit of
+    this family's writers is exact, where none is; `max_component` is then the leak that is left.
     """
 
     exact: bool
@@ -48,6 +51,7 @@ class Proof:
     n_hook_points: int
     family: str
     unproved: tuple[str, ...] = ()
+    approximate: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,13 @@ def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1, model: Ana
     unproved = () if model is None else tuple(sorted(writer_kinds(model) - writer_kinds(anatomy)))
     exact = after.max_component <= BOUND and before.max_component > _VISIBLE and not unproved
     return Proof(
-        exact, after.max_component, before.max_component, after.n_hook_points, anatomy.family, unproved
+        exact and anatomy.approximate is None,
+        after.max_component,
+        before.max_component,
+        after.n_hook_points,
+        anatomy.family,
+        unproved,
+        anatomy.approximate,
     )
 
 
@@ -104,7 +114,6 @@ def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
     any length.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     units = torch.from_numpy(directions / np.linalg.norm(directions, axis=1, keepdims=True))
     ratios: list[float] = []
@@ -114,7 +123,7 @@ def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
         ratios.append(float((stream @ units.T).abs().max() / stream.norm(dim=-1).mean()))
 
     with quiet_transformers():
-        network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        network = auto_class(open_checkpoint(folder).config).from_pretrained(folder, dtype=torch.float32).eval()
     for block in find_blocks(network):
         block.module.register_forward_pre_hook(
             lambda _, args, kwargs: look(_stream_of(args, kwargs)), with_kwargs=True
@@ -122,8 +131,12 @@ def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
         block.module.register_forward_hook(
             lambda _, args, output: look(output[0] if isinstance(output, tuple) else output)
         )
+        for module in block.copies:
+            module.register_forward_pre_hook(
+                lambda _, args, kwargs: look(_stream_of(args, kwargs)), with_kwargs=True
+            )
     with quiet_transformers(), torch.no_grad():
-        network(**_inputs(network.config, seed), use_cache=False)
+        network(**_inputs(network, seed), use_cache=False)
     return StreamReading(max(ratios), len(ratios))
 
 
@@ -131,14 +144,21 @@ def _stream_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     return args[0] if args else kwargs["hidden_states"]
 
 
-def _inputs(config: Any, seed: int) -> dict[str, Any]:
-    """Random tokens; where the model sees images, each sequence also holds a random one."""
+def _inputs(network: Any, seed: int) -> dict[str, Any]:
+    """Random tokens; where the model sees images, each sequence also holds a random one, and where it attends
+    to an encoder, there is what one could have said.
+    """
     import torch
 
+    config = network.config
     generator = torch.Generator().manual_seed(seed)
-    image = getattr(config, "image_token_id", None)
-    highest = config.get_text_config().vocab_size - (3 if image is not None else 0)
-    tokens = torch.randint(3, highest, (_SEQUENCES, _POSITIONS), generator=generator)
+    image = getattr(config, "image_token_id", None) if hasattr(config, "mm_tokens_per_image") else None
+    tokens = torch.randint(3, VOCABULARY - SPECIAL, (_SEQUENCES, _POSITIONS), generator=generator)
+    if any(name.endswith(".encoder_attn") for name, _ in network.named_modules()):
+        heard = torch.randn(_SEQUENCES, _POSITIONS // 2, D_MODEL, generator=generator)
+        if "encoder_hidden_states" in signature(network.forward).parameters:
+            return {"input_ids": tokens, "encoder_hidden_states": heard}
+        return {"input_ids": tokens, "encoder_outputs": (heard,)}
     if image is None:
         return {"input_ids": tokens}
     tokens[:, 2 : 2 + config.mm_tokens_per_image] = image

@@ -8,7 +8,7 @@ direction returns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from surgery.model.families.table import (
     Gain,
     Role,
     WriterRow,
+    alternatives,
     fill,
     match_pattern,
 )
@@ -50,7 +51,8 @@ class Anatomy:
     """Every tensor of a model as writer or reader, in disk order of names.
 
     `tied` says that the embedding is also the unembedding. Where both names are then on disk, both are
-    writers here, since an edit must change both or neither.
+    writers here, since an edit must change both or neither. `approximate` says why editing every writer does
+    not clear the stream, in the families where it does not.
     """
 
     family: str
@@ -60,6 +62,7 @@ class Anatomy:
     writers: tuple[Writer, ...]
     readers: tuple[str, ...]
     tied: bool
+    approximate: str | None = None
 
 
 def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int, ...]]) -> Anatomy:
@@ -80,6 +83,7 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     rows = resolve_rows(family, tensor_shapes, tied=tied)
     rows = replace(
         rows,
+        writers=tuple(row for row in rows.writers if row.unless is None or not settings.get(row.unless)),
         foreign=(*rows.foreign, *draft_layers(family, rows.prefix, settings, n_layers)),
         n_layers=n_layers,
         n_experts=_expert_count(rows.writers, settings),
@@ -97,7 +101,14 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
             f"{family.name}: not every writer of this checkpoint is known:\n  " + "\n  ".join(problems)
         )
     return Anatomy(
-        family.name, str(config["model_type"]), n_layers, d_model, tuple(writers), tuple(readers), tied
+        family.name,
+        str(config["model_type"]),
+        n_layers,
+        d_model,
+        tuple(writers),
+        tuple(readers),
+        tied,
+        family.approximate,
     )
 
 
@@ -133,10 +144,13 @@ def _candidates(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int
 
 
 def _count(settings: Mapping[str, Any], key: str) -> int:
-    value = settings.get(key)
+    names = key.split("|")
+    value = next((settings[name] for name in names if settings.get(name) is not None), settings.get(names[0]))
+    if len(names) > 1 and isinstance(value, list | str):
+        return len(value)
     if type(value) is not int or value < 1:
         raise AnatomyError(
-            f"config.json: {key} must be a whole number >= 1, found {value!r}; use the model's own"
+            f"config.json: {names[0]} must be a whole number >= 1, found {value!r}; use the model's own"
             " config.json"
         )
     return value
@@ -165,7 +179,7 @@ def _classify(
     readers: list[str] = []
     unknown: list[str] = []
     for name in tensor_shapes:
-        found = _as_writer(rows, name, settings)
+        found = _as_writer(rows, name, settings, tensor_shapes)
         if found is not None:
             writers.append(found)
         elif name.startswith(rows.foreign) or any(fits(rows, pattern, name) for pattern in rows.readers):
@@ -175,21 +189,43 @@ def _classify(
     return writers, readers, unknown
 
 
-def _as_writer(rows: Rows, name: str, settings: Mapping[str, Any]) -> _Found | None:
+def _as_writer(
+    rows: Rows, name: str, settings: Mapping[str, Any], present: Collection[str]
+) -> _Found | None:
     for row in rows.writers:
         if fits(rows, row.pattern, name):
             match = match_pattern(row.pattern, name)
             layer = None if match is None else match.layer
-            gain = _gain(row, layer, settings)
+            gain = _gain(row.gain, layer, settings, present)
             writer = Writer(name, row.role, layer, row.residual_axis, gain, row.bias, name in rows.shared)
             return writer, row
     return None
 
 
-def _gain(row: WriterRow, layer: int | None, settings: Mapping[str, Any]) -> Gain | None:
-    if row.gain is None or (row.gain.flag is not None and not settings.get(row.gain.flag, True)):
+def _gain(
+    gain: Gain | None, layer: int | None, settings: Mapping[str, Any], present: Collection[str]
+) -> Gain | None:
+    """The norms that this model has behind a writer, of those that its table names."""
+    if gain is None:
         return None
-    return Gain(fill(row.gain.tensor, layer), row.gain.offset)
+    then = _gain(gain.then, layer, settings, present)
+    if gain.flag is not None and not settings.get(gain.flag, gain.assumed):
+        return then
+    if gain.layer_type is not None and _layer_type(settings, layer) != gain.layer_type:
+        return then
+    names = [fill(name, layer) for name in alternatives(gain.tensor)]
+    name = next((name for name in names if name in present), names[0])
+    return Gain(name, gain.offset, centred=gain.centred, then=then)
+
+
+def _layer_type(settings: Mapping[str, Any], layer: int | None) -> str:
+    kinds = settings.get("layer_types")
+    if not isinstance(kinds, Sequence) or layer is None or layer >= len(kinds):
+        raise AnatomyError(
+            f"config.json: layer_types must name the kind of every layer, found {kinds!r}; use the model's own"
+            " config.json"
+        )
+    return str(kinds[layer])
 
 
 def _setting_problems(family: Family, settings: Mapping[str, Any]) -> list[str]:
@@ -215,9 +251,9 @@ def _shape_problems(
                 f"{writer.tensor}: has shape {list(shape)}; expected {row.n_axes} axes with d_model {d_model}"
                 f" on axis {writer.residual_axis}"
             )
-        gain = writer.gain
-        if gain is not None and tensor_shapes.get(gain.tensor) != (d_model,):
-            problems.append(
-                f"{gain.tensor}: the norm behind {writer.tensor} is missing or not of shape [{d_model}]"
-            )
+        problems += [
+            f"{gain.tensor}: the norm behind {writer.tensor} is missing or not of shape [{d_model}]"
+            for gain in (writer.gain.chain() if writer.gain is not None else ())
+            if tensor_shapes.get(gain.tensor) != (d_model,)
+        ]
     return problems

@@ -19,13 +19,16 @@ from surgery.errors import AnatomyError
 class Sites:
     """Names, inside a block, of the modules whose outputs are attn_out and mlp_out.
 
-    `a|b` is whichever of the two the block has, `a+b` both where the block adds both. `blocks` is the path of
-    the list of blocks from the model, None where it is `layers` of the decoder.
+    `a|b` is whichever of the two the block has, `a+b` both where the block adds both, an empty name nothing:
+    a block with one sublayer has that at attn_out. `blocks` is the path of the list of blocks from the model
+    (`a+b` where there are two), None where it is `layers` of the decoder. `copies` are modules of a block,
+    where it has them, that read a copy of the stream to which something else was added.
     """
 
     attn_out: str
     mlp_out: str
     blocks: str | None = None
+    copies: tuple[str, ...] = ()
 
 
 _PRE_NORM = Sites("self_attn", "mlp")
@@ -82,6 +85,47 @@ SITES: dict[str, Sites] = {
         ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"), Sites("self_attn|linear_attn", "mlp")
     ),
     **dict.fromkeys(("jamba", "bamba"), Sites("self_attn|mamba", "feed_forward")),
+    "bloom": Sites("self_attention.dense", "mlp.dense_4h_to_h", "transformer.h"),
+    "modernbert-decoder": Sites("attn", "mlp"),
+    "roberta-prelayernorm": Sites(
+        "attention.output.dense", "output.dense", "roberta_prelayernorm.encoder.layer"
+    ),
+    "xlm-roberta-xl": Sites("attention.output.dense", "output.dense", "roberta.encoder.layer"),
+    "megatron-bert": Sites("attention.output.dense", "output.dense", "bert.encoder.layer"),
+    **dict.fromkeys(
+        ("blenderbot", "pegasus", "whisper", "mbart", "bigbird_pegasus"),
+        Sites("self_attn+encoder_attn", "fc2", "model.decoder.layers"),
+    ),
+    **dict.fromkeys(
+        ("bart", "plbart", "mvp", "blenderbot-small"),
+        Sites("self_attn+encoder_attn", "fc2", "model.decoder.layers"),
+    ),
+    "gpt_neox_japanese": Sites("attention", "mlp", "gpt_neox_japanese.layers"),
+    "moshi": _PRE_NORM,
+    **dict.fromkeys(("mamba", "falcon_mamba", "mamba2"), Sites("mixer", "", "backbone.layers")),
+    "nemotron_h": Sites("mixer", "", "model.layers"),
+    "zamba": Sites("mamba|mamba_decoder.mamba", "", copies=("mamba_decoder.input_layernorm",)),
+    "zamba2": Sites("mamba|mamba_decoder.mamba", "", copies=("mamba_decoder.input_layernorm",)),
+    "xlstm": Sites("mlstm_layer", "ffn", "backbone.blocks"),
+    **dict.fromkeys(
+        ("gemma4_text", "gemma4_unified_text"),
+        Sites("post_attention_layernorm", "post_feedforward_layernorm+post_per_layer_input_norm"),
+    ),
+    "deepseek_v4": Sites("self_attn", "mlp"),
+    "hy_v4": Sites("self_attn", "mlp"),
+    "hrm_text": Sites("self_attn", "mlp", "model.L_module.layers+model.H_module.layers"),
+    "dbrx": Sites("norm_attn_norm.attn", "ffn", "transformer.blocks"),
+    "bailing_hybrid": _PRE_NORM,
+    "cpmant": Sites("self_att.self_attention.attention_out", "ffn.ffn.w_out", "cpmant.encoder.layers"),
+    "olmo_hybrid": Sites("post_attention_layernorm|linear_attn", "post_feedforward_layernorm|mlp"),
+    **dict.fromkeys(("minimax_m3_vl_text", "laguna", "axk2", "dots3_note_text"), _PRE_NORM),
+    "cohere_compass_text": _PRE_NORM,
+    **dict.fromkeys(("doge", "zaya", "minimax"), _PRE_NORM),
+    "rwkv": Sites("attention", "feed_forward", "rwkv.blocks"),
+    "inkling_text": Sites("attn_sconv", "mlp_sconv"),
+    "longcat_flash": Sites("self_attn.0+self_attn.1", "mlps.0+mlps.1+mlp"),
+    "xglm": Sites("self_attn", "fc2"),
+    "ctrl": Sites("multi_head_attention", "ffn", "transformer.h"),
 }
 """model_type → its sites."""
 
@@ -93,6 +137,7 @@ class Block:
     module: Any
     attn_out: Any
     mlp_out: Any
+    copies: tuple[Any, ...] = ()
 
 
 def find_blocks(network: Any) -> tuple[Block, ...]:
@@ -108,8 +153,16 @@ def find_blocks(network: Any) -> tuple[Block, ...]:
             f" {', '.join(sorted(SITES))}"
         )
     sites = SITES[model_type]
-    blocks = network.get_decoder().layers if sites.blocks is None else network.get_submodule(sites.blocks)
-    return tuple(Block(block, _part(block, sites.attn_out), _part(block, sites.mlp_out)) for block in blocks)
+    if sites.blocks is None:
+        blocks = list(network.get_decoder().layers)
+    else:
+        blocks = [block for path in sites.blocks.split("+") for block in network.get_submodule(path)]
+    return tuple(_block(block, sites) for block in blocks)
+
+
+def _block(block: Any, sites: Sites) -> Block:
+    copies = [part for name in sites.copies if (part := _submodule(block, name)) is not None]
+    return Block(block, _part(block, sites.attn_out), _part(block, sites.mlp_out), tuple(copies))
 
 
 class Together:
@@ -127,11 +180,12 @@ class Together:
         """Take the hooks away."""
         for handle in self._handles:
             handle.remove()
+        self._handles = []
 
 
 def _part(block: Any, names: str) -> Any:
-    if "+" in names:
-        parts = [_submodule(block, name) for name in names.split("+")]
+    if "+" in names or not names:
+        parts = [_submodule(block, name) for name in names.split("+") if name]
         return Together([part for part in parts if part is not None])
     for name in names.split("|"):
         if (part := _submodule(block, name)) is not None:

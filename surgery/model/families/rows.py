@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from surgery.model.families.table import Family, WriterRow, fill, match_pattern
+from surgery.model.families.table import Family, Gain, WriterRow, fill, match_pattern
 
 _LISTED = 12
 
@@ -46,7 +46,8 @@ def resolve_rows(family: Family, tensor_shapes: Mapping[str, tuple[int, ...]], *
         copies = present if embedding in tensor_shapes else present[1:]
         first = embedding if embedding in tensor_shapes or not present else present[0]
         writers = [replace(row, pattern=first) if row.pattern == embedding else row for row in writers]
-        writers += [WriterRow(name, "embedding", 1) for name in copies]
+        gain = next((row.gain for row in writers if row.pattern == first), None)
+        writers += [WriterRow(name, "embedding", 1, gain=gain) for name in copies]
         shared = frozenset({first, *copies})
     else:
         readers += family.unembedding
@@ -56,8 +57,13 @@ def resolve_rows(family: Family, tensor_shapes: Mapping[str, tuple[int, ...]], *
 
 
 def _prefixed(row: WriterRow, prefix: str) -> WriterRow:
-    gain = None if row.gain is None else replace(row.gain, tensor=prefix + row.gain.tensor)
-    return replace(row, pattern=prefix + row.pattern, gain=gain)
+    return replace(row, pattern=prefix + row.pattern, gain=_behind(row.gain, prefix))
+
+
+def _behind(gain: Gain | None, prefix: str) -> Gain | None:
+    if gain is None:
+        return None
+    return replace(gain, tensor=prefix + gain.tensor, then=_behind(gain.then, prefix))
 
 
 def draft_layers(family: Family, prefix: str, settings: Mapping[str, Any], n_layers: int) -> tuple[str, ...]:
@@ -84,7 +90,7 @@ def presence_problems(rows: Rows, present: set[str], settings: Mapping[str, Any]
         names = [name for layer in layers for name in rows.names(row, layer)]
         missing = [name for name in names if name not in present]
         spare = [name for name in names if name in present]
-        if row in wanted and row.kind is None and missing:
+        if row in wanted and row.kind is None and not row.optional and missing:
             problems.append(f"missing: {listing(missing)}")
         if row not in wanted and spare:
             problems.append(f"config.json has no {row.needs}, so loaders would drop: {listing(spare)}")
