@@ -25,6 +25,8 @@ from surgery.model.families.table import (
     fill,
     match_pattern,
 )
+from surgery.model.families.towers import BY_TYPE as TOWERS
+from surgery.model.families.towers import with_tower
 from surgery.model.families.unsupported import UNSUPPORTED
 
 __all__ = ["Anatomy", "Gain", "Role", "Writer", "read_anatomy"]
@@ -88,7 +90,7 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
         n_layers=n_layers,
         n_experts=_expert_count(rows.writers, settings),
     )
-    found, readers, unknown = _classify(rows, tensor_shapes, settings)
+    found, readers, unknown = _classify(rows, tensor_shapes, settings, d_model)
     writers = [writer for writer, _ in found]
     problems = [
         *_setting_problems(family, settings),
@@ -113,13 +115,14 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
 
 
 def _find_family(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int, ...]]) -> Family:
-    model_type = config.get("model_type")
-    if model_type not in FAMILIES:
+    family = family_of(config)
+    if family is None:
+        model_type = config.get("model_type")
         why = UNSUPPORTED.get(str(model_type))
         because = f" ({why})" if why else ""
         raise AnatomyError(
             f"model type {model_type!r}: its writers are not in the tables{because}; known are"
-            f" {', '.join(sorted(FAMILIES))}.{_candidates(config, tensor_shapes)}"
+            f" {', '.join(sorted({*FAMILIES, *TOWERS}))}.{_candidates(config, tensor_shapes)}"
         )
     quantised = config.get("quantization_config")
     if quantised:
@@ -129,7 +132,21 @@ def _find_family(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
             " unquantised"
             " checkpoint, or save a dequantised one first"
         )
-    return FAMILIES[str(model_type)]
+    return family
+
+
+def family_of(config: Mapping[str, Any]) -> Family | None:
+    """The table of a config.json, None where there is none: its own, or its text tower's with what stands
+    beside that.
+    """
+    model_type = str(config.get("model_type"))
+    tower = TOWERS.get(model_type)
+    if tower is None:
+        return FAMILIES.get(model_type)
+    part = config.get("text_config")
+    named = part.get("model_type") if isinstance(part, Mapping) else None
+    text = FAMILIES.get(str(named or tower.text))
+    return None if text is None else with_tower(model_type, tower, text)
 
 
 def _candidates(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -173,13 +190,13 @@ _Found = tuple[Writer, WriterRow]
 
 
 def _classify(
-    rows: Rows, tensor_shapes: Mapping[str, tuple[int, ...]], settings: Mapping[str, Any]
+    rows: Rows, tensor_shapes: Mapping[str, tuple[int, ...]], settings: Mapping[str, Any], d_model: int
 ) -> tuple[list[_Found], list[str], list[str]]:
     writers: list[_Found] = []
     readers: list[str] = []
     unknown: list[str] = []
     for name in tensor_shapes:
-        found = _as_writer(rows, name, settings, tensor_shapes)
+        found = _as_writer(rows, name, settings, tensor_shapes, d_model)
         if found is not None:
             writers.append(found)
         elif name.startswith(rows.foreign) or any(fits(rows, pattern, name) for pattern in rows.readers):
@@ -190,15 +207,17 @@ def _classify(
 
 
 def _as_writer(
-    rows: Rows, name: str, settings: Mapping[str, Any], present: Collection[str]
+    rows: Rows, name: str, settings: Mapping[str, Any], present: Mapping[str, tuple[int, ...]], d_model: int
 ) -> _Found | None:
     for row in rows.writers:
         if fits(rows, row.pattern, name):
             match = match_pattern(row.pattern, name)
             layer = None if match is None else match.layer
             gain = _gain(row.gain, layer, settings, present)
-            writer = Writer(name, row.role, layer, row.residual_axis, gain, row.bias, name in rows.shared)
-            return writer, row
+            axis = row.residual_axis
+            if row.turned_axis is not None and present[name][axis] != d_model:
+                axis = row.turned_axis
+            return Writer(name, row.role, layer, axis, gain, row.bias, name in rows.shared), row
     return None
 
 

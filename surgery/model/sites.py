@@ -36,7 +36,7 @@ _POST_NORM = Sites("post_attention_layernorm", "post_feedforward_layernorm")
 
 SITES: dict[str, Sites] = {
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma"), _PRE_NORM),
-    **dict.fromkeys(("gemma2", "gemma3", "gemma3_text"), _POST_NORM),
+    **dict.fromkeys(("gemma2", "gemma3_text"), _POST_NORM),
     **dict.fromkeys(("apertus", "arcee", "bitnet", "cohere", "cohere2", "cwm", "diffllama"), _PRE_NORM),
     **dict.fromkeys(("ernie4_5", "glm", "granite", "granite_swa", "helium"), _PRE_NORM),
     **dict.fromkeys(("hunyuan_v1_dense", "internlm3", "iquestcoder", "jais2", "minicpm3"), _PRE_NORM),
@@ -86,7 +86,7 @@ SITES: dict[str, Sites] = {
     ),
     **dict.fromkeys(("jamba", "bamba"), Sites("self_attn|mamba", "feed_forward")),
     "bloom": Sites("self_attention.dense", "mlp.dense_4h_to_h", "transformer.h"),
-    "modernbert-decoder": Sites("attn", "mlp"),
+    "modernbert-decoder": Sites("attn", "mlp", "model.layers"),
     "roberta-prelayernorm": Sites(
         "attention.output.dense", "output.dense", "roberta_prelayernorm.encoder.layer"
     ),
@@ -126,6 +126,12 @@ SITES: dict[str, Sites] = {
     "longcat_flash": Sites("self_attn.0+self_attn.1", "mlps.0+mlps.1+mlp"),
     "xglm": Sites("self_attn", "fc2"),
     "ctrl": Sites("multi_head_attention", "ffn", "transformer.h"),
+    **dict.fromkeys(("qwen2_vl_text", "qwen2_5_vl_text", "qwen2_5_omni_text", "qwen3_vl_text"), _PRE_NORM),
+    **dict.fromkeys(("qwen3_vl_moe_text", "qwen3_omni_moe_text", "glm4v_moe_text"), _PRE_NORM),
+    **dict.fromkeys(("paddleocr_vl_text", "emu3_text_model", "mistral4"), _PRE_NORM),
+    **dict.fromkeys(("glm4v_text", "glm_ocr_text"), Sites("post_self_attn_layernorm", "post_mlp_layernorm")),
+    "mllama_text_model": Sites("self_attn|cross_attn", "mlp"),
+    "step3p5": _PRE_NORM,
 }
 """model_type → its sites."""
 
@@ -146,15 +152,18 @@ def find_blocks(network: Any) -> tuple[Block, ...]:
     Raises:
         AnatomyError: the model type is not in the table.
     """
-    model_type = network.config.model_type
+    config = network.config
+    tower = config.model_type not in SITES and config.get_text_config() is not config
+    model_type = config.get_text_config().model_type if tower else config.model_type
     if model_type not in SITES:
         raise AnatomyError(
             f"model type {model_type!r}: its residual stream's sites are not known; known are"
             f" {', '.join(sorted(SITES))}"
         )
     sites = SITES[model_type]
-    if sites.blocks is None:
-        blocks = list(network.get_decoder().layers)
+    if sites.blocks is None or tower:
+        decoder = network.get_decoder()
+        blocks = list(decoder.layers if hasattr(decoder, "layers") else decoder.blocks)
     else:
         blocks = [block for path in sites.blocks.split("+") for block in network.get_submodule(path)]
     return tuple(_block(block, sites) for block in blocks)

@@ -121,6 +121,7 @@ APART: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "zamba2": {**_ZAMBA, "n_mamba_heads": 4, "mamba_headdim": 16, "hybrid_layer_ids": [1, 3]},
         "dbrx": {"ffn_config": {"ffn_hidden_size": D_MLP, "moe_num_experts": EXPERTS, "moe_top_k": 2}},
         "dots3_note_text": {"num_key_value_heads": HEADS},
+        "longcat_flash": {"qk_head_dim": 12},
         "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}},
     }
 )

@@ -18,6 +18,7 @@ from surgery.model.families import (
     recurrent,
     routed,
     streams,
+    text,
 )
 from surgery.model.families.table import Family
 
@@ -34,6 +35,7 @@ _FILES = {
     "hybrids": hybrids.FAMILIES,
     "recurrent": recurrent.FAMILIES,
     "streams": streams.FAMILIES,
+    "text": text.FAMILIES,
     "approximate": approximate.FAMILIES,
 }
 

@@ -34,7 +34,7 @@ ROUTER = (
     "layers.{layer}.mlp.experts.{expert}.{gate|up}_proj.{weight|bias}",
     "layers.{layer}.mlp.{shared_experts|shared_expert|shared_mlp}.{gate|up}_proj.{weight|bias}",
 )
-_GATED_SHARED = ("layers.{layer}.mlp.shared_expert_gate.weight",)
+GATED_SHARED = ("layers.{layer}.mlp.shared_expert_gate.weight",)
 LATENT = (*ROUTER, *LATENT_READERS)
 INDEXER = (
     "layers.{layer}.self_attn.indexer.{wq_b|wk|weights_proj}.weight",
@@ -132,7 +132,7 @@ FAMILIES = (
         _DENSE,
         _EXPERTS,
         _shared("shared_expert", None),
-        readers=(*ROUTER, *_GATED_SHARED, "layers.{layer}.self_attn.softmax_offset"),
+        readers=(*ROUTER, *GATED_SHARED, "layers.{layer}.self_attn.softmax_offset"),
     ),
     llama_like("mixtral", ATTENTION, _W2, readers=_MIXTRAL),
     llama_like("phimoe", ATTENTION, _BIAS, _W2, readers=_MIXTRAL),
@@ -143,7 +143,7 @@ FAMILIES = (
         _DENSE,
         _EXPERTS,
         _shared("shared_expert", None),
-        readers=(*ROUTER, *_GATED_SHARED),
+        readers=(*ROUTER, *GATED_SHARED),
     ),
     llama_like("qwen3_moe", ATTENTION, _BIAS, _DENSE, _EXPERTS, readers=ROUTER),
     llama_like("mellum", ATTENTION, _BIAS, _DENSE, _EXPERTS, readers=ROUTER),

@@ -125,6 +125,11 @@ _AXK2_READERS = (
     *INDEXER,
     "layers.{layer}.{input|post_attention}_layernorm.{W_down|W_up|norm}.weight",
 )
+_DOTS3_READERS = (
+    *LATENT,
+    *INDEXER,
+    "layers.{layer}.self_attn.{g_proj|k_rope_only_layernorm}.weight",
+)
 
 FAMILIES = (
     DBRX,
@@ -151,5 +156,5 @@ FAMILIES = (
         readers=_LAGUNA_READERS,
     ),
     llama_like("axk2", *DEEPSEEK, readers=_AXK2_READERS, drafts=NEXTN),
-    llama_like("dots3_note_text", *DEEPSEEK, readers=(*LATENT, *INDEXER), drafts=NEXTN),
+    llama_like("dots3_note_text", *DEEPSEEK, readers=_DOTS3_READERS, drafts=NEXTN),
 )

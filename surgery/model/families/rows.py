@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from surgery.model.families.table import Family, Gain, WriterRow, fill, match_pattern
+from surgery.model.families.table import Family, Gain, WriterRow, alternatives, fill, match_pattern
 
 _LISTED = 12
 
@@ -35,9 +35,7 @@ class Rows:
 
 def resolve_rows(family: Family, tensor_shapes: Mapping[str, tuple[int, ...]], *, tied: bool) -> Rows:
     """The rows for the tensors at hand: prefix, tied copies and writers beside the text tower put in."""
-    prefix = next(
-        (p for p in family.prefixes if any(name.startswith(p) for name in tensor_shapes)), family.prefixes[0]
-    )
+    prefix = _prefix(family, tensor_shapes)
     writers = [_prefixed(row, prefix) for row in family.writers]
     readers = [*(prefix + pattern for pattern in family.readers), *family.outside_readers]
     present = [name for name in family.unembedding if name in tensor_shapes]
@@ -52,8 +50,25 @@ def resolve_rows(family: Family, tensor_shapes: Mapping[str, tuple[int, ...]], *
     else:
         readers += family.unembedding
         shared = frozenset[str]()
-    writers += [row for row in family.outside if row.pattern in tensor_shapes]
+    writers += [each for row in family.outside for each in _beside(row, tensor_shapes)]
     return Rows(tuple(writers), tuple(readers), family.foreign, shared, prefix)
+
+
+def _prefix(family: Family, tensor_shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Where the text tower is: where its embedding is, or where anything is, if that is only the unembedding."""
+    with_embedding = [prefix for prefix in family.prefixes if prefix + family.embedding in tensor_shapes]
+    with_anything = [
+        prefix for prefix in family.prefixes if any(name.startswith(prefix) for name in tensor_shapes)
+    ]
+    return (with_embedding or with_anything or list(family.prefixes))[0]
+
+
+def _beside(row: WriterRow, tensor_shapes: Mapping[str, tuple[int, ...]]) -> list[WriterRow]:
+    """A row beside the text tower, once for each tensor that it means; once by its first name where there is
+    none.
+    """
+    names = [name for name in tensor_shapes if match_pattern(row.pattern, name)]
+    return [replace(row, pattern=name) for name in names or alternatives(row.pattern)[:1]]
 
 
 def _prefixed(row: WriterRow, prefix: str) -> WriterRow:

@@ -56,6 +56,8 @@ class WriterRow:
     config means that does not name it. `kind` is "slot:choice": in every layer exactly one choice of a slot
     is there, and whole ("mlp:dense", "mlp:sparse"). A row that is `optional` is edited where it is there and
     not missed where it is not. With the config flag `unless` set the tensor is no writer, if it is there.
+    `turned_axis` is the residual axis of a tensor that lies the other way round, where loaders themselves go by
+    its shape: by whether `residual_axis` has d_model entries.
     """
 
     pattern: str
@@ -69,6 +71,7 @@ class WriterRow:
     kind: str | None = None
     optional: bool = False
     unless: str | None = None
+    turned_axis: int | None = None
 
     @property
     def n_axes(self) -> int:
@@ -115,7 +118,7 @@ class Family:
 
     def text_settings(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """The part of config.json that describes the text tower."""
-        part = config if self.text_config is None else config.get(self.text_config, {})
+        part = config if self.text_config is None else config.get(self.text_config, config)
         return part if isinstance(part, Mapping) else {}
 
 
@@ -172,5 +175,5 @@ def alternatives(pattern: str) -> tuple[str, ...]:
     """The names that a pattern stands for by its `{a|b}`, of which it has one at most."""
     for field in _FIELD.findall(pattern):
         if "|" in field:
-            return tuple(pattern.replace("{" + field + "}", choice) for choice in field.split("|"))
+            return tuple(pattern.replace("{" + field + "}", choice, 1) for choice in field.split("|"))
     return (pattern,)
