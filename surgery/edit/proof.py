@@ -15,7 +15,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +27,13 @@ from surgery.edit.plan import make_plan
 from surgery.model.anatomy import Anatomy, read_anatomy
 from surgery.model.sites import find_blocks
 from surgery.model.twin import auto_class, build_twin, quiet_transformers
-from surgery.model.twin_sizes import D_MODEL, SPECIAL, VOCABULARY
+from surgery.model.twin_inputs import image_features, twin_inputs
 from surgery.recipe.schema import Ablate
 
 Array = npt.NDArray[np.float64]
 
 BOUND = 1e-5
 _VISIBLE = 1e-3
-_SEQUENCES, _POSITIONS = 2, 20
 
 
 @dataclass(frozen=True)
@@ -52,14 +50,18 @@ class Proof:
     family: str
     unproved: tuple[str, ...] = ()
     approximate: str | None = None
+    n_image_features: int = 0
 
 
 @dataclass(frozen=True)
 class StreamReading:
-    """The largest relative component over `n_hook_points` hook points."""
+    """The largest relative component over `n_hook_points` hook points, `n_image_features` of which are what an
+    image puts into the stream.
+    """
 
     max_component: float
     n_hook_points: int
+    n_image_features: int = 0
 
 
 def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1, model: Anatomy | None = None) -> Proof:
@@ -95,6 +97,7 @@ def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1, model: Ana
         anatomy.family,
         unproved,
         anatomy.approximate,
+        after.n_image_features,
     )
 
 
@@ -136,32 +139,12 @@ def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
                 lambda _, args, kwargs: look(_stream_of(args, kwargs)), with_kwargs=True
             )
     with quiet_transformers(), torch.no_grad():
-        network(**_inputs(network, seed), use_cache=False)
-    return StreamReading(max(ratios), len(ratios))
+        network(**twin_inputs(network, seed), use_cache=False)
+        features = image_features(network, seed)
+    for each in features:
+        look(each)
+    return StreamReading(max(ratios), len(ratios), len(features))
 
 
 def _stream_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     return args[0] if args else kwargs["hidden_states"]
-
-
-def _inputs(network: Any, seed: int) -> dict[str, Any]:
-    """Random tokens; where the model sees images, each sequence also holds a random one, and where it attends
-    to an encoder, there is what one could have said.
-    """
-    import torch
-
-    config = network.config
-    generator = torch.Generator().manual_seed(seed)
-    image = getattr(config, "image_token_id", None) if hasattr(config, "mm_tokens_per_image") else None
-    tokens = torch.randint(3, VOCABULARY - SPECIAL, (_SEQUENCES, _POSITIONS), generator=generator)
-    if any(name.endswith(".encoder_attn") for name, _ in network.named_modules()):
-        heard = torch.randn(_SEQUENCES, _POSITIONS // 2, D_MODEL, generator=generator)
-        if "encoder_hidden_states" in signature(network.forward).parameters:
-            return {"input_ids": tokens, "encoder_hidden_states": heard}
-        return {"input_ids": tokens, "encoder_outputs": (heard,)}
-    if image is None:
-        return {"input_ids": tokens}
-    tokens[:, 2 : 2 + config.mm_tokens_per_image] = image
-    size = config.vision_config.image_size
-    pixels = torch.randn(_SEQUENCES, 3, size, size, generator=generator)
-    return {"input_ids": tokens, "pixel_values": pixels}

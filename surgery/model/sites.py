@@ -161,11 +161,11 @@ def find_blocks(network: Any) -> tuple[Block, ...]:
             f" {', '.join(sorted(SITES))}"
         )
     sites = SITES[model_type]
-    if sites.blocks is None or tower:
-        decoder = network.get_decoder()
-        blocks = list(decoder.layers if hasattr(decoder, "layers") else decoder.blocks)
+    decoder = network.get_decoder() if tower or sites.blocks is None else network
+    if sites.blocks is None or hasattr(decoder, "layers"):
+        blocks = list(decoder.layers)
     else:
-        blocks = [block for path in sites.blocks.split("+") for block in network.get_submodule(path)]
+        blocks = [block for path in sites.blocks.split("+") for block in decoder.get_submodule(path)]
     return tuple(_block(block, sites) for block in blocks)
 
 

@@ -9,6 +9,7 @@ initialisation.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,7 +129,8 @@ def shrink(config: Mapping[str, Any]) -> Any:
 
 
 def _kept(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in _DROPPED}
+    kept = {key: value for key, value in config.items() if key not in _DROPPED}
+    return copy.deepcopy(kept)  # config classes fill in what they are given
 
 
 def _towers(full: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,6 +145,7 @@ def _towers(full: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **towers,
         **{key: value for key, value in SIDE_BY_SIDE.items() if full.get(key)},
+        **{key: D_MODEL for key in TO_STREAM if full.get(key)},
         **_with_own({}, str(full["model_type"])),
         "text_config": _with_small_tokens(small),
         **_with_small_tokens({key: full[key] for key in full if _is_token(key)}),
@@ -172,6 +175,9 @@ def _side(tower: Mapping[str, Any]) -> dict[str, Any]:
     small = {key: _side(value) if _is_tower(value) else value for key, value in _kept(tower).items()}
     small |= {key: size for key, size in SIDE.items() if tower.get(key)}
     small |= {key: D_MODEL for key in TO_STREAM if tower.get(key)}
+    if tower.get("per_layer_config"):
+        small["per_layer_config"] = {}
+    small |= {key: list(tower[key])[:1] for key in _KINDS if isinstance(tower.get(key), list)}
     return _with_own(small, str(tower["model_type"]))
 
 
@@ -270,6 +276,8 @@ def _short_factors(rope: Mapping[str, Any], head_dim: int) -> dict[str, Any]:
     for key, value in rope.items():
         if isinstance(value, dict):
             cut[key] = _short_factors(value, head_dim)
+        elif key == "mrope_section":  # how many frequencies turn with time, height and width
+            cut[key] = [rotary - 2 * (rotary // 3), rotary // 3, rotary // 3]
         else:
             cut[key] = value[:rotary] if key in ("short_factor", "long_factor") else value
     return cut

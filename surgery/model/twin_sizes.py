@@ -111,6 +111,7 @@ _ZAMBA = {
     "attention_hidden_size": 2 * D_MODEL,
     "attention_head_dim": 2 * D_MODEL // HEADS,
 }
+_TWO_TILES = [[IMAGE_SIZE, 2 * IMAGE_SIZE]]
 APART: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "mamba2": {"num_heads": 8, "head_dim": 8},
@@ -121,6 +122,24 @@ APART: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "zamba2": {**_ZAMBA, "n_mamba_heads": 4, "mamba_headdim": 16, "hybrid_layer_ids": [1, 3]},
         "dbrx": {"ffn_config": {"ffn_hidden_size": D_MLP, "moe_num_experts": EXPERTS, "moe_top_k": 2}},
         "dots3_note_text": {"num_key_value_heads": HEADS},
+        "qwen2_vl_vision": {"hidden_size": D_MODEL},
+        "blip-2": {"num_query_tokens": 4},
+        "instructblip": {"num_query_tokens": 4},
+        "instructblipvideo": {"num_query_tokens": 4},
+        "llama4_vision_model": {
+            "intermediate_size": 64,
+            "projector_input_dim": 24,
+            "projector_output_dim": 24,
+            "vision_output_dim": 24,
+        },
+        "vipllava": {"vision_feature_layers": [-1, -2]},
+        "aria": {"projector_patch_to_query_dict": {4: 3}},
+        "llava_next": {"image_grid_pinpoints": _TWO_TILES},
+        "llava_next_video": {"image_grid_pinpoints": _TWO_TILES},
+        "llava_onevision": {"image_grid_pinpoints": _TWO_TILES},
+        "mllama_text_model": {"num_hidden_layers": 2, "cross_attention_layers": [1]},
+        "mllama_vision_model": {"supported_aspect_ratios": [[1, 1]], "vision_output_dim": 24},
+        "gemma4_vision": {"pooling_kernel_size": 2, "position_embedding_size": 16},
         "longcat_flash": {"qk_head_dim": 12},
         "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}},
     }
@@ -153,8 +172,16 @@ SIDE: Mapping[str, Any] = MappingProxyType(
 )
 """Sizes of a tower with a stream of its own → their value in a twin."""
 
-SIDE_BY_SIDE: Mapping[str, Any] = MappingProxyType({"mm_tokens_per_image": IMAGE_TOKENS})
+SIDE_BY_SIDE: Mapping[str, Any] = MappingProxyType(
+    {"mm_tokens_per_image": IMAGE_TOKENS, "hidden_size": D_MODEL, "vocab_size": VOCABULARY}
+)
 """Sizes beside the towers that belong to what joins them → their value in a twin."""
 
-TO_STREAM = ("out_hidden_size", "projection_dim", "adapter_out_dim", "projector_output_dim")
+TO_STREAM = (
+    "out_hidden_size",
+    "projection_dim",
+    "output_dim",
+    "adapter_out_dim",
+    "text_hidden_size",
+)
 """Keys of a tower that say how wide the text tower's stream is."""

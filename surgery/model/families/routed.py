@@ -108,8 +108,16 @@ _OLMO_READERS = (
 )
 
 _FUSED = WriterRow("layers.{layer}.mlp.experts.down_proj", "mlp_out", 1, fused=True, kind="mlp:sparse")
+_LISTED = tuple(
+    WriterRow(f"layers.{{layer}}.block_sparse_moe.{name}.weight", "mlp_out", 0, kind="mlp:listed")
+    for name in ("experts.{expert}.w2", "shared_experts.down_proj")
+)  # the name of each expert's own matrix, which a checkpoint that also sees has
 _MINIMAX_M3_READERS = (
     *ROUTER,
+    "layers.{layer}.block_sparse_moe.gate.weight",
+    "layers.{layer}.block_sparse_moe.e_score_correction_bias",
+    "layers.{layer}.block_sparse_moe.experts.{expert}.{w1|w3}.weight",
+    "layers.{layer}.block_sparse_moe.shared_experts.{gate|up}_proj.weight",
     "layers.{layer}.mlp.experts.gate_up_proj",
     "layers.{layer}.mlp.shared_experts.gate_up_proj.weight",
     "layers.{layer}.self_attn.{index_q_proj|index_k_proj|index_q_norm|index_k_norm}.weight",
@@ -144,7 +152,7 @@ FAMILIES = (
         readers=_OLMO_READERS,
     ),
     llama_like(
-        "minimax_m3_vl_text", ATTENTION, _DENSE, _FUSED, _SHARED, readers=_MINIMAX_M3_READERS
+        "minimax_m3_vl_text", ATTENTION, _DENSE, _FUSED, _SHARED, *_LISTED, readers=_MINIMAX_M3_READERS
     ),
     llama_like(
         "laguna",

@@ -76,7 +76,9 @@ _NEWLINE = _vector("image_newline")
 _DEEPSTACK = _linear("visual.deepstack_merger_list.{index}.linear_fc2")
 _MERGER = _linear("visual.merger.linear_fc2")
 _MERGER_MLP = _linear("visual.merger.mlp.2")
-_LINEAR_1 = (_PROJECTOR + "{linear_1.weight|linear_1.bias|layer_norm.weight|layer_norm.bias}",)
+_LINEAR_1 = (
+    _PROJECTOR + "{linear_1|layer_norm|layernorm|projector_layernorm}.{weight|bias}",
+)
 _MERGERS = tuple(replace(row, optional=True) for row in _DEEPSTACK)
 _SOFT = WriterRow(_PROJECTOR + "mm_input_projection_weight", "embedding", 1)
 
@@ -105,15 +107,6 @@ TOWERS = (
     Tower(
         ("qwen3_vl", "qwen3_vl_moe", "cohere_compass"),
         (*_MERGER, *_DEEPSTACK),
-        text="qwen3_vl_text",
-    ),
-    Tower(
-        ("cosmos3_omni",),
-        (*_linear("merger.linear_fc2"), *_linear("deepstack_merger_list.{index}.linear_fc2")),
-        (
-            "{merger|deepstack_merger_list.0|deepstack_merger_list.1|deepstack_merger_list.2}.norm.{weight|bias}",
-            "{merger.linear_fc1|deepstack_merger_list.{index}.linear_fc1}.{weight|bias}",
-        ),
         text="qwen3_vl_text",
     ),
     Tower(("qwen3_5", "qwen3_5_moe"), (*_MERGER, *_MERGERS), text="qwen3_5_text"),
@@ -145,7 +138,7 @@ TOWERS = (
         (_PROJECTOR + "{conv_upsampler1|conv_upsampler2}.weight",),
         text="qwen2",
     ),
-    Tower(("gemma3", "shieldgemma2"), (_SOFT,), (_PROJECTOR + "mm_soft_emb_norm.weight",), text="gemma3_text"),
+    Tower(("gemma3",), (_SOFT,), (_PROJECTOR + "mm_soft_emb_norm.weight",), text="gemma3_text"),
     Tower(
         ("gemma4", "gemma4_unified"),
         (
