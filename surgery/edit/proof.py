@@ -25,9 +25,10 @@ from surgery.checkpoint.layout import open_checkpoint
 from surgery.edit.executor import execute
 from surgery.edit.plan import make_plan
 from surgery.model.anatomy import Anatomy, read_anatomy
+from surgery.model.families.towers import BY_TYPE as TOWERS
 from surgery.model.sites import find_blocks
 from surgery.model.twin import auto_class, build_twin, quiet_transformers
-from surgery.model.twin_inputs import image_features, twin_inputs
+from surgery.model.twin_inputs import alone, image_features, twin_inputs
 from surgery.recipe.schema import Ablate
 
 Array = npt.NDArray[np.float64]
@@ -88,6 +89,8 @@ def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1, model: Ana
         execute(make_plan(base, anatomy, steps, vectors), base, target, hashes=False)
         before, after = (read_stream(folder, directions, seed=seed) for folder in (source, target))
     unproved = () if model is None else tuple(sorted(writer_kinds(model) - writer_kinds(anatomy)))
+    if not after.n_image_features:
+        unproved += tuple(writer.tensor for writer in anatomy.writers if writer.beside)
     exact = after.max_component <= BOUND and before.max_component > _VISIBLE and not unproved
     return Proof(
         exact and anatomy.approximate is None,
@@ -102,14 +105,18 @@ def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1, model: Ana
 
 
 def writer_kinds(anatomy: Anatomy) -> frozenset[str]:
-    """Names of the blocks' writers with a star for each number, from their layer on."""
+    """Names of the writers with a star for each number, from their layer on; of one without a layer that is not
+    also the unembedding the end of its name.
+    """
     kinds: set[str] = set()
     for writer in anatomy.writers:
+        parts = writer.tensor.split(".")
         if writer.layer is not None:
-            parts = writer.tensor.split(".")
             inside = parts[parts.index(str(writer.layer)) + 1 :]
-            kinds.add(".".join("*" if part.isdigit() else part for part in inside))
-    return frozenset(kinds)
+        else:
+            inside = [] if writer.tied else parts[-2:]
+        kinds.add(".".join("*" if part.isdigit() else part for part in inside))
+    return frozenset(kinds - {""})
 
 
 def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
@@ -118,6 +125,9 @@ def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
     """
     import torch
 
+    config = open_checkpoint(folder).config
+    tower = TOWERS.get(str(config.get("model_type")))
+    ends = () if tower is None else tower.alone
     units = torch.from_numpy(directions / np.linalg.norm(directions, axis=1, keepdims=True))
     ratios: list[float] = []
 
@@ -126,7 +136,7 @@ def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
         ratios.append(float((stream @ units.T).abs().max() / stream.norm(dim=-1).mean()))
 
     with quiet_transformers():
-        network = auto_class(open_checkpoint(folder).config).from_pretrained(folder, dtype=torch.float32).eval()
+        network = auto_class(config).from_pretrained(folder, dtype=torch.float32).eval()
     for block in find_blocks(network):
         block.module.register_forward_pre_hook(
             lambda _, args, kwargs: look(_stream_of(args, kwargs)), with_kwargs=True
@@ -139,11 +149,14 @@ def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
                 lambda _, args, kwargs: look(_stream_of(args, kwargs)), with_kwargs=True
             )
     with quiet_transformers(), torch.no_grad():
-        network(**twin_inputs(network, seed), use_cache=False)
+        inputs = twin_inputs(network, seed)
+        network(**inputs, use_cache=False)
         features = image_features(network, seed)
+        features += alone(network, ends, seed)
     for each in features:
         look(each)
-    return StreamReading(max(ratios), len(ratios), len(features))
+    seen = len(features) + ("pixel_values" in inputs)
+    return StreamReading(max(ratios), len(ratios), seen)
 
 
 def _stream_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -36,7 +36,8 @@ __all__ = ["Anatomy", "Gain", "Role", "Writer", "read_anatomy"]
 class Writer:
     """A tensor whose output is added to the stream.
 
-    `layer` is None for those before the first block; `tied` says that it is also (a copy of) the unembedding.
+    `layer` is None for those before the first block; `tied` says that it is also (a copy of) the unembedding,
+    `beside` that it stands beside the text tower and brings images or sounds in.
     """
 
     tensor: str
@@ -46,6 +47,7 @@ class Writer:
     gain: Gain | None
     bias: bool
     tied: bool = False
+    beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,8 @@ def _as_writer(
             axis = row.residual_axis
             if row.turned_axis is not None and present[name][axis] != d_model:
                 axis = row.turned_axis
-            return Writer(name, row.role, layer, axis, gain, row.bias, name in rows.shared), row
+            tied, beside = name in rows.shared, row in rows.beside
+            return Writer(name, row.role, layer, axis, gain, row.bias, tied, beside), row
     return None
 
 

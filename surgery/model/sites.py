@@ -131,7 +131,7 @@ SITES: dict[str, Sites] = {
     **dict.fromkeys(("paddleocr_vl_text", "emu3_text_model", "mistral4"), _PRE_NORM),
     **dict.fromkeys(("glm4v_text", "glm_ocr_text"), Sites("post_self_attn_layernorm", "post_mlp_layernorm")),
     "mllama_text_model": Sites("self_attn|cross_attn", "mlp"),
-    "step3p5": _PRE_NORM,
+    **dict.fromkeys(("step3p5", "phi4_multimodal"), _PRE_NORM),
 }
 """model_type → its sites."""
 

@@ -34,6 +34,7 @@ _SPREAD = 0.3
 _CORE = ("hidden_size", "num_attention_heads")
 _AS_WIDE = ("word_embed_proj_dim",)
 _KINDS = ("layer_types", "mlp_layer_types", "layers_block_type")
+_SENSES = ("vision_config", "audio_config")
 _A_LAYER = ("num_attention_heads_per_layer",)
 _DROPPED = (
     "auto_map",
@@ -124,7 +125,8 @@ def shrink(config: Mapping[str, Any]) -> Any:
     if isinstance(full.get("text_config"), dict):
         small = {**full, **_towers(full)}
     else:
-        small = _with_own({**full, **_text_sizes(full, kind.attribute_map)}, str(model_type))
+        senses = {key: _side(full[key]) for key in _SENSES if _is_tower(full.get(key))}
+        small = _with_own({**full, **_text_sizes(full, kind.attribute_map), **senses}, str(model_type))
     return kind.from_dict(_kept(small))
 
 

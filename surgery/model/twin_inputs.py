@@ -7,7 +7,7 @@ positions of an image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from inspect import Parameter, signature
 from typing import Any
 
@@ -79,6 +79,19 @@ def image_features(network: Any, seed: int) -> list[Any]:
         except Exception:  # noqa: BLE001, S112 - a form that is not this model's fails in whatever way it does
             continue
     return []
+
+
+def alone(network: Any, ends: Collection[str], seed: int) -> list[Any]:
+    """What modules whose names end so give for random input: (1, n, d_model) each."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    found: list[Any] = []
+    for name, module in network.named_modules():
+        if any(name == end or name.endswith("." + end) for end in ends):
+            first = next(each for each in module.modules() if isinstance(each, torch.nn.Linear))
+            found.append(module(torch.randn(1, _POSITIONS, first.in_features, generator=generator)))
+    return found
 
 
 def _forms(network: Any, function: Any, generator: Any) -> Iterator[dict[str, Any]]:

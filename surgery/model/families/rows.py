@@ -15,7 +15,8 @@ _LISTED = 12
 class Rows:
     """A family's table at one checkpoint.
 
-    `shared` are the names that are embedding and unembedding at once; `prefix` is the checkpoint's.
+    `shared` are the names that are embedding and unembedding at once; `prefix` is the checkpoint's; `beside` are
+    those of the writers that are not in the text tower.
     """
 
     writers: tuple[WriterRow, ...]
@@ -23,6 +24,7 @@ class Rows:
     foreign: tuple[str, ...]
     shared: frozenset[str]
     prefix: str
+    beside: tuple[WriterRow, ...] = ()
     n_layers: int = 0
     n_experts: int = 0
 
@@ -50,8 +52,8 @@ def resolve_rows(family: Family, tensor_shapes: Mapping[str, tuple[int, ...]], *
     else:
         readers += family.unembedding
         shared = frozenset[str]()
-    writers += [each for row in family.outside for each in _beside(row, tensor_shapes)]
-    return Rows(tuple(writers), tuple(readers), family.foreign, shared, prefix)
+    beside = tuple(each for row in family.outside for each in _beside(row, tensor_shapes))
+    return Rows((*writers, *beside), tuple(readers), family.foreign, shared, prefix, beside)
 
 
 def _prefix(family: Family, tensor_shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -31,6 +31,7 @@ FOREIGN = tuple(
         "sam_",
         "code2wav.",
         "talker.",
+        "embed_tokens_extend.",
         "mtp.",
         "vision_embedder.",
     )
@@ -52,13 +53,15 @@ PLACES = (
 @dataclass(frozen=True)
 class Tower:
     """A group of model types with the same projector. `writers` and `readers` have full names, `{model.|}` for a
-    beginning that not every checkpoint has; `text` is the family of a config that has no `text_config`.
+    beginning that not every checkpoint has; `text` is the family of a config that has no `text_config`. `alone`
+    are the ends of names of modules that are run by themselves in the proof: what no random image reaches.
     """
 
     model_types: tuple[str, ...]
     writers: tuple[WriterRow, ...]
     readers: tuple[str, ...] = ()
     text: str = "llama"
+    alone: tuple[str, ...] = ()
 
 
 def _linear(name: str, axis: int = 0, *, gain: Gain | None = None) -> tuple[WriterRow, ...]:
@@ -70,6 +73,11 @@ def _vector(name: str) -> WriterRow:
     return WriterRow("{model.|}" + name, "embedding", 0, bias=True)
 
 
+_PHI4 = (
+    "image_embed.img_projection_down",
+    "audio_embed.down_proj_for_speech",
+    "audio_embed.down_proj_for_vision_speech",
+)
 _PROJECTOR = "{model.|}multi_modal_projector."
 _LINEAR_2 = _linear("multi_modal_projector.linear_2")
 _NEWLINE = _vector("image_newline")
@@ -115,11 +123,13 @@ TOWERS = (
         ("qwen2_5_omni_thinker",),
         (*_MERGER_MLP, *_linear("audio_tower.proj")),
         text="qwen2_5_omni_text",
+        alone=("audio_tower.proj",),
     ),
     Tower(
         ("qwen3_omni_moe_thinker",),
         (*_MERGER_MLP, *_linear("visual.merger_list.{index}.mlp.2"), *_linear("audio_tower.proj2")),
         text="qwen3_omni_moe_text",
+        alone=("audio_tower.proj2",),
     ),
     Tower(
         ("glm4v", "glm46v", "glmga", "glm4v_moe", "glm_ocr"),
@@ -131,6 +141,7 @@ TOWERS = (
         ("deepseek_vl_hybrid",),
         _linear("aligner.proj"),
         ("{model.|}aligner.{vision_proj|high_res_vision_proj}.{weight|bias}",),
+        alone=("aligner.proj",),
     ),
     Tower(
         ("got_ocr2", "pp_chart2table"),
@@ -146,6 +157,7 @@ TOWERS = (
             WriterRow("{model.|}embed_audio.embedding_projection.weight", "embedding", 0, optional=True),
         ),
         text="gemma4_text",
+        alone=("embed_vision", "embed_audio"),
     ),
     Tower(("idefics3", "smolvlm"), _linear("connector.modality_projection.proj")),
     Tower(("lighton_ocr",), _linear("vision_projection.linear_2"), (
@@ -171,7 +183,7 @@ TOWERS = (
         text="minimax_m3_vl_text",
     ),
     Tower(("mllama",), (), ("multi_modal_projector.{weight|bias}",), text="mllama_text_model"),
-    Tower(("nemotron_h_omni",), _linear("mlp1.3"), ("mlp1.{0|1}.{weight|bias}",), text="nemotron_h"),
+    Tower(("nemotron_h_omni",), _linear("mlp1.3"), ("mlp1.{0|1}.{weight|bias}",), "nemotron_h", ("multi_modal_projector.linear_2",)),
     Tower(("ovis2",), _linear("visual_embeddings_table", 1), text="qwen2"),
     Tower(
         ("paddleocr_vl",),
@@ -185,6 +197,12 @@ TOWERS = (
     Tower(("emu3",), (), text="emu3_text_model"),
     Tower(("dots3_note",), (), text="dots3_note_text"),
     Tower(
+        ("phi4_multimodal",),
+        tuple(row for name in _PHI4 for row in _linear("embed_tokens_extend." + name)),
+        text="phi3",
+        alone=_PHI4,
+    ),
+    Tower(
         ("moss_transcribe_diarize",),
         (
             *_linear(
@@ -195,6 +213,7 @@ TOWERS = (
         ),
         (*_LINEAR_1, _PROJECTOR + "norm.weight"),
         text="qwen3",
+        alone=("multi_modal_projector",),
     ),
 )
 

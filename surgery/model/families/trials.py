@@ -305,6 +305,7 @@ TRIALS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
         "vipllava": ({},),
         "dots3_note": ({},),
         "mistral4": ({},),
+        "phi4_multimodal": ({}, _TIED),
     }
 )
 """Model type → its trials."""
