@@ -66,6 +66,8 @@ def anatomy_as_json(model: str, anatomy: Anatomy, shapes: Shapes, proof: Proof |
             "base_component": proof.base_component,
             "hook_points": proof.n_hook_points,
             "unproved": list(proof.unproved),
+            "approximate": proof.approximate,
+            "image_features": proof.n_image_features,
         },
     }
 
@@ -133,6 +135,8 @@ def _proof(proof: Proof | None) -> str:
     if proof is None:
         return "not run (--no-proof)"
     verdict = "exact" if proof.exact else "NOT exact"
+    if proof.approximate is not None:
+        verdict = f"APPROXIMATE ({proof.approximate}); measured"
     if proof.unproved:
         verdict = (
             f"NOT proved for {', '.join(proof.unproved)}, which the twin does not have; otherwise measured"

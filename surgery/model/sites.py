@@ -128,7 +128,7 @@ SITES: dict[str, Sites] = {
     "ctrl": Sites("multi_head_attention", "ffn", "transformer.h"),
     **dict.fromkeys(("qwen2_vl_text", "qwen2_5_vl_text", "qwen2_5_omni_text", "qwen3_vl_text"), _PRE_NORM),
     **dict.fromkeys(("qwen3_vl_moe_text", "qwen3_omni_moe_text", "glm4v_moe_text"), _PRE_NORM),
-    **dict.fromkeys(("paddleocr_vl_text", "emu3_text_model", "mistral4"), _PRE_NORM),
+    **dict.fromkeys(("paddleocr_vl_text", "mistral4"), _PRE_NORM),
     **dict.fromkeys(("glm4v_text", "glm_ocr_text"), Sites("post_self_attn_layernorm", "post_mlp_layernorm")),
     "mllama_text_model": Sites("self_attn|cross_attn", "mlp"),
     **dict.fromkeys(("step3p5", "phi4_multimodal"), _PRE_NORM),

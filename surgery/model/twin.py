@@ -295,5 +295,7 @@ def _randomise(network: Any, seed: int) -> None:
             if parameter.dim() == 1:
                 parameter.add_(_SPREAD * noise)  # a gain or a bias: keep its neutral value as the centre
             else:
-                fan_in = 1.0 if parameter.shape[0] == VOCABULARY else float(parameter[0].numel()) ** 0.5
-                parameter.copy_(noise / fan_in)
+                # Experts in one tensor lie either way round: the mean of both sides is the scale of one.
+                power = 0.25 if parameter.dim() == 3 else 0.5
+                scale = 1.0 if parameter.shape[0] == VOCABULARY else float(parameter[0].numel()) ** power
+                parameter.copy_(noise / scale)

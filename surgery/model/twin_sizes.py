@@ -72,6 +72,8 @@ SMALL: Mapping[str, Any] = MappingProxyType(
         "indexer_kv_heads": 1,
         "indexer_head_dim": 8,
         "indexer_budget": 4,
+        "linear_num_heads": HEADS,
+        "linear_head_dim": 8,
         "linear_num_key_heads": 2,
         "linear_num_value_heads": 4,
         "linear_key_head_dim": 8,
@@ -168,6 +170,7 @@ SIDE: Mapping[str, Any] = MappingProxyType(
         "head_dim": 8,
         "image_size": IMAGE_SIZE,
         "patch_size": PATCH_SIZE,
+        "deepstack_visual_indexes": [0],
     }
 )
 """Sizes of a tower with a stream of its own → their value in a twin."""

@@ -66,7 +66,6 @@ FAMILIES = (
     llama_like(
         "mllama_text_model", replace(ATTENTION, kind="mixer:attention"), _CROSS, MLP, readers=_CROSS_READERS
     ),
-    llama_like("emu3_text_model", *_PLAIN, _ATTENTION_BIAS, bias_of(MLP, "mlp_bias")),
     llama_like("step3p5", *_STEP, readers=_STEP_READERS, drafts=NEXTN),
     llama_like(
         "mistral4",

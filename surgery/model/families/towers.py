@@ -24,6 +24,8 @@ FOREIGN = tuple(
         "vision_encoder.",
         "visual.",
         "audio_tower.",
+        "video_tower.",
+        "image_tower.",
         "audio_encoder.",
         "qformer.",
         "vqmodel.",
@@ -91,7 +93,7 @@ _MERGERS = tuple(replace(row, optional=True) for row in _DEEPSTACK)
 _SOFT = WriterRow(_PROJECTOR + "mm_input_projection_weight", "embedding", 1)
 
 TOWERS = (
-    Tower(("llava", "vipllava", "internvl", "aya_vision", "cohere2_vision", "lfm2_vl"), _LINEAR_2, _LINEAR_1),
+    Tower(("llava", "vipllava", "video_llava", "internvl", "aya_vision", "cohere2_vision", "lfm2_vl"), _LINEAR_2, _LINEAR_1),
     Tower(
         ("mistral3",),
         _LINEAR_2,
@@ -194,8 +196,13 @@ TOWERS = (
     Tower(("hyperclovax_vision_v2",), _linear("vision_projector"), text="hyperclovax"),
     Tower(("step3p7",), _linear("vit_large_projector"), text="step3p5"),
     Tower(("fuyu",), _linear("vision_embed_tokens"), text="persimmon"),
-    Tower(("emu3",), (), text="emu3_text_model"),
-    Tower(("dots3_note",), (), text="dots3_note_text"),
+    Tower(
+        ("video_llama_3",),
+        _linear("projector.readout.2"),
+        ("{model.|}projector.readout.0.{weight|bias}",),
+        text="qwen2",
+        alone=("projector.readout",),
+    ),
     Tower(
         ("phi4_multimodal",),
         tuple(row for name in _PHI4 for row in _linear("embed_tokens_extend." + name)),
