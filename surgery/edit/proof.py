@@ -40,8 +40,8 @@ _VISIBLE = 1e-3
 @dataclass(frozen=True)
 class Proof:
     """`max_component` is the largest relative component after the edit, `base_component` before it.
-    `unproved` are kinds of writers of the model that its twin does not have. `approximate` says why no edit of
-    this family's writers is exact, where none is; `max_component` is then the leak that is left.
+    `unproved` are kinds of writers of the model that its twin does not have. `approximate` says why no edit
+    of this family's writers is exact, where none is; `max_component` is then the leak that is left.
     """
 
     exact: bool
@@ -56,8 +56,8 @@ class Proof:
 
 @dataclass(frozen=True)
 class StreamReading:
-    """The largest relative component over `n_hook_points` hook points, `n_image_features` of which are what an
-    image puts into the stream.
+    """The largest relative component over `n_hook_points` hook points, `n_image_features` of which are what
+    an image puts into the stream.
     """
 
     max_component: float
@@ -105,8 +105,8 @@ def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1, model: Ana
 
 
 def writer_kinds(anatomy: Anatomy) -> frozenset[str]:
-    """Names of the writers with a star for each number, from their layer on; of one without a layer that is not
-    also the unembedding the end of its name.
+    """Names of the writers with a star for each number, from their layer on; of one without a layer that is
+    not also the unembedding the end of its name.
     """
     kinds: set[str] = set()
     for writer in anatomy.writers:

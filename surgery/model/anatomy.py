@@ -244,8 +244,8 @@ def _layer_type(settings: Mapping[str, Any], layer: int | None) -> str:
     kinds = settings.get("layer_types")
     if not isinstance(kinds, Sequence) or layer is None or layer >= len(kinds):
         raise AnatomyError(
-            f"config.json: layer_types must name the kind of every layer, found {kinds!r}; use the model's own"
-            " config.json"
+            f"config.json: layer_types must name the kind of every layer, found {kinds!r}; use the model's"
+            " own config.json"
         )
     return str(kinds[layer])
 

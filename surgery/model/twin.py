@@ -80,8 +80,8 @@ def build_twin(config: Mapping[str, Any], folder: Path, *, seed: int) -> Path:
 
 
 def auto_class(config: Mapping[str, Any]) -> Any:
-    """The class of transformers that makes a model of a config.json: with its vision tower where the checkpoint
-    has one, as `architectures` says, and where nothing is said.
+    """The class of transformers that makes a model of a config.json: with its vision tower where the
+    checkpoint has one, as `architectures` says, and where nothing is said.
     """
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
     from transformers.models.auto import modeling_auto as auto
@@ -186,7 +186,9 @@ def _side(tower: Mapping[str, Any]) -> dict[str, Any]:
 def _with_own(sizes: Mapping[str, Any], model_type: str) -> dict[str, Any]:
     """The same with what this model type checks by itself; a group of settings is changed in part."""
     own = {
-        key: {**sizes[key], **value} if isinstance(value, dict) and isinstance(sizes.get(key), dict) else value
+        key: {**sizes[key], **value}
+        if isinstance(value, dict) and isinstance(sizes.get(key), dict)
+        else value
         for key, value in APART.get(model_type, {}).items()
     }
     return {**sizes, **own}

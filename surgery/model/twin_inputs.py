@@ -1,8 +1,8 @@
 """What a twin is run on: random tokens, what an encoder could have said, and random images.
 
 Image models take their pixels in a few forms: whole images, one or several a sequence, or patches with a grid
-that says where they were. Whichever form a model takes, `image_features` gives what its projector writes at the
-positions of an image.
+that says where they were. Whichever form a model takes, `image_features` gives what its projector writes at
+the positions of an image.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def image_features(network: Any, seed: int) -> list[Any]:
             if projector is not None:  # Llama 4 projects afterwards
                 found = [projector(each) if each.shape[-1] != D_MODEL else each for each in found]
             return [each for each in found if each.shape[-1] == D_MODEL]
-        except Exception:  # noqa: BLE001, S112 - a form that is not this model's fails in whatever way it does
+        except Exception:
             continue
     return []
 
@@ -101,22 +101,25 @@ def _forms(network: Any, function: Any, generator: Any) -> Iterator[dict[str, An
     vision = getattr(network.config, "vision_config", None)
     if "image_grid_thw" in parameters and vision is not None:
         patch = vision.patch_size if isinstance(vision.patch_size, int) else vision.patch_size[0]
-        channels = getattr(vision, "in_channels", None) or getattr(vision, "num_channels", 3)
+        channels = int(getattr(vision, "in_channels", None) or getattr(vision, "num_channels", 3))
         for times in dict.fromkeys((getattr(vision, "temporal_patch_size", 1), 1)):
-            length = int(channels) * int(times) * patch * patch
+            length = channels * int(times) * patch * patch
             grid = torch.tensor([_GRID])
-            for shape in ((16, length), (1, 16, channels, patch, patch), (16, channels, patch, patch)):
-                yield {"pixel_values": torch.randn(shape, generator=generator), "image_grid_thw": grid}
+            shapes: list[tuple[int, ...]] = [(16, length), (16, channels, patch, patch)]
+            for each in (*shapes, (1, *shapes[1])):
+                yield {"pixel_values": torch.randn(each, generator=generator), "image_grid_thw": grid}
     yield from _patches(network.config, vision, parameters, generator)
     sizes = torch.tensor([[IMAGE_SIZE, IMAGE_SIZE]] * _SEQUENCES)
-    for shape in ((_SEQUENCES,), (_SEQUENCES, 1), (_SEQUENCES, 3)):
-        form = {"pixel_values": _pixels(shape, generator)}
+    for tiles in ((), (1,), (3,)):
+        form = {"pixel_values": _pixels((_SEQUENCES, *tiles), generator)}
         if "high_res_pixel_values" in parameters:
             form["high_res_pixel_values"] = form["pixel_values"]
         yield {**form, **({"image_sizes": sizes} if "image_sizes" in parameters else {})}
 
 
-def _patches(config: Any, vision: Any, parameters: Mapping[str, Parameter], generator: Any) -> Iterator[dict[str, Any]]:
+def _patches(
+    config: Any, vision: Any, parameters: Mapping[str, Parameter], generator: Any
+) -> Iterator[dict[str, Any]]:
     """Images cut into four patches, each a row."""
     import torch
 
@@ -127,7 +130,10 @@ def _patches(config: Any, vision: Any, parameters: Mapping[str, Parameter], gene
     if "image_grid_hw" in parameters:
         rows = torch.randn(16, 3 * PATCH_SIZE * PATCH_SIZE, generator=generator)
         yield {"pixel_values": rows, "image_grid_hw": torch.tensor([[4, 4]])}
-        yield {"pixel_values": rows.view(16, 3, PATCH_SIZE, PATCH_SIZE), "image_grid_hw": torch.tensor([[4, 4]])}
+        yield {
+            "pixel_values": rows.view(16, 3, PATCH_SIZE, PATCH_SIZE),
+            "image_grid_hw": torch.tensor([[4, 4]]),
+        }
     if not isinstance(patch, int):
         return
     pixels = torch.randn(_SEQUENCES, 4, 3 * patch * patch, generator=generator)

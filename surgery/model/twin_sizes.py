@@ -143,7 +143,9 @@ APART: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "mllama_vision_model": {"supported_aspect_ratios": [[1, 1]], "vision_output_dim": 24},
         "gemma4_vision": {"pooling_kernel_size": 2, "position_embedding_size": 16},
         "longcat_flash": {"qk_head_dim": 12},
-        "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}},
+        "cohere_compass_text": {
+            "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}
+        },
     }
 )
 """Model type → sizes that its own config class checks against each other."""

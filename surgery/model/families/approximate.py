@@ -19,10 +19,13 @@ from surgery.model.families.layernorm import BLENDERBOT, DECODER_READERS, starts
 from surgery.model.families.parts import ATTENTION, EMBEDDING, MLP, READERS, bias_of, llama_like
 from surgery.model.families.table import Family, Gain, WriterRow
 
-SCALED = "it scales the stream coordinate by coordinate in every block, which mixes a removed direction back in"
+SCALED = (
+    "it scales the stream coordinate by coordinate in every block, which mixes a removed direction back in"
+)
 GATED = "what its blocks write is gated coordinate by coordinate, which mixes a removed direction back in"
 CONVOLVED = (
-    "a convolution of its own for each coordinate stands behind its writers and mixes a removed direction back in"
+    "a convolution of its own for each coordinate stands behind its writers and mixes a removed direction"
+    " back in"
 )
 BLOCK_NORM = "each block starts by normalising the stream itself, which mixes a removed direction back in"
 IDENTITY = "its identity experts write the normed stream itself back, coordinate by coordinate scaled"

@@ -2,7 +2,8 @@
 experts, and a third writer that brings each layer's own embedding in.
 
     h ← h + n_a(o_proj(attention));   h ← h + n_m(down_proj(mlp))
-    h ← h + n_m(n_1(down_proj(mlp)) + n_2(Σ_e p_e · experts_e));   h ← h + n_p(per_layer_projection(gate(h) ∘ e_l))
+    h ← h + n_m(n_1(down_proj(mlp)) + n_2(Σ_e p_e · experts_e))
+    h ← h + n_p(per_layer_projection(gate(h) ∘ e_l))
 
 The gain of a norm is its weight, so behind two norms a writer is projected with g_1∘g_m∘r. Each block then
 multiplies the stream by one number, layer_scalar, which changes nothing for a projection. The embedding of a

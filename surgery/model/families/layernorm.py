@@ -1,6 +1,7 @@
 """Families with LayerNorms and biases, some with a LayerNorm behind the embedding as well.
 
-    h ← LN(tok[token] + pos[position] + type);   h ← h + W_o·attention(LN h) + b_o;   h ← h + W_m·mlp(LN h) + b_m
+    h ← LN(tok[token] + pos[position] + type)
+    h ← h + W_o·attention(LN h) + b_o;   h ← h + W_m·mlp(LN h) + b_m
 
 LN(x) = g∘(x − mean x)/std x + b, so what starts the stream is projected with g∘r, centred, and b, which the
 norm itself adds, with r. The decoders of encoder-decoder models stand here as the causal language models that
@@ -76,7 +77,9 @@ MODERNBERT_DECODER = Family(
 )
 
 _CROSS = Need("add_cross_attention", False, "its cross-attention also writes and is not in the table")
-_BERT_EMBEDDINGS = tuple(f"embeddings.{kind}_embeddings.weight" for kind in ("word", "position", "token_type"))
+_BERT_EMBEDDINGS = tuple(
+    f"embeddings.{kind}_embeddings.weight" for kind in ("word", "position", "token_type")
+)
 _BERT_BLOCK = (
     *_with_bias(WriterRow("encoder.layer.{layer}.attention.output.dense.weight", "attention_out", 0)),
     *_with_bias(WriterRow("encoder.layer.{layer}.output.dense.weight", "mlp_out", 0)),

@@ -4,8 +4,8 @@
 
 A block of Mamba has nothing else; in Nemotron-H the mixer is attention, an MLP or experts in some layers. In
 Zamba some blocks run a transformer that they share with others, on the stream beside its own beginning, and
-hand the result through `linear` to the mixer: it enters a copy of the stream that the mixer reads, so `linear`
-writes too. Whatever the mixer, a state-space one counts as attention_out.
+hand the result through `linear` to the mixer: it enters a copy of the stream that the mixer reads, so
+`linear` writes too. Whatever the mixer, a state-space one counts as attention_out.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     h ← h + W_o·attention(norm h);   h ← h + Σ_e p_e · W_e·act(x) + W_shared·act(x)
 
-DBRX stacks the experts of a layer in one matrix [E·inter, d_model] that is used from the left, so its residual
-axis is 1. OLMo hybrid norms what its attention layers add, and not what its linear ones do: the same name is
-behind a norm in one layer and not in the next. CPM-Ant's prompt tokens lie behind the vocabulary in the same
-embedding.
+DBRX stacks the experts of a layer in one matrix [E·inter, d_model] that is used from the left, so its
+residual axis is 1. OLMo hybrid norms what its attention layers add, and not what its linear ones do: the same
+name is behind a norm in one layer and not in the next. CPM-Ant's prompt tokens lie behind the vocabulary in
+the same embedding.
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ CPMANT = Family(
     embedding="input_embedding.weight",
 )
 
-_FULL = behind(replace(ATTENTION, kind="mixer:attention"), "{post_attention_layernorm|feedforward_layer_norm}")
+_FULL = behind(
+    replace(ATTENTION, kind="mixer:attention"), "{post_attention_layernorm|feedforward_layer_norm}"
+)
 _LINEAR = WriterRow("layers.{layer}.linear_attn.o_proj.weight", "attention_out", 0, kind="mixer:linear")
 _AFTER_MLP = Gain("layers.{layer}.post_feedforward_layernorm.weight", 0.0, layer_type="full_attention")
 _OLMO_READERS = (

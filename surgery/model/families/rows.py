@@ -15,8 +15,8 @@ _LISTED = 12
 class Rows:
     """A family's table at one checkpoint.
 
-    `shared` are the names that are embedding and unembedding at once; `prefix` is the checkpoint's; `beside` are
-    those of the writers that are not in the text tower.
+    `shared` are the names that are embedding and unembedding at once; `prefix` is the checkpoint's; `beside`
+    are those of the writers that are not in the text tower.
     """
 
     writers: tuple[WriterRow, ...]
@@ -57,7 +57,9 @@ def resolve_rows(family: Family, tensor_shapes: Mapping[str, tuple[int, ...]], *
 
 
 def _prefix(family: Family, tensor_shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """Where the text tower is: where its embedding is, or where anything is, if that is only the unembedding."""
+    """Where the text tower is: where its embedding is, or where anything is, if that is only the
+    unembedding.
+    """
     with_embedding = [prefix for prefix in family.prefixes if prefix + family.embedding in tensor_shapes]
     with_anything = [
         prefix for prefix in family.prefixes if any(name.startswith(prefix) for name in tensor_shapes)

@@ -2,9 +2,9 @@
 
     h_k ← Σ_j c_jk · h_j + p_k · W_o·attention(norm Σ_j a_j h_j)
 
-Every c, p and a is a scalar, so a direction that no writer writes is in none of the streams (DeepSeek-V4's and
-Hunyuan 4's hyper-connections). HRM runs two stacks of blocks in cycles, one stream added to the other between
-them; its norms have no gain, and the second stream starts from a parameter, which writes.
+Every c, p and a is a scalar, so a direction that no writer writes is in none of the streams (DeepSeek-V4's
+and Hunyuan 4's hyper-connections). HRM runs two stacks of blocks in cycles, one stream added to the other
+between them; its norms have no gain, and the second stream starts from a parameter, which writes.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ DEEPSEEK_V4 = Family(
 )
 
 _EXPERTS = WriterRow("layers.{layer}.mlp.experts.down_proj", "mlp_out", 1, fused=True, kind="mlp:sparse")
-_SHARED = WriterRow(
-    "layers.{layer}.mlp.shared_experts.down_proj.weight", "mlp_out", 0, kind="mlp:sparse"
-)
+_SHARED = WriterRow("layers.{layer}.mlp.shared_experts.down_proj.weight", "mlp_out", 0, kind="mlp:sparse")
 _DENSE = WriterRow("layers.{layer}.mlp.down_proj.weight", "mlp_out", 0, kind="mlp:dense")
 _HY_READERS = (
     *LATENT_READERS,

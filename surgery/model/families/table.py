@@ -56,8 +56,8 @@ class WriterRow:
     config means that does not name it. `kind` is "slot:choice": in every layer exactly one choice of a slot
     is there, and whole ("mlp:dense", "mlp:sparse"). A row that is `optional` is edited where it is there and
     not missed where it is not. With the config flag `unless` set the tensor is no writer, if it is there.
-    `turned_axis` is the residual axis of a tensor that lies the other way round, where loaders themselves go by
-    its shape: by whether `residual_axis` has d_model entries.
+    `turned_axis` is the residual axis of a tensor that lies the other way round, where loaders themselves go
+    by its shape: by whether `residual_axis` has d_model entries.
     """
 
     pattern: str
@@ -91,11 +91,12 @@ class Family:
     `outside` are writers with full names, beside the text tower; `foreign` are the starts of names in towers
     with a stream of their own. `text_config` is the key of config.json under which the text tower's settings
     stand, None where they are the top level; `width` and `depth` are the keys there for d_model and the
-    number of layers (`a|b` is the first that is there; the length of a list counts). `tied_by_default` is what a config means that does not say whether the embedding is also
-    the unembedding. `needs` are settings that must have this value for the table to hold, with the reason.
-    `drafts` is the key that counts the layers behind the last one, which only propose tokens (multi-token
-    prediction) and are left as they are. `approximate` says why no edit of these writers can be exact, where
-    none can: a leak is left, which the twin measures.
+    number of layers (`a|b` is the first that is there; the length of a list counts). `tied_by_default` is
+    what a config means that does not say whether the embedding is also the unembedding. `needs` are settings
+    that must have this value for the table to hold, with the reason. `drafts` is the key that counts the
+    layers behind the last one, which only propose tokens (multi-token prediction) and are left as they are.
+    `approximate` says why no edit of these writers can be exact, where none can: a leak is left, which the
+    twin measures.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """Text towers that exist only inside a model that sees or hears; `towers` says what is beside them.
 
 Most are a known family under another name. In Llama 3.2 Vision some layers attend to the image instead of the
-text: cross_attn.o_proj writes there, behind a gate of one number. Qwen3-VL's experts lie in one tensor a layer,
-and either way round: the loader turns them over by their shape.
+text: cross_attn.o_proj writes there, behind a gate of one number. Qwen3-VL's experts lie in one tensor a
+layer, and either way round: the loader turns them over by their shape.
 """
 
 from __future__ import annotations
@@ -59,9 +59,7 @@ FAMILIES = (
     ),
     llama_like("glm4v_text", *_GLM, readers=_GLM_NORMS),
     llama_like("glm_ocr_text", *_GLM, readers=_GLM_NORMS),
-    llama_like(
-        "glm4v_moe_text", *(row for row in DEEPSEEK if not row.bias), readers=ROUTER, drafts=NEXTN
-    ),
+    llama_like("glm4v_moe_text", *(row for row in DEEPSEEK if not row.bias), readers=ROUTER, drafts=NEXTN),
     llama_like("paddleocr_vl_text", *_PLAIN, bias_of(ATTENTION, "use_bias"), bias_of(MLP, "use_bias")),
     llama_like(
         "mllama_text_model", replace(ATTENTION, kind="mixer:attention"), _CROSS, MLP, readers=_CROSS_READERS

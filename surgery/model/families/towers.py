@@ -1,11 +1,11 @@
-"""Models that see or hear: a text tower of a family that is known by itself, and what brings images and sounds
-into its stream.
+"""Models that see or hear: a text tower of a family that is known by itself, and what brings images and
+sounds into its stream.
 
     h ← embed_tokens[token] at the positions of text;   h ← W_p·(vision tower's output) at those of an image
 
-The last matrix of the projector (or merger, connector, aligner) writes embeddings as the embedding itself does,
-its bias too; what stands before it, and the tower with a stream of its own, does not. A merger for each of
-several layers (DeepStack) is added to the stream later, with nothing between. So a row here names the
+The last matrix of the projector (or merger, connector, aligner) writes embeddings as the embedding itself
+does, its bias too; what stands before it, and the tower with a stream of its own, does not. A merger for each
+of several layers (DeepStack) is added to the stream later, with nothing between. So a row here names the
 projector; the text tower's rows are those of its own family, `text_config` says which.
 """
 
@@ -54,9 +54,10 @@ PLACES = (
 
 @dataclass(frozen=True)
 class Tower:
-    """A group of model types with the same projector. `writers` and `readers` have full names, `{model.|}` for a
-    beginning that not every checkpoint has; `text` is the family of a config that has no `text_config`. `alone`
-    are the ends of names of modules that are run by themselves in the proof: what no random image reaches.
+    """A group of model types with the same projector. `writers` and `readers` have full names, `{model.|}`
+    for a beginning that not every checkpoint has; `text` is the family of a config that has no `text_config`.
+    `alone` are the ends of names of modules that are run by themselves in the proof: what no random image
+    reaches.
     """
 
     model_types: tuple[str, ...]
@@ -86,14 +87,16 @@ _NEWLINE = _vector("image_newline")
 _DEEPSTACK = _linear("visual.deepstack_merger_list.{index}.linear_fc2")
 _MERGER = _linear("visual.merger.linear_fc2")
 _MERGER_MLP = _linear("visual.merger.mlp.2")
-_LINEAR_1 = (
-    _PROJECTOR + "{linear_1|layer_norm|layernorm|projector_layernorm}.{weight|bias}",
-)
+_LINEAR_1 = (_PROJECTOR + "{linear_1|layer_norm|layernorm|projector_layernorm}.{weight|bias}",)
 _MERGERS = tuple(replace(row, optional=True) for row in _DEEPSTACK)
 _SOFT = WriterRow(_PROJECTOR + "mm_input_projection_weight", "embedding", 1)
 
 TOWERS = (
-    Tower(("llava", "vipllava", "video_llava", "internvl", "aya_vision", "cohere2_vision", "lfm2_vl"), _LINEAR_2, _LINEAR_1),
+    Tower(
+        ("llava", "vipllava", "video_llava", "internvl", "aya_vision", "cohere2_vision", "lfm2_vl"),
+        _LINEAR_2,
+        _LINEAR_1,
+    ),
     Tower(
         ("mistral3",),
         _LINEAR_2,
@@ -162,9 +165,12 @@ TOWERS = (
         alone=("embed_vision", "embed_audio"),
     ),
     Tower(("idefics3", "smolvlm"), _linear("connector.modality_projection.proj")),
-    Tower(("lighton_ocr",), _linear("vision_projection.linear_2"), (
-        "{model.|}vision_projection.{norm|patch_merger.merging_layer|linear_1}.weight",
-    ), text="qwen3"),
+    Tower(
+        ("lighton_ocr",),
+        _linear("vision_projection.linear_2"),
+        ("{model.|}vision_projection.{norm|patch_merger.merging_layer|linear_1}.weight",),
+        text="qwen3",
+    ),
     Tower(("llama4",), _linear("multi_modal_projector.linear_1"), text="llama4_text"),
     Tower(
         ("minicpm_ocr", "minicpmv4_6", "minicpmv4_7"),
@@ -185,7 +191,13 @@ TOWERS = (
         text="minimax_m3_vl_text",
     ),
     Tower(("mllama",), (), ("multi_modal_projector.{weight|bias}",), text="mllama_text_model"),
-    Tower(("nemotron_h_omni",), _linear("mlp1.3"), ("mlp1.{0|1}.{weight|bias}",), "nemotron_h", ("multi_modal_projector.linear_2",)),
+    Tower(
+        ("nemotron_h_omni",),
+        _linear("mlp1.3"),
+        ("mlp1.{0|1}.{weight|bias}",),
+        "nemotron_h",
+        ("multi_modal_projector.linear_2",),
+    ),
     Tower(("ovis2",), _linear("visual_embeddings_table", 1), text="qwen2"),
     Tower(
         ("paddleocr_vl",),

@@ -31,8 +31,8 @@ _REVERSIBLE = (
 _BYTES = "three transformers with streams of their own widths stand one behind another"
 _STREAMS = "its streams lie side by side in one vector, to which embeddings of n-grams are added as well"
 _LOOKS_BACK = (
-    "it attends over its own earlier layers and convolves each coordinate by itself, so no edit of a writer is"
-    " exact; its leak has not been measured"
+    "it attends over its own earlier layers and convolves each coordinate by itself, so no edit of a writer"
+    " is exact; its leak has not been measured"
 )
 _NO_CONFIG = "transformers cannot make a causal language model of its config.json"
 _RENAMED = (
