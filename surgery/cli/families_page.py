@@ -115,9 +115,10 @@ def _text_tower(model_type: str) -> str | None:
     """The family of the text tower of a model that sees; None for one that does not."""
     if model_type not in TOWERS:
         return None
-    from surgery.model.twin import shrink
+    from surgery.model.twin import quiet_transformers, shrink
 
-    config = shrink({"model_type": model_type, **TRIALS[model_type][0]})
+    with quiet_transformers():
+        config = shrink({"model_type": model_type, **TRIALS[model_type][0]})
     text = config.get_text_config()
     return TOWERS[model_type].text if text is config else str(text.model_type)
 

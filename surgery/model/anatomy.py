@@ -8,7 +8,7 @@ direction returns.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -225,7 +225,7 @@ def _as_writer(
 
 
 def _gain(
-    gain: Gain | None, layer: int | None, settings: Mapping[str, Any], present: Collection[str]
+    gain: Gain | None, layer: int | None, settings: Mapping[str, Any], present: Mapping[str, tuple[int, ...]]
 ) -> Gain | None:
     """The norms that this model has behind a writer, of those that its table names."""
     if gain is None:
@@ -242,7 +242,7 @@ def _gain(
 
 def _layer_type(settings: Mapping[str, Any], layer: int | None) -> str:
     kinds = settings.get("layer_types")
-    if not isinstance(kinds, Sequence) or layer is None or layer >= len(kinds):
+    if not isinstance(kinds, list | tuple) or layer is None or layer >= len(kinds):
         raise AnatomyError(
             f"config.json: layer_types must name the kind of every layer, found {kinds!r}; use the model's"
             " own config.json"
