@@ -101,7 +101,7 @@ def _forms(network: Any, function: Any, generator: Any) -> Iterator[dict[str, An
     vision = getattr(network.config, "vision_config", None)
     if "image_grid_thw" in parameters and vision is not None:
         patch = vision.patch_size if isinstance(vision.patch_size, int) else vision.patch_size[0]
-        channels = int(getattr(vision, "in_channels", None) or getattr(vision, "num_channels", 3))
+        channels = int(getattr(vision, "in_channels", None) or getattr(vision, "num_channels", None) or 3)
         for times in dict.fromkeys((getattr(vision, "temporal_patch_size", 1), 1)):
             length = channels * int(times) * patch * patch
             grid = torch.tensor([_GRID])
