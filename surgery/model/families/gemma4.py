@@ -66,10 +66,17 @@ GEMMA4_READERS = (
 
 GEMMA4_TEXT = Family(
     name="gemma4_text",
-    model_types=("gemma4_text", "gemma4_unified_text"),
+    model_types=("gemma4_text",),
     writers=WRITERS,
     readers=GEMMA4_READERS,
     tied_by_default=True,
 )
 
-FAMILIES = (GEMMA4_TEXT,)
+GEMMA4_UNIFIED_TEXT = replace(
+    GEMMA4_TEXT,
+    name="gemma4_unified_text",
+    model_types=("gemma4_unified_text",),
+    writers=(*WRITERS[:3], replace(MLP, gain=_AFTER_MLP)),
+)
+
+FAMILIES = (GEMMA4_TEXT, GEMMA4_UNIFIED_TEXT)
