@@ -117,7 +117,7 @@ SITES: dict[str, Sites] = {
     "dbrx": Sites("norm_attn_norm.attn", "ffn", "transformer.blocks"),
     "bailing_hybrid": _PRE_NORM,
     "cpmant": Sites("self_att.self_attention.attention_out", "ffn.ffn.w_out", "cpmant.encoder.layers"),
-    "olmo_hybrid": Sites("post_attention_layernorm|linear_attn", "post_feedforward_layernorm|mlp"),
+    "olmo_hybrid": Sites("linear_attn|post_attention_layernorm", "post_feedforward_layernorm|mlp"),
     **dict.fromkeys(("minimax_m3_vl_text", "laguna", "axk2", "dots3_note_text"), _PRE_NORM),
     "cohere_compass_text": _PRE_NORM,
     **dict.fromkeys(("doge", "zaya", "minimax"), _PRE_NORM),
