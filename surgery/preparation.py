@@ -125,6 +125,11 @@ def _proved(checkpoint: Checkpoint, anatomy: Anatomy, seed: int) -> Proof:
             f"{proof.family}: the twin of this model has no {', '.join(proof.unproved)}, so the edit of those"
             " writers could not be proved exact"
         )
+    if proof.approximate is not None:
+        raise AnatomyError(
+            f"{proof.family}: no edit of its writers is exact, since {proof.approximate}; on the twin of this"
+            f" model {proof.max_component:.1e} of a random direction is left after the edit"
+        )
     if not proof.exact:
         raise AnatomyError(
             f"{proof.family}: after the edit the twin of this model still carries {proof.max_component:.1e}"

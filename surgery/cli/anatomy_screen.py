@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from surgery.cli.layout import HEADING, NARROWEST, WIDEST, section, wrapped
+from surgery.edit.plan import gain_as_json
 from surgery.report.numbers import count
 from surgery.report.steps import runs
 from surgery.report.text import one_line
@@ -65,6 +66,8 @@ def anatomy_as_json(model: str, anatomy: Anatomy, shapes: Shapes, proof: Proof |
             "base_component": proof.base_component,
             "hook_points": proof.n_hook_points,
             "unproved": list(proof.unproved),
+            "approximate": proof.approximate,
+            "image_features": proof.n_image_features,
         },
     }
 
@@ -73,19 +76,23 @@ def between(gain: Gain | None) -> str:
     """What stands between a writer and the stream, in words."""
     if gain is None:
         return "nothing between it and the stream"
+    return "behind it the " + ", then the ".join(_norm(each) for each in gain.chain())
+
+
+def _norm(gain: Gain) -> str:
     factor = "its weight" if gain.offset == 0 else f"{gain.offset:g} + its weight"
-    return f"behind it the RMSNorm {gain.tensor.rsplit('.', 2)[-2]}, whose gain is {factor}"
+    kind = "LayerNorm" if gain.centred else "RMSNorm"
+    return f"{kind} {gain.tensor.rsplit('.', 2)[-2]}, whose gain is {factor}"
 
 
 def _as_json(writer: Writer, shapes: Shapes) -> dict[str, Any]:
-    gain = writer.gain
     return {
         "tensor": writer.tensor,
         "role": writer.role,
         "layer": writer.layer,
         "shape": list(shapes[writer.tensor]),
         "residual_axis": writer.residual_axis,
-        "gain": None if gain is None else {"tensor": gain.tensor, "offset": gain.offset},
+        "gain": gain_as_json(writer.gain),
         "bias": writer.bias,
         "tied": writer.tied,
     }
@@ -128,6 +135,8 @@ def _proof(proof: Proof | None) -> str:
     if proof is None:
         return "not run (--no-proof)"
     verdict = "exact" if proof.exact else "NOT exact"
+    if proof.approximate is not None:
+        verdict = f"APPROXIMATE ({proof.approximate}); measured"
     if proof.unproved:
         verdict = (
             f"NOT proved for {', '.join(proof.unproved)}, which the twin does not have; otherwise measured"

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from surgery.model.families import FAMILIES, FILES
-from surgery.model.families.table import Family, WriterRow
+from surgery.model.families.table import Family, Gain, WriterRow
+from surgery.model.families.towers import BY_TYPE as TOWERS
 from surgery.model.families.trials import TRIALS
 from surgery.model.families.unsupported import UNSUPPORTED
+
+if TYPE_CHECKING:
+    from surgery.edit.proof import Proof
 
 _HEAD = """# Families
 
@@ -19,34 +24,59 @@ colon; `{layer}` and `{expert}` stand for numbers; "+ bias" says that a bias bes
 largest component along a random direction, relative to the stream's length, at any block's input or output,
 after every writer of a tiny random twin was edited by the editor itself: the worst over the trials, in which
 the settings under *Varied* differ from the defaults (exact means at most 1e-5; before the edit it is some
-tenths). The tables are in `surgery/model/families/`, the trials in `trials.py` there.
+tenths). For a model that sees, what its projector puts into the stream for a random image is measured as
+well; its row names the text tower's family. The tables are in `surgery/model/families/`, the trials in
+`trials.py` there.
 
 Layers behind the last one that only draft tokens (multi-token prediction) are copied unedited: they read the
 finished stream and do not feed it. Weights that are quantised on disk are refused.
 
 """
+_COLUMNS = ("model type", "table", "writers", "between", "proof", "trials", "varied")
+_APPROXIMATE = """
+Something between a writer and what reads the stream is neither a scalar nor a norm behind the writer, so no
+edit of the writers clears the stream. *Leak* is what is left where 0 would be exact, measured like the proof.
+`surgery apply` refuses these unless the recipe allows what is not proved.
+
+"""
 
 
 def families_page() -> str:
-    """The page as Markdown. Runs every proof, about half a minute.
+    """The page as Markdown. Runs every proof, some minutes.
 
     Raises:
         AnatomyError: a twin cannot be built or classified.
     """
-    rows = [_row(model_type, FAMILIES[model_type]) for model_type in sorted(FAMILIES)]
-    return "".join([_HEAD, *_table(rows), *_missing()])
+    exact: list[tuple[str, ...]] = []
+    leaking: list[tuple[str, ...]] = []
+    for model_type in sorted(TRIALS):
+        proofs = _proofs(model_type)
+        row = _row(model_type, proofs)
+        reason = proofs[0].approximate
+        (exact if reason is None else leaking).append(row if reason is None else (*row, reason))
+    proved = f"## Proved exact ({len(exact)})\n\n"
+    approximate = f"\n## Approximate ({len(leaking)})\n{_APPROXIMATE}"
+    leak = tuple("leak" if name == "proof" else name for name in _COLUMNS)
+    return "".join(
+        [
+            _HEAD,
+            proved,
+            *_table(_COLUMNS, exact),
+            approximate,
+            *_table((*leak, "why"), leaking),
+            *_missing(),
+        ]
+    )
 
 
-def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:
-    yield f"## Proved ({len(rows)})\n\n"
-    yield "| model type | table | writers | between | proof | trials | varied |\n"
-    yield "|---|---|---|---|---|---|---|\n"
+def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
+    yield f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
     for row in rows:
         yield f"| {' | '.join(row)} |\n"
 
 
 def _missing() -> Iterator[str]:
-    yield f"\n## Not supported ({len(UNSUPPORTED)})\n\nRefused by name, with the reason.\n\n"
+    yield f"\n## Refused ({len(UNSUPPORTED)})\n\nRefused by name, with the reason.\n\n"
     reasons: dict[str, list[str]] = {}
     for model_type, reason in UNSUPPORTED.items():
         reasons.setdefault(reason, []).append(model_type)
@@ -54,40 +84,70 @@ def _missing() -> Iterator[str]:
         yield f"- {', '.join(f'`{name}`' for name in sorted(names))}: {reason}.\n"
 
 
-def _row(model_type: str, family: Family) -> tuple[str, ...]:
+def _proofs(model_type: str) -> list[Proof]:
     from surgery.edit.proof import prove
 
-    trials = TRIALS[model_type]
-    proofs = [prove({"model_type": model_type, **trial}) for trial in trials]
+    return [prove({"model_type": model_type, **trial}) for trial in TRIALS[model_type]]
+
+
+def _row(model_type: str, proofs: list[Proof]) -> tuple[str, ...]:
     worst = max(proof.max_component for proof in proofs)
-    verdict = f"{worst:.1e}" if all(proof.exact for proof in proofs) else f"{worst:.1e}, NOT exact"
+    leaks = proofs[0].approximate is not None
+    verdict = f"{worst:.1e}" if leaks or all(proof.exact for proof in proofs) else f"{worst:.1e}, NOT exact"
+    trials = TRIALS[model_type]
     varied = dict.fromkeys(setting for trial in trials for setting in trial)
+    text = _text_tower(model_type)
+    tower = TOWERS.get(model_type)
+    family = FAMILIES[text or model_type]
+    beside = () if tower is None else tower.writers
     return (
         f"`{model_type}`",
-        f"{FILES[model_type]}.py",
-        "<br>".join(_writers(family)),
-        "<br>".join(_between(family)) or "nothing",
+        f"towers.py, `{text}`" if text else f"{FILES[model_type]}.py",
+        "<br>".join([*(_writers(family) if text is None else ()), *_listed(beside)]) or "no others",
+        "<br>".join(_between((*(family.writers if text is None else ()), *beside))) or "nothing",
         verdict,
         str(len(trials)),
         ", ".join(varied) or "–",
     )
 
 
+def _text_tower(model_type: str) -> str | None:
+    """The family of the text tower of a model that sees; None for one that does not."""
+    if model_type not in TOWERS:
+        return None
+    from surgery.model.twin import quiet_transformers, shrink
+
+    with quiet_transformers():
+        config = shrink({"model_type": model_type, **TRIALS[model_type][0]})
+    text = config.get_text_config()
+    return TOWERS[model_type].text if text is config else str(text.model_type)
+
+
 def _writers(family: Family) -> Iterator[str]:
-    biased = {_stem(row) for row in family.writers if row.bias}
-    matrices = {_stem(row) for row in family.writers if not row.bias}
-    for row in (*family.writers, *family.outside):
+    yield from _listed((*family.writers, *family.outside))
+
+
+def _listed(rows: tuple[WriterRow, ...]) -> Iterator[str]:
+    biased = {_stem(row) for row in rows if row.bias}
+    matrices = {_stem(row) for row in rows if not row.bias}
+    for row in rows:
         if not row.bias or _stem(row) not in matrices:
             tail = " + bias" if not row.bias and _stem(row) in biased else ""
-            yield f"`{row.pattern}`:{row.residual_axis}{tail}"
+            yield f"`{row.pattern}`:{row.residual_axis}{tail}".replace("{model.|}", "")
 
 
 def _stem(row: WriterRow) -> str:
     return row.pattern.removesuffix(".weight").removesuffix(".bias").removesuffix("_bias")
 
 
-def _between(family: Family) -> Iterator[str]:
-    for gain in dict.fromkeys(row.gain for row in family.writers if row.gain is not None):
-        factor = "weight" if gain.offset == 0 else f"{gain.offset:g} + weight"
-        where = f" where {gain.flag}" if gain.flag else ""
-        yield f"RMSNorm `{gain.tensor.split('.')[-2]}`, gain {factor}{where}"
+def _between(rows: tuple[WriterRow, ...]) -> Iterator[str]:
+    for gain in dict.fromkeys(row.gain for row in rows if row.gain is not None):
+        yield ", then ".join(_norm(each) for each in gain.chain())
+
+
+def _norm(gain: Gain) -> str:
+    factor = "weight" if gain.offset == 0 else f"{gain.offset:g} + weight"
+    where = f" where {gain.flag}" if gain.flag else ""
+    where += f" in {gain.layer_type} layers" if gain.layer_type else ""
+    name = gain.tensor.removesuffix(".weight").split(".")[-1].strip("{}").split("|")[0]
+    return f"{'LayerNorm' if gain.centred else 'RMSNorm'} `{name}`, gain {factor}{where}"

@@ -1,5 +1,5 @@
-"""The orthonormal basis that one tensor is projected with: its directions, carried through the norm behind
-it.
+"""The orthonormal basis that one tensor is projected with: its directions, carried through the norms behind
+it, from the stream back to the writer.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ def tensor_basis(edit: TensorEdit, plan: Plan, checkpoint: Checkpoint) -> Array:
     """Orthonormal rows (k, d_model), one per direction of the edit and in their order.
 
     Raises:
-        EditError: the directions depend on each other, or the norm behind the tensor passes nothing of one.
+        EditError: the directions depend on each other, or a norm behind the tensor passes nothing of one.
     """
     directions = [plan.vectors[name] for name in edit.directions]
-    if edit.gain is not None:
-        gain = read_gain(edit.gain, checkpoint)
-        directions = [_transported(edit, name, plan.vectors[name], gain) for name in edit.directions]
+    for gain in reversed(edit.gain.chain() if edit.gain is not None else ()):
+        factors = read_gain(gain, checkpoint)
+        directions = [
+            _transported(edit, name, direction, gain, factors)
+            for name, direction in zip(edit.directions, directions, strict=True)
+        ]
     try:
         return orthonormal_basis(directions)
     except DependentDirectionsError as error:
@@ -46,12 +49,11 @@ def read_gain(gain: Gain, checkpoint: Checkpoint) -> Array:
     return gain.offset + weight
 
 
-def _transported(edit: TensorEdit, name: str, direction: Array, gain: Array) -> Array:
+def _transported(edit: TensorEdit, name: str, direction: Array, gain: Gain, factors: Array) -> Array:
     try:
-        return transport(direction, gain)
+        return transport(direction, factors, centred=gain.centred)
     except ValueError as error:
         raise EditError(
-            f"{edit.tensor}: the norm behind it ({edit.gain.tensor if edit.gain else ''}) passes nothing of"
-            f" {name!r} or is not"
-            " finite; leave this layer out"
+            f"{edit.tensor}: the norm behind it ({gain.tensor}) passes nothing of {name!r} or is not finite;"
+            " leave this layer out"
         ) from error

@@ -137,13 +137,25 @@ def _edit_as_json(edit: TensorEdit) -> dict[str, Any]:
         "dtype": edit.dtype,
         "shape": list(edit.shape),
         "bytes": [edit.start, edit.end],
-        "gain": None if edit.gain is None else {"tensor": edit.gain.tensor, "offset": edit.gain.offset},
+        "gain": gain_as_json(edit.gain),
         "bias": edit.bias,
         "why": edit.why,
         "directions": [
             {"name": name, "strength": strength}
             for name, strength in zip(edit.directions, edit.strengths, strict=True)
         ],
+    }
+
+
+def gain_as_json(gain: Gain | None) -> dict[str, Any] | None:
+    """A norm behind a writer, with those that follow it, as plain data."""
+    if gain is None:
+        return None
+    return {
+        "tensor": gain.tensor,
+        "offset": gain.offset,
+        "centred": gain.centred,
+        "then": gain_as_json(gain.then),
     }
 
 
@@ -229,10 +241,12 @@ def _why(writer: Writer) -> str:
             if writer.layer is None
             else f"{part} enters the stream at layer {writer.layer}"
         )
-        return f"{reason}, and is also the unembedding" if writer.tied else reason
+        through = "" if writer.gain is None else f", through {writer.gain.tensor.rsplit('.', 2)[-2]}"
+        return reason + through + (", and is also the unembedding" if writer.tied else "")
     source = "attention" if writer.role == "attention_out" else "the MLP"
     what = "the bias" if writer.bias else "the output"
-    through = "" if writer.gain is None else f", through {writer.gain.tensor.rsplit('.', 2)[-2]}"
+    norms = [gain.tensor.rsplit(".", 2)[-2] for gain in (writer.gain.chain() if writer.gain else ())]
+    through = f", through {' and then '.join(norms)}" if norms else ""
     return f"{what} of {source} of layer {writer.layer} is added to the stream{through}"
 
 
@@ -249,6 +263,8 @@ def _notes(
             "nothing is edited (every strength is 0, or no writer is chosen): the result is a copy of the"
             " source"
         )
+    if anatomy.approximate is not None:
+        notes.append(f"approximate: {anatomy.approximate}")
     notes += [_reach_note(name, anatomy, edits) for name in dict.fromkeys(step.ablate for step in active)]
     tied_names = [writer.tensor for writer in anatomy.writers if writer.tied]
     if tied_names and any(edit.tensor in tied_names for edit in edits):

@@ -25,21 +25,23 @@ from surgery.checkpoint.layout import open_checkpoint
 from surgery.edit.executor import execute
 from surgery.edit.plan import make_plan
 from surgery.model.anatomy import Anatomy, read_anatomy
+from surgery.model.families.towers import BY_TYPE as TOWERS
 from surgery.model.sites import find_blocks
-from surgery.model.twin import build_twin, quiet_transformers
+from surgery.model.twin import auto_class, build_twin, quiet_transformers
+from surgery.model.twin_inputs import alone, image_features, twin_inputs
 from surgery.recipe.schema import Ablate
 
 Array = npt.NDArray[np.float64]
 
 BOUND = 1e-5
 _VISIBLE = 1e-3
-_SEQUENCES, _POSITIONS = 2, 20
 
 
 @dataclass(frozen=True)
 class Proof:
     """`max_component` is the largest relative component after the edit, `base_component` before it.
-    `unproved` are kinds of writers of the model that its twin does not have.
+    `unproved` are kinds of writers of the model that its twin does not have. `approximate` says why no edit
+    of this family's writers is exact, where none is; `max_component` is then the leak that is left.
     """
 
     exact: bool
@@ -48,14 +50,19 @@ class Proof:
     n_hook_points: int
     family: str
     unproved: tuple[str, ...] = ()
+    approximate: str | None = None
+    n_image_features: int = 0
 
 
 @dataclass(frozen=True)
 class StreamReading:
-    """The largest relative component over `n_hook_points` hook points."""
+    """The largest relative component over `n_hook_points` hook points, `n_image_features` of which are what
+    an image puts into the stream.
+    """
 
     max_component: float
     n_hook_points: int
+    n_image_features: int = 0
 
 
 def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1, model: Anatomy | None = None) -> Proof:
@@ -82,21 +89,34 @@ def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1, model: Ana
         execute(make_plan(base, anatomy, steps, vectors), base, target, hashes=False)
         before, after = (read_stream(folder, directions, seed=seed) for folder in (source, target))
     unproved = () if model is None else tuple(sorted(writer_kinds(model) - writer_kinds(anatomy)))
+    if not after.n_image_features:
+        unproved += tuple(writer.tensor for writer in anatomy.writers if writer.beside)
     exact = after.max_component <= BOUND and before.max_component > _VISIBLE and not unproved
     return Proof(
-        exact, after.max_component, before.max_component, after.n_hook_points, anatomy.family, unproved
+        exact and anatomy.approximate is None,
+        after.max_component,
+        before.max_component,
+        after.n_hook_points,
+        anatomy.family,
+        unproved,
+        anatomy.approximate,
+        after.n_image_features,
     )
 
 
 def writer_kinds(anatomy: Anatomy) -> frozenset[str]:
-    """Names of the blocks' writers with a star for each number, from their layer on."""
+    """Names of the writers with a star for each number, from their layer on; of one without a layer that is
+    not also the unembedding the end of its name.
+    """
     kinds: set[str] = set()
     for writer in anatomy.writers:
+        parts = writer.tensor.split(".")
         if writer.layer is not None:
-            parts = writer.tensor.split(".")
             inside = parts[parts.index(str(writer.layer)) + 1 :]
-            kinds.add(".".join("*" if part.isdigit() else part for part in inside))
-    return frozenset(kinds)
+        else:
+            inside = [] if writer.tied else parts[-2:]
+        kinds.add(".".join("*" if part.isdigit() else part for part in inside))
+    return frozenset(kinds - {""})
 
 
 def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
@@ -104,8 +124,10 @@ def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
     any length.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
+    config = open_checkpoint(folder).config
+    tower = TOWERS.get(str(config.get("model_type")))
+    ends = () if tower is None else tower.alone
     units = torch.from_numpy(directions / np.linalg.norm(directions, axis=1, keepdims=True))
     ratios: list[float] = []
 
@@ -114,7 +136,7 @@ def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
         ratios.append(float((stream @ units.T).abs().max() / stream.norm(dim=-1).mean()))
 
     with quiet_transformers():
-        network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        network = auto_class(config).from_pretrained(folder, dtype=torch.float32).eval()
     for block in find_blocks(network):
         block.module.register_forward_pre_hook(
             lambda _, args, kwargs: look(_stream_of(args, kwargs)), with_kwargs=True
@@ -122,26 +144,20 @@ def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
         block.module.register_forward_hook(
             lambda _, args, output: look(output[0] if isinstance(output, tuple) else output)
         )
+        for module in block.copies:
+            module.register_forward_pre_hook(
+                lambda _, args, kwargs: look(_stream_of(args, kwargs)), with_kwargs=True
+            )
     with quiet_transformers(), torch.no_grad():
-        network(**_inputs(network.config, seed), use_cache=False)
-    return StreamReading(max(ratios), len(ratios))
+        inputs = twin_inputs(network, seed)
+        network(**inputs, use_cache=False)
+        features = image_features(network, seed)
+        features += alone(network, ends, seed)
+    for each in features:
+        look(each)
+    seen = len(features) + ("pixel_values" in inputs)
+    return StreamReading(max(ratios), len(ratios), seen)
 
 
 def _stream_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     return args[0] if args else kwargs["hidden_states"]
-
-
-def _inputs(config: Any, seed: int) -> dict[str, Any]:
-    """Random tokens; where the model sees images, each sequence also holds a random one."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    image = getattr(config, "image_token_id", None)
-    highest = config.get_text_config().vocab_size - (3 if image is not None else 0)
-    tokens = torch.randint(3, highest, (_SEQUENCES, _POSITIONS), generator=generator)
-    if image is None:
-        return {"input_ids": tokens}
-    tokens[:, 2 : 2 + config.mm_tokens_per_image] = image
-    size = config.vision_config.image_size
-    pixels = torch.randn(_SEQUENCES, 3, size, size, generator=generator)
-    return {"input_ids": tokens, "pixel_values": pixels}

@@ -7,7 +7,9 @@ With orthonormal rows q_1 … q_k and strengths λ_1 … λ_k a writer W whose r
 (Arditi et al. 2024, section 2.4, for k = 1). Strength 1 removes the component, 2 reflects it, a negative one
 strengthens it. A matrix whose residual axis comes last (an embedding) is treated as its transpose, a bias as
 one row. Where an RMSNorm with gain g stands between writer and stream, the stream receives g∘(Wx) up to a
-positive scalar, so r is removed from the stream by projecting with g∘r, normalised.
+positive scalar, so r is removed from the stream by projecting with g∘r, normalised. A LayerNorm also takes
+the mean over coordinates away, with C = I − 11ᵀ/d_model: the stream receives g∘(CWx) + b up to a positive
+scalar before b, so W is projected with C(g∘r), and b, which the norm adds itself, with r.
 
 Several directions are orthonormalised first, in the order given. The strength of the first then belongs to
 that direction itself, the strength of each later one to the part of it that is orthogonal to those before.
@@ -70,14 +72,15 @@ def unit(vector: Array) -> Array:
     return vector / length
 
 
-def transport(direction: Array, gain: Array) -> Array:
-    """What a writer must be projected with so that `direction` leaves the stream behind an RMSNorm of this
-    gain: g∘r, unit.
+def transport(direction: Array, gain: Array, *, centred: bool = False) -> Array:
+    """What a writer must be projected with so that `direction` leaves the stream behind a norm of this gain:
+    g∘r, unit, and centred where the norm is (a LayerNorm).
 
     Raises:
         ValueError: the gain is zero wherever the direction is not, so nothing of it is written at all.
     """
-    return unit(np.asarray(gain, dtype=np.float64) * np.asarray(direction, dtype=np.float64))
+    carried = np.asarray(gain, dtype=np.float64) * np.asarray(direction, dtype=np.float64)
+    return unit(carried - carried.mean() if centred else carried)
 
 
 def column_components(tile: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:

@@ -21,9 +21,12 @@ from surgery.model.families.table import (
     Gain,
     Role,
     WriterRow,
+    alternatives,
     fill,
     match_pattern,
 )
+from surgery.model.families.towers import BY_TYPE as TOWERS
+from surgery.model.families.towers import with_tower
 from surgery.model.families.unsupported import UNSUPPORTED
 
 __all__ = ["Anatomy", "Gain", "Role", "Writer", "read_anatomy"]
@@ -33,7 +36,8 @@ __all__ = ["Anatomy", "Gain", "Role", "Writer", "read_anatomy"]
 class Writer:
     """A tensor whose output is added to the stream.
 
-    `layer` is None for those before the first block; `tied` says that it is also (a copy of) the unembedding.
+    `layer` is None for those before the first block; `tied` says that it is also (a copy of) the unembedding,
+    `beside` that it stands beside the text tower and brings images or sounds in.
     """
 
     tensor: str
@@ -43,6 +47,7 @@ class Writer:
     gain: Gain | None
     bias: bool
     tied: bool = False
+    beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class Anatomy:
     """Every tensor of a model as writer or reader, in disk order of names.
 
     `tied` says that the embedding is also the unembedding. Where both names are then on disk, both are
-    writers here, since an edit must change both or neither.
+    writers here, since an edit must change both or neither. `approximate` says why editing every writer does
+    not clear the stream, in the families where it does not.
     """
 
     family: str
@@ -60,6 +66,7 @@ class Anatomy:
     writers: tuple[Writer, ...]
     readers: tuple[str, ...]
     tied: bool
+    approximate: str | None = None
 
 
 def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int, ...]]) -> Anatomy:
@@ -80,11 +87,12 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     rows = resolve_rows(family, tensor_shapes, tied=tied)
     rows = replace(
         rows,
+        writers=tuple(row for row in rows.writers if row.unless is None or not settings.get(row.unless)),
         foreign=(*rows.foreign, *draft_layers(family, rows.prefix, settings, n_layers)),
         n_layers=n_layers,
         n_experts=_expert_count(rows.writers, settings),
     )
-    found, readers, unknown = _classify(rows, tensor_shapes, settings)
+    found, readers, unknown = _classify(rows, tensor_shapes, settings, d_model)
     writers = [writer for writer, _ in found]
     problems = [
         *_setting_problems(family, settings),
@@ -97,18 +105,26 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
             f"{family.name}: not every writer of this checkpoint is known:\n  " + "\n  ".join(problems)
         )
     return Anatomy(
-        family.name, str(config["model_type"]), n_layers, d_model, tuple(writers), tuple(readers), tied
+        family.name,
+        str(config["model_type"]),
+        n_layers,
+        d_model,
+        tuple(writers),
+        tuple(readers),
+        tied,
+        family.approximate,
     )
 
 
 def _find_family(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int, ...]]) -> Family:
-    model_type = config.get("model_type")
-    if model_type not in FAMILIES:
+    family = family_of(config)
+    if family is None:
+        model_type = config.get("model_type")
         why = UNSUPPORTED.get(str(model_type))
         because = f" ({why})" if why else ""
         raise AnatomyError(
             f"model type {model_type!r}: its writers are not in the tables{because}; known are"
-            f" {', '.join(sorted(FAMILIES))}.{_candidates(config, tensor_shapes)}"
+            f" {', '.join(sorted({*FAMILIES, *TOWERS}))}.{_candidates(config, tensor_shapes)}"
         )
     quantised = config.get("quantization_config")
     if quantised:
@@ -118,7 +134,21 @@ def _find_family(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
             " unquantised"
             " checkpoint, or save a dequantised one first"
         )
-    return FAMILIES[str(model_type)]
+    return family
+
+
+def family_of(config: Mapping[str, Any]) -> Family | None:
+    """The table of a config.json, None where there is none: its own, or its text tower's with what stands
+    beside that.
+    """
+    model_type = str(config.get("model_type"))
+    tower = TOWERS.get(model_type)
+    if tower is None:
+        return FAMILIES.get(model_type)
+    part = config.get("text_config")
+    named = part.get("model_type") if isinstance(part, Mapping) else None
+    text = FAMILIES.get(str(named or tower.text))
+    return None if text is None else with_tower(model_type, tower, text)
 
 
 def _candidates(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -133,10 +163,13 @@ def _candidates(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int
 
 
 def _count(settings: Mapping[str, Any], key: str) -> int:
-    value = settings.get(key)
+    names = key.split("|")
+    value = next((settings[name] for name in names if settings.get(name) is not None), settings.get(names[0]))
+    if len(names) > 1 and isinstance(value, list | str):
+        return len(value)
     if type(value) is not int or value < 1:
         raise AnatomyError(
-            f"config.json: {key} must be a whole number >= 1, found {value!r}; use the model's own"
+            f"config.json: {names[0]} must be a whole number >= 1, found {value!r}; use the model's own"
             " config.json"
         )
     return value
@@ -159,13 +192,13 @@ _Found = tuple[Writer, WriterRow]
 
 
 def _classify(
-    rows: Rows, tensor_shapes: Mapping[str, tuple[int, ...]], settings: Mapping[str, Any]
+    rows: Rows, tensor_shapes: Mapping[str, tuple[int, ...]], settings: Mapping[str, Any], d_model: int
 ) -> tuple[list[_Found], list[str], list[str]]:
     writers: list[_Found] = []
     readers: list[str] = []
     unknown: list[str] = []
     for name in tensor_shapes:
-        found = _as_writer(rows, name, settings)
+        found = _as_writer(rows, name, settings, tensor_shapes, d_model)
         if found is not None:
             writers.append(found)
         elif name.startswith(rows.foreign) or any(fits(rows, pattern, name) for pattern in rows.readers):
@@ -175,21 +208,46 @@ def _classify(
     return writers, readers, unknown
 
 
-def _as_writer(rows: Rows, name: str, settings: Mapping[str, Any]) -> _Found | None:
+def _as_writer(
+    rows: Rows, name: str, settings: Mapping[str, Any], present: Mapping[str, tuple[int, ...]], d_model: int
+) -> _Found | None:
     for row in rows.writers:
         if fits(rows, row.pattern, name):
             match = match_pattern(row.pattern, name)
             layer = None if match is None else match.layer
-            gain = _gain(row, layer, settings)
-            writer = Writer(name, row.role, layer, row.residual_axis, gain, row.bias, name in rows.shared)
-            return writer, row
+            gain = _gain(row.gain, layer, settings, present)
+            axis = row.residual_axis
+            if row.turned_axis is not None and present[name][axis] != d_model:
+                axis = row.turned_axis
+            tied, beside = name in rows.shared, row in rows.beside
+            return Writer(name, row.role, layer, axis, gain, row.bias, tied, beside), row
     return None
 
 
-def _gain(row: WriterRow, layer: int | None, settings: Mapping[str, Any]) -> Gain | None:
-    if row.gain is None or (row.gain.flag is not None and not settings.get(row.gain.flag, True)):
+def _gain(
+    gain: Gain | None, layer: int | None, settings: Mapping[str, Any], present: Mapping[str, tuple[int, ...]]
+) -> Gain | None:
+    """The norms that this model has behind a writer, of those that its table names."""
+    if gain is None:
         return None
-    return Gain(fill(row.gain.tensor, layer), row.gain.offset)
+    then = _gain(gain.then, layer, settings, present)
+    if gain.flag is not None and not settings.get(gain.flag, gain.assumed):
+        return then
+    if gain.layer_type is not None and _layer_type(settings, layer) != gain.layer_type:
+        return then
+    names = [fill(name, layer) for name in alternatives(gain.tensor)]
+    name = next((name for name in names if name in present), names[0])
+    return Gain(name, gain.offset, centred=gain.centred, then=then)
+
+
+def _layer_type(settings: Mapping[str, Any], layer: int | None) -> str:
+    kinds = settings.get("layer_types")
+    if not isinstance(kinds, list | tuple) or layer is None or layer >= len(kinds):
+        raise AnatomyError(
+            f"config.json: layer_types must name the kind of every layer, found {kinds!r}; use the model's"
+            " own config.json"
+        )
+    return str(kinds[layer])
 
 
 def _setting_problems(family: Family, settings: Mapping[str, Any]) -> list[str]:
@@ -215,9 +273,9 @@ def _shape_problems(
                 f"{writer.tensor}: has shape {list(shape)}; expected {row.n_axes} axes with d_model {d_model}"
                 f" on axis {writer.residual_axis}"
             )
-        gain = writer.gain
-        if gain is not None and tensor_shapes.get(gain.tensor) != (d_model,):
-            problems.append(
-                f"{gain.tensor}: the norm behind {writer.tensor} is missing or not of shape [{d_model}]"
-            )
+        problems += [
+            f"{gain.tensor}: the norm behind {writer.tensor} is missing or not of shape [{d_model}]"
+            for gain in (writer.gain.chain() if writer.gain is not None else ())
+            if tensor_shapes.get(gain.tensor) != (d_model,)
+        ]
     return problems

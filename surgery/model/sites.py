@@ -19,13 +19,16 @@ from surgery.errors import AnatomyError
 class Sites:
     """Names, inside a block, of the modules whose outputs are attn_out and mlp_out.
 
-    `a|b` is whichever of the two the block has, `a+b` both where the block adds both. `blocks` is the path of
-    the list of blocks from the model, None where it is `layers` of the decoder.
+    `a|b` is whichever of the two the block has, `a+b` both where the block adds both, an empty name nothing:
+    a block with one sublayer has that at attn_out. `blocks` is the path of the list of blocks from the model
+    (`a+b` where there are two), None where it is `layers` of the decoder. `copies` are modules of a block,
+    where it has them, that read a copy of the stream to which something else was added.
     """
 
     attn_out: str
     mlp_out: str
     blocks: str | None = None
+    copies: tuple[str, ...] = ()
 
 
 _PRE_NORM = Sites("self_attn", "mlp")
@@ -33,7 +36,7 @@ _POST_NORM = Sites("post_attention_layernorm", "post_feedforward_layernorm")
 
 SITES: dict[str, Sites] = {
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma"), _PRE_NORM),
-    **dict.fromkeys(("gemma2", "gemma3", "gemma3_text"), _POST_NORM),
+    **dict.fromkeys(("gemma2", "gemma3_text"), _POST_NORM),
     **dict.fromkeys(("apertus", "arcee", "bitnet", "cohere", "cohere2", "cwm", "diffllama"), _PRE_NORM),
     **dict.fromkeys(("ernie4_5", "glm", "granite", "granite_swa", "helium"), _PRE_NORM),
     **dict.fromkeys(("hunyuan_v1_dense", "internlm3", "iquestcoder", "jais2", "minicpm3"), _PRE_NORM),
@@ -82,6 +85,53 @@ SITES: dict[str, Sites] = {
         ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"), Sites("self_attn|linear_attn", "mlp")
     ),
     **dict.fromkeys(("jamba", "bamba"), Sites("self_attn|mamba", "feed_forward")),
+    "bloom": Sites("self_attention.dense", "mlp.dense_4h_to_h", "transformer.h"),
+    "modernbert-decoder": Sites("attn", "mlp", "model.layers"),
+    "roberta-prelayernorm": Sites(
+        "attention.output.dense", "output.dense", "roberta_prelayernorm.encoder.layer"
+    ),
+    "xlm-roberta-xl": Sites("attention.output.dense", "output.dense", "roberta.encoder.layer"),
+    "megatron-bert": Sites("attention.output.dense", "output.dense", "bert.encoder.layer"),
+    **dict.fromkeys(
+        ("blenderbot", "pegasus", "whisper", "mbart", "bigbird_pegasus"),
+        Sites("self_attn+encoder_attn", "fc2", "model.decoder.layers"),
+    ),
+    **dict.fromkeys(
+        ("bart", "plbart", "mvp", "blenderbot-small"),
+        Sites("self_attn+encoder_attn", "fc2", "model.decoder.layers"),
+    ),
+    "gpt_neox_japanese": Sites("attention", "mlp", "gpt_neox_japanese.layers"),
+    "moshi": _PRE_NORM,
+    **dict.fromkeys(("mamba", "falcon_mamba", "mamba2"), Sites("mixer", "", "backbone.layers")),
+    "nemotron_h": Sites("mixer", "", "model.layers"),
+    "zamba": Sites("mamba|mamba_decoder.mamba", "", copies=("mamba_decoder.input_layernorm",)),
+    "zamba2": Sites("mamba|mamba_decoder.mamba", "", copies=("mamba_decoder.input_layernorm",)),
+    "xlstm": Sites("mlstm_layer", "ffn", "backbone.blocks"),
+    **dict.fromkeys(
+        ("gemma4_text", "gemma4_unified_text"),
+        Sites("post_attention_layernorm", "post_feedforward_layernorm+post_per_layer_input_norm"),
+    ),
+    "deepseek_v4": Sites("self_attn", "mlp"),
+    "hy_v4": Sites("self_attn", "mlp"),
+    "hrm_text": Sites("self_attn", "mlp", "model.L_module.layers+model.H_module.layers"),
+    "dbrx": Sites("norm_attn_norm.attn", "ffn", "transformer.blocks"),
+    "bailing_hybrid": _PRE_NORM,
+    "cpmant": Sites("self_att.self_attention.attention_out", "ffn.ffn.w_out", "cpmant.encoder.layers"),
+    "olmo_hybrid": Sites("linear_attn|post_attention_layernorm", "post_feedforward_layernorm|mlp"),
+    **dict.fromkeys(("minimax_m3_vl_text", "laguna", "axk2", "dots3_note_text"), _PRE_NORM),
+    "cohere_compass_text": _PRE_NORM,
+    **dict.fromkeys(("doge", "zaya", "minimax"), _PRE_NORM),
+    "rwkv": Sites("attention", "feed_forward", "rwkv.blocks"),
+    "inkling_text": Sites("attn_sconv", "mlp_sconv"),
+    "longcat_flash": Sites("self_attn.0+self_attn.1", "mlps.0+mlps.1+mlp"),
+    "xglm": Sites("self_attn", "fc2"),
+    "ctrl": Sites("multi_head_attention", "ffn", "transformer.h"),
+    **dict.fromkeys(("qwen2_vl_text", "qwen2_5_vl_text", "qwen2_5_omni_text", "qwen3_vl_text"), _PRE_NORM),
+    **dict.fromkeys(("qwen3_vl_moe_text", "qwen3_omni_moe_text", "glm4v_moe_text"), _PRE_NORM),
+    **dict.fromkeys(("paddleocr_vl_text", "mistral4"), _PRE_NORM),
+    **dict.fromkeys(("glm4v_text", "glm_ocr_text"), Sites("post_self_attn_layernorm", "post_mlp_layernorm")),
+    "mllama_text_model": Sites("self_attn|cross_attn", "mlp"),
+    **dict.fromkeys(("step3p5", "phi4_multimodal"), _PRE_NORM),
 }
 """model_type → its sites."""
 
@@ -93,6 +143,7 @@ class Block:
     module: Any
     attn_out: Any
     mlp_out: Any
+    copies: tuple[Any, ...] = ()
 
 
 def find_blocks(network: Any) -> tuple[Block, ...]:
@@ -101,15 +152,26 @@ def find_blocks(network: Any) -> tuple[Block, ...]:
     Raises:
         AnatomyError: the model type is not in the table.
     """
-    model_type = network.config.model_type
+    config = network.config
+    tower = config.model_type not in SITES and config.get_text_config() is not config
+    model_type = config.get_text_config().model_type if tower else config.model_type
     if model_type not in SITES:
         raise AnatomyError(
             f"model type {model_type!r}: its residual stream's sites are not known; known are"
             f" {', '.join(sorted(SITES))}"
         )
     sites = SITES[model_type]
-    blocks = network.get_decoder().layers if sites.blocks is None else network.get_submodule(sites.blocks)
-    return tuple(Block(block, _part(block, sites.attn_out), _part(block, sites.mlp_out)) for block in blocks)
+    decoder = network.get_decoder() if tower or sites.blocks is None else network
+    if sites.blocks is None or hasattr(decoder, "layers"):
+        blocks = list(decoder.layers)
+    else:
+        blocks = [block for path in sites.blocks.split("+") for block in decoder.get_submodule(path)]
+    return tuple(_block(block, sites) for block in blocks)
+
+
+def _block(block: Any, sites: Sites) -> Block:
+    copies = [part for name in sites.copies if (part := _submodule(block, name)) is not None]
+    return Block(block, _part(block, sites.attn_out), _part(block, sites.mlp_out), tuple(copies))
 
 
 class Together:
@@ -127,11 +189,12 @@ class Together:
         """Take the hooks away."""
         for handle in self._handles:
             handle.remove()
+        self._handles = []
 
 
 def _part(block: Any, names: str) -> Any:
-    if "+" in names:
-        parts = [_submodule(block, name) for name in names.split("+")]
+    if "+" in names or not names:
+        parts = [_submodule(block, name) for name in names.split("+") if name]
         return Together([part for part in parts if part is not None])
     for name in names.split("|"):
         if (part := _submodule(block, name)) is not None:

@@ -9,26 +9,33 @@ initialisation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from surgery.errors import AnatomyError
+from surgery.model.twin_sizes import (
+    APART,
+    D_MLP,
+    D_MODEL,
+    HEAD_DIM_APART,
+    HEADS,
+    SIDE,
+    SIDE_BY_SIDE,
+    SMALL,
+    TO_STREAM,
+    VOCABULARY,
+)
 
-VOCABULARY = 96
-D_MODEL = 32
-_HEADS = 4
-_HEAD_DIM_APART = 12
-_D_MLP = 40
 _MAX_LAYERS = 6
-_IMAGE_SIZE, _PATCH_SIZE, _IMAGE_TOKENS = 28, 14, 4
 _SPREAD = 0.3
-_EXPERTS = 4
-_POSITIONS = 64
 _CORE = ("hidden_size", "num_attention_heads")
 _AS_WIDE = ("word_embed_proj_dim",)
-_KINDS = ("layer_types", "mlp_layer_types")
+_KINDS = ("layer_types", "mlp_layer_types", "layers_block_type")
+_SENSES = ("vision_config", "audio_config")
+_A_LAYER = ("num_attention_heads_per_layer",)
 _DROPPED = (
     "auto_map",
     "quantization_config",
@@ -54,11 +61,11 @@ def build_twin(config: Mapping[str, Any], folder: Path, *, seed: int) -> Path:
         AnatomyError: transformers cannot build a model from this config.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     try:
         with quiet_transformers(), torch.random.fork_rng(devices=[]):
-            network = AutoModelForCausalLM.from_config(shrink(config), dtype=torch.float32)
+            small = shrink(config)
+            network = auto_class(config).from_config(small, dtype=torch.float32)
     except AnatomyError:
         raise
     except Exception as error:  # config classes raise whatever their own validators do
@@ -70,6 +77,18 @@ def build_twin(config: Mapping[str, Any], folder: Path, *, seed: int) -> Path:
     with quiet_transformers():
         network.save_pretrained(folder)
     return folder
+
+
+def auto_class(config: Mapping[str, Any]) -> Any:
+    """The class of transformers that makes a model of a config.json: with its vision tower where the
+    checkpoint has one, as `architectures` says, and where nothing is said.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.models.auto import modeling_auto as auto
+
+    seeing = auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(config.get("model_type"))
+    named = (config.get("architectures") or [seeing])[0]
+    return AutoModelForImageTextToText if seeing is not None and named == seeing else AutoModelForCausalLM
 
 
 @contextmanager
@@ -104,111 +123,103 @@ def shrink(config: Mapping[str, Any]) -> Any:
     kind = CONFIG_MAPPING[model_type]
     full = kind.from_dict(_kept(config)).to_dict()
     if isinstance(full.get("text_config"), dict):
-        small = {**full, **_tower(full["text_config"])}
+        small = {**full, **_towers(full)}
     else:
-        small = {**full, **_text_sizes(full, kind.attribute_map)}
+        senses = {key: _side(full[key]) for key in _SENSES if _is_tower(full.get(key))}
+        small = _with_own({**full, **_text_sizes(full, kind.attribute_map), **senses}, str(model_type))
     return kind.from_dict(_kept(small))
 
 
 def _kept(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in _DROPPED}
+    kept = {key: value for key, value in config.items() if key not in _DROPPED}
+    return copy.deepcopy(kept)  # config classes fill in what they are given
 
 
-def _tower(text: Mapping[str, Any]) -> dict[str, Any]:
-    vision = {
-        "model_type": "siglip_vision_model",
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "image_size": _IMAGE_SIZE,
-        "patch_size": _PATCH_SIZE,
-    }
+def _towers(full: Mapping[str, Any]) -> dict[str, Any]:
+    """Every tower small: the text one with its own sizes, the others narrower than its stream."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    text = full["text_config"]
+    model_type = str(text.get("model_type"))
+    aliases = CONFIG_MAPPING[model_type].attribute_map if model_type in CONFIG_MAPPING else {}
+    towers = {key: _side(value) for key, value in full.items() if _is_tower(value) and key != "text_config"}
+    small = _with_own({**_kept(text), **_text_sizes(text, aliases)}, model_type)
     return {
-        "text_config": {**_kept(text), **_text_sizes(text)},
-        "vision_config": vision,
-        "mm_tokens_per_image": _IMAGE_TOKENS,
-        "boi_token_index": VOCABULARY - 3,
-        "eoi_token_index": VOCABULARY - 2,
-        "image_token_index": VOCABULARY - 1,
+        **towers,
+        **{key: value for key, value in SIDE_BY_SIDE.items() if full.get(key)},
+        **{key: D_MODEL for key in TO_STREAM if full.get(key)},
+        **_with_own({}, str(full["model_type"])),
+        "text_config": _with_small_tokens(small),
+        **_with_small_tokens({key: full[key] for key in full if _is_token(key)}),
         **_SPECIAL_TOKENS,
     }
 
 
-_SPECIAL_TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+def _is_tower(value: Any) -> bool:
+    return isinstance(value, dict) and "model_type" in value
 
-# Sizes that only some families have; put in where the config has the key.
-_SMALL: dict[str, Any] = {
-    "ffn_dim": _D_MLP,
-    "ffn_hidden_size": _D_MLP,
-    "n_inner": _D_MLP,
-    "moe_intermediate_size": 24,
-    "shared_expert_intermediate_size": 28,
-    "shared_intermediate_size": 28,
-    "num_experts": _EXPERTS,
-    "num_local_experts": _EXPERTS,
-    "n_routed_experts": _EXPERTS,
-    "moe_num_experts": _EXPERTS,
-    "num_experts_per_tok": 2,
-    "moe_topk": 2,
-    "moe_k": 2,
-    "n_group": 1,
-    "topk_group": 1,
-    "first_k_dense_replace": 1,
-    "q_lora_rank": 16,
-    "kv_lora_rank": 16,
-    "qk_nope_head_dim": 8,
-    "qk_rope_head_dim": 4,
-    "v_head_dim": 12,
-    "rotary_dim": 4,
-    "index_n_heads": 2,
-    "index_head_dim": 8,
-    "index_topk": 4,
-    "linear_num_key_heads": 2,
-    "linear_num_value_heads": 4,
-    "linear_key_head_dim": 8,
-    "linear_value_head_dim": 8,
-    "mamba_n_heads": 8,
-    "mamba_d_head": 8,
-    "mamba_d_ssm": 64,
-    "mamba_n_groups": 1,
-    "mamba_d_state": 16,
-    "mamba_dt_rank": 4,
-    "attn_layer_period": 2,
-    "attn_layer_offset": 1,
-    "attn_layer_indices": [1],
-    "expert_layer_period": 2,
-    "expert_layer_offset": 1,
-    "mlp_only_layers": [0],
-    "num_dense_layers": 1,
-    "lru_width": 24,
-    "max_position_embeddings": _POSITIONS,
-}
+
+def _is_token(key: str) -> bool:
+    return key.endswith(("token_id", "token_index"))
+
+
+def _with_small_tokens(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with every special token inside the vocabulary, each its own."""
+    small = dict(config)
+    names = [key for key in sorted(config) if _is_token(key) and type(config[key]) is int]
+    for offset, key in enumerate(name for name in names if name not in _SPECIAL_TOKENS):
+        small[key] = VOCABULARY - 1 - offset
+    return small
+
+
+def _side(tower: Mapping[str, Any]) -> dict[str, Any]:
+    """A tower with a stream of its own."""
+    small = {key: _side(value) if _is_tower(value) else value for key, value in _kept(tower).items()}
+    small |= {key: size for key, size in SIDE.items() if tower.get(key)}
+    small |= {key: D_MODEL for key in TO_STREAM if tower.get(key)}
+    if tower.get("per_layer_config"):
+        small["per_layer_config"] = {}
+    small |= {key: list(tower[key])[:1] for key in _KINDS if isinstance(tower.get(key), list)}
+    return _with_own(small, str(tower["model_type"]))
+
+
+def _with_own(sizes: Mapping[str, Any], model_type: str) -> dict[str, Any]:
+    """The same with what this model type checks by itself; a group of settings is changed in part."""
+    own = {
+        key: {**sizes[key], **value}
+        if isinstance(value, dict) and isinstance(sizes.get(key), dict)
+        else value
+        for key, value in APART.get(model_type, {}).items()
+    }
+    return {**sizes, **own}
+
+
+_SPECIAL_TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 
 
 def _text_sizes(text: Mapping[str, Any], aliases: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Small values for every size in the config, under the config's own names for them."""
     own = dict(aliases or {})
-    known = {key: text.get(own.get(key, key)) for key in (*_CORE, "head_dim", *_SMALL)}
+    known = {key: text.get(own.get(key, key)) for key in (*_CORE, "head_dim", *SMALL)}
     heads = int(known["num_attention_heads"] or 0)
     stated = known["head_dim"]
     square = stated is None or int(stated) * heads == int(known["hidden_size"] or 0)
-    head_dim = D_MODEL // _HEADS if square else _HEAD_DIM_APART
+    head_dim = D_MODEL // HEADS if square else HEAD_DIM_APART
     sizes: dict[str, Any] = {
         "hidden_size": D_MODEL,
-        "intermediate_size": _D_MLP,
-        "num_attention_heads": _HEADS,
+        "intermediate_size": D_MLP,
+        "num_attention_heads": HEADS,
         "num_key_value_heads": _key_value_heads(text, heads),
         "vocab_size": VOCABULARY,
         **_layers(text),
-        **{key: value for key, value in _SMALL.items() if known[key]},
+        **{key: value for key, value in SMALL.items() if known[key]},
         **{key: _embedding_size(text, key, own) for key in _AS_WIDE if text.get(key)},
     }
     if text.get("num_kv_heads"):  # Falcon's name for the heads that keys and values have
-        sizes["num_kv_heads"] = _HEADS if text["num_kv_heads"] == heads else 2
+        sizes["num_kv_heads"] = HEADS if text["num_kv_heads"] == heads else 2
     if stated is not None:
         rotary = text.get("qk_rope_head_dim")  # in latent attention head_dim is that of the rotary part
-        sizes["head_dim"] = _SMALL["qk_rope_head_dim"] if rotary == stated else head_dim
+        sizes["head_dim"] = SMALL["qk_rope_head_dim"] if rotary == stated else head_dim
     for key in ("rope_parameters", "rope_scaling"):
         if isinstance(text.get(key), dict):
             sizes[key] = _short_factors(text[key], head_dim)
@@ -221,7 +232,7 @@ def _embedding_size(text: Mapping[str, Any], key: str, aliases: Mapping[str, str
 
 def _key_value_heads(text: Mapping[str, Any], heads: int) -> int:
     shared = int(text.get("num_key_value_heads") or heads)
-    return _HEADS if shared == heads else (1 if shared == 1 else 2)
+    return HEADS if shared == heads else (1 if shared == 1 else 2)
 
 
 def _layers(text: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,11 +243,34 @@ def _layers(text: Mapping[str, Any]) -> dict[str, Any]:
     if text.get("block_types"):  # Recurrent Gemma's: a pattern that is repeated
         return {"num_hidden_layers": len(text["block_types"])}
     lists = {key: text[key] for key in _KINDS if text.get(key)}
-    chosen = list(dict.fromkeys(zip(*lists.values(), strict=True)))[:_MAX_LAYERS]
-    if len(chosen) < 2:
-        chosen = (chosen or [()]) * 2
-    columns = dict(zip(lists, map(list, zip(*chosen, strict=True)), strict=False))
-    return {"num_hidden_layers": len(chosen), **columns}
+    own = {int(layer): sizes for layer, sizes in (text.get("per_layer_config") or {}).items()}
+    layers = _one_of_each(list(zip(*lists.values(), strict=True)))
+    if shared := text.get("num_kv_shared_layers"):  # the last layers take keys and values from earlier ones
+        layers, shared = layers * 2, len(layers)
+    return {
+        "num_hidden_layers": len(layers),
+        **{key: [kinds[layer] for layer in layers] for key, kinds in lists.items()},
+        **{key: [HEADS] * len(layers) for key in _A_LAYER if text.get(key)},
+        **({"num_kv_shared_layers": shared} if "num_kv_shared_layers" in text else {}),
+        **({"per_layer_config": _re_indexed(own, layers)} if own else {}),
+    }
+
+
+def _one_of_each(kinds: Sequence[Any]) -> list[int]:
+    layers = [index for index, kind in enumerate(kinds) if kind not in kinds[:index]][:_MAX_LAYERS]
+    return layers if len(layers) > 1 else (layers or [0]) * 2
+
+
+def _re_indexed(own: Mapping[int, Mapping[str, Any]], layers: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """The sizes that single layers have of their own, for the layers that the twin keeps."""
+    sizes = {**SMALL, "head_dim": HEAD_DIM_APART, "num_attention_heads": HEADS}
+    small: dict[int, dict[str, Any]] = {}
+    for index, layer in enumerate(layers):
+        if layer in own:
+            heads = int(own[layer].get("num_attention_heads") or 0)
+            sizes["num_key_value_heads"] = _key_value_heads(own[layer], heads)
+            small[index] = {key: sizes.get(key, value) for key, value in own[layer].items()}
+    return small
 
 
 def _short_factors(rope: Mapping[str, Any], head_dim: int) -> dict[str, Any]:
@@ -246,6 +280,8 @@ def _short_factors(rope: Mapping[str, Any], head_dim: int) -> dict[str, Any]:
     for key, value in rope.items():
         if isinstance(value, dict):
             cut[key] = _short_factors(value, head_dim)
+        elif key == "mrope_section":  # how many frequencies turn with time, height and width
+            cut[key] = [rotary - 2 * (rotary // 3), rotary // 3, rotary // 3]
         else:
             cut[key] = value[:rotary] if key in ("short_factor", "long_factor") else value
     return cut
@@ -261,5 +297,7 @@ def _randomise(network: Any, seed: int) -> None:
             if parameter.dim() == 1:
                 parameter.add_(_SPREAD * noise)  # a gain or a bias: keep its neutral value as the centre
             else:
-                fan_in = 1.0 if parameter.shape[0] == VOCABULARY else float(parameter[0].numel()) ** 0.5
-                parameter.copy_(noise / fan_in)
+                # Experts in one tensor lie either way round: the mean of both sides is the scale of one.
+                power = 0.25 if parameter.dim() == 3 else 0.5
+                scale = 1.0 if parameter.shape[0] == VOCABULARY else float(parameter[0].numel()) ** power
+                parameter.copy_(noise / scale)

@@ -133,3 +133,23 @@ def test_transport_clears_what_passes_a_norm_and_the_plain_direction_does_not(
 def test_transport_refuses_a_gain_that_passes_nothing() -> None:
     with pytest.raises(ValueError, match="finite and longer than zero"):
         transport(np.eye(D)[0], 1 - np.eye(D)[0])
+
+
+def test_a_direction_is_carried_back_through_a_layer_norm() -> None:
+    rng = np.random.default_rng(3)
+    r, gain, bias = (rng.standard_normal(16) for _ in range(3))
+    matrix, inputs = rng.standard_normal((16, 5)), rng.standard_normal((5, 40))
+    q = transport(r, gain, centred=True)
+    assert abs(q.sum()) < 1e-12 and np.isclose(np.linalg.norm(q), 1)
+
+    def behind(written: np.ndarray, added: np.ndarray) -> np.ndarray:
+        centred = written - written.mean(axis=0)
+        return gain[:, None] * centred / centred.std(axis=0) + added[:, None]
+
+    unit = r / np.linalg.norm(r)
+    edited = behind((matrix - np.outer(q, q @ matrix)) @ inputs, bias - unit * (unit @ bias))
+    assert np.abs(unit @ edited).max() < 1e-12
+    assert np.abs(unit @ behind(matrix @ inputs, bias)).max() > 0.1
+    plain = transport(r, gain)
+    naive = behind((matrix - np.outer(plain, plain @ matrix)) @ inputs, bias - unit * (unit @ bias))
+    assert np.abs(unit @ naive).max() > 1e-3, "the mean must be carried through as well"

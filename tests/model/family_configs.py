@@ -147,7 +147,26 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 """What each is called → config.json."""
 
-SAMPLE = ("deepseek_v3", "falcon", "glm4", "gpt2", "gpt_oss", "opt", "phi", "qwen3_next")
+SAMPLE = (
+    "bloom",
+    "deepseek_v3",
+    "deepseek_v4",
+    "doge",
+    "falcon",
+    "gemma4_text",
+    "glm4",
+    "gpt2",
+    "gpt_oss",
+    "llava",
+    "mbart",
+    "nemotron_h",
+    "olmo_hybrid",
+    "opt",
+    "phi",
+    "qwen3_next",
+    "qwen3_vl_moe",
+    "zamba2",
+)
 """The model types beside those of `CONFIGS` that every test run tries; the slow one tries all."""
 
 

@@ -12,6 +12,7 @@ import pytest
 from surgery.errors import AnatomyError
 from surgery.model.anatomy import Gain, Writer, read_anatomy
 from surgery.model.families import FAMILIES
+from surgery.model.families.towers import BY_TYPE as TOWERS
 
 D, F, V = 8, 12, 20
 CONFIG = {"model_type": "llama", "hidden_size": D, "num_hidden_layers": 12, "vocab_size": V}
@@ -174,7 +175,7 @@ def test_an_unknown_family_is_refused_with_its_candidates() -> None:
         "x": (3,),
     }
     said = _problem({"model_type": "gpt7", "n_embd": D}, shapes)
-    assert f"known are {', '.join(sorted(FAMILIES))}" in said
+    assert f"known are {', '.join(sorted({*FAMILIES, *TOWERS}))}" in said
     assert said.endswith("to be classified:\n  transformer.h.*.attn.c_proj.weight")
     assert "model type None" in _problem({}, {})
 
@@ -277,3 +278,53 @@ def test_a_setting_that_breaks_the_table_is_refused() -> None:
         {"model_type": "opt", "hidden_size": D, "num_hidden_layers": 1, "do_layer_norm_before": False}, {}
     )
     assert "do_layer_norm_before: False; it normalises the stream itself" in said
+
+
+QWEN_VL = {
+    "model_type": "qwen3_vl_moe",
+    "text_config": {
+        "model_type": "qwen3_vl_moe_text",
+        "hidden_size": D,
+        "num_hidden_layers": 1,
+        "num_experts": 3,
+        "tie_word_embeddings": False,
+    },
+}
+
+
+def _qwen_vl_shapes(down: tuple[int, ...]) -> Shapes:
+    shapes = {
+        name.replace("model.", "model.language_model."): shape
+        for name, shape in llama_shapes(1).items()
+        if ".mlp." not in name
+    }
+    shapes |= {"model.language_model.layers.0.mlp.experts.down_proj": down}
+    merger = "model.visual.merger.linear_fc2"
+    shapes |= {
+        f"{merger}.weight": (D, F),
+        f"{merger}.bias": (D,),
+        "model.visual.blocks.0.attn.proj.weight": (F, F),
+    }
+    stack = "model.visual.deepstack_merger_list"
+    return shapes | {f"{stack}.{index}.linear_fc2.weight": (D, F) for index in range(3)}
+
+
+@pytest.mark.parametrize(("down", "axis"), [((3, D, F), 1), ((3, F, D), 2), ((3, D, D), 1)])
+def test_experts_that_lie_either_way_round_are_read_as_loaders_do(down: tuple[int, ...], axis: int) -> None:
+    writers = {writer.tensor: writer for writer in read_anatomy(QWEN_VL, _qwen_vl_shapes(down)).writers}
+    assert writers["model.language_model.layers.0.mlp.experts.down_proj"].residual_axis == axis
+    beside = [name for name, writer in writers.items() if writer.beside]
+    assert len(beside) == 2 + 3 and all("linear_fc2" in name for name in beside)
+
+
+def test_a_missing_projector_is_named() -> None:
+    shapes = _qwen_vl_shapes((3, D, F))
+    del shapes["model.visual.merger.linear_fc2.weight"]
+    assert "missing: model.visual.merger.linear_fc2.weight" in _problem(QWEN_VL, shapes)
+    other = QWEN_VL | {"text_config": {"model_type": "rwkv9", "hidden_size": D}}
+    assert "model type 'qwen3_vl_moe'" in _problem(other, shapes)
+
+
+def test_a_norm_behind_some_kinds_of_layers_needs_their_names() -> None:
+    config = CONFIG | {"model_type": "olmo_hybrid", "num_hidden_layers": 1, "layer_types": "many"}
+    assert "layer_types must name the kind of every layer" in _problem(config, llama_shapes(1))

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from surgery.model.families import dense, experts, gemma2, gpt, hybrids, llama, postnorm
+from surgery.model.families import (
+    approximate,
+    dense,
+    experts,
+    gemma2,
+    gemma4,
+    gpt,
+    hybrids,
+    layernorm,
+    llama,
+    postnorm,
+    recurrent,
+    routed,
+    streams,
+    text,
+)
 from surgery.model.families.table import Family
 
 _FILES = {
@@ -12,9 +27,16 @@ _FILES = {
     "dense": dense.FAMILIES,
     "gemma2": gemma2.FAMILIES,
     "postnorm": postnorm.FAMILIES,
+    "gemma4": gemma4.FAMILIES,
     "gpt": gpt.FAMILIES,
+    "layernorm": layernorm.FAMILIES,
     "experts": experts.FAMILIES,
+    "routed": routed.FAMILIES,
     "hybrids": hybrids.FAMILIES,
+    "recurrent": recurrent.FAMILIES,
+    "streams": streams.FAMILIES,
+    "text": text.FAMILIES,
+    "approximate": approximate.FAMILIES,
 }
 
 FAMILIES: MappingProxyType[str, Family] = MappingProxyType(

@@ -60,6 +60,7 @@ FAMILIES = (
     llama_like("bitnet", *_PLAIN, _ATTENTION_BIAS, readers=_SUB_NORMS),
     llama_like("cohere", *_PLAIN, _ATTENTION_BIAS, tied_by_default=True),
     llama_like("cohere2", *_PLAIN, _ATTENTION_BIAS, tied_by_default=True),
+    llama_like("cohere_compass_text", *_PLAIN, _ATTENTION_BIAS, tied_by_default=True),
     llama_like("cwm", *_PLAIN, _MLP_BIAS),
     llama_like("diffllama", *_PLAIN, _ATTENTION_BIAS, readers=_LAMBDAS),
     llama_like(

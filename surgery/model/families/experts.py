@@ -25,22 +25,22 @@ def _shared(name: str, flag: str | None, *, assumed: bool = True) -> WriterRow:
     return WriterRow(pattern, "mlp_out", 0, kind="mlp:sparse", needs=flag, assumed=assumed)
 
 
-_DEEPSEEK = (ATTENTION, _BIAS, _DENSE, _EXPERTS, _shared("shared_experts", "n_shared_experts"))
+DEEPSEEK = (ATTENTION, _BIAS, _DENSE, _EXPERTS, _shared("shared_experts", "n_shared_experts"))
 
-_ROUTER = (
+ROUTER = (
     "layers.{layer}.mlp.{gate|router|router.gate|router.layer}.{weight|bias}",
     "layers.{layer}.mlp.{gate.e_score_correction_bias|moe_statics.e_score_correction_bias}",
     "layers.{layer}.mlp.{e_score_correction_bias|expert_bias|gate.expert_bias}",
     "layers.{layer}.mlp.experts.{expert}.{gate|up}_proj.{weight|bias}",
     "layers.{layer}.mlp.{shared_experts|shared_expert|shared_mlp}.{gate|up}_proj.{weight|bias}",
 )
-_GATED_SHARED = ("layers.{layer}.mlp.shared_expert_gate.weight",)
-_LATENT = (*_ROUTER, *LATENT_READERS)
-_INDEXER = (
+GATED_SHARED = ("layers.{layer}.mlp.shared_expert_gate.weight",)
+LATENT = (*ROUTER, *LATENT_READERS)
+INDEXER = (
     "layers.{layer}.self_attn.indexer.{wq_b|wk|weights_proj}.weight",
     "layers.{layer}.self_attn.indexer.k_norm.{weight|bias}",
 )
-_NEXTN = "num_nextn_predict_layers"
+NEXTN = "num_nextn_predict_layers"
 
 _W2 = WriterRow("layers.{layer}.block_sparse_moe.experts.{expert}.w2.weight", "mlp_out", 0)
 _MIXTRAL = (
@@ -120,10 +120,10 @@ FAMILIES = (
         _POST_ATTENTION,
         bias_of(_POST_ATTENTION, "attention_bias"),
         *_BEAM,
-        readers=(*_ROUTER, *_POST_FEEDFORWARD, "layers.{layer}.self_attn.{gate_bias|gate_proj.weight}"),
+        readers=(*ROUTER, *_POST_FEEDFORWARD, "layers.{layer}.self_attn.{gate_bias|gate_proj.weight}"),
     ),
     llama_like(
-        "kolibri1", behind(ATTENTION, "post_attn_norm"), *_KOLIBRI, readers=(*_ROUTER, *_KOLIBRI_READERS)
+        "kolibri1", behind(ATTENTION, "post_attn_norm"), *_KOLIBRI, readers=(*ROUTER, *_KOLIBRI_READERS)
     ),
     llama_like(
         "flint",
@@ -132,7 +132,7 @@ FAMILIES = (
         _DENSE,
         _EXPERTS,
         _shared("shared_expert", None),
-        readers=(*_ROUTER, *_GATED_SHARED, "layers.{layer}.self_attn.softmax_offset"),
+        readers=(*ROUTER, *GATED_SHARED, "layers.{layer}.self_attn.softmax_offset"),
     ),
     llama_like("mixtral", ATTENTION, _W2, readers=_MIXTRAL),
     llama_like("phimoe", ATTENTION, _BIAS, _W2, readers=_MIXTRAL),
@@ -143,25 +143,25 @@ FAMILIES = (
         _DENSE,
         _EXPERTS,
         _shared("shared_expert", None),
-        readers=(*_ROUTER, *_GATED_SHARED),
+        readers=(*ROUTER, *GATED_SHARED),
     ),
-    llama_like("qwen3_moe", ATTENTION, _BIAS, _DENSE, _EXPERTS, readers=_ROUTER),
-    llama_like("mellum", ATTENTION, _BIAS, _DENSE, _EXPERTS, readers=_ROUTER),
-    llama_like("olmoe", ATTENTION, _BIAS, _EXPERTS, readers=_ROUTER),
-    llama_like("deepseek_v2", *_DEEPSEEK, readers=_LATENT),
-    llama_like("deepseek_v3", *_DEEPSEEK, readers=_LATENT, drafts=_NEXTN),
-    llama_like("deepseek_v32", *_DEEPSEEK, readers=(*_LATENT, *_INDEXER), drafts=_NEXTN),
-    llama_like("glm_moe_dsa", *_DEEPSEEK, readers=(*_LATENT, *_INDEXER), drafts=_NEXTN),
-    llama_like("glm4_moe", *(row for row in _DEEPSEEK if row is not _BIAS), readers=_ROUTER, drafts=_NEXTN),
-    llama_like("glm4_moe_lite", *_DEEPSEEK, readers=_LATENT, drafts=_NEXTN),
-    llama_like("axk1", *_AXK1, readers=(*_LATENT, "layers.{layer}.post_mlp_layernorm.weight")),
-    llama_like("dots1", *_DEEPSEEK, readers=_ROUTER),
+    llama_like("qwen3_moe", ATTENTION, _BIAS, _DENSE, _EXPERTS, readers=ROUTER),
+    llama_like("mellum", ATTENTION, _BIAS, _DENSE, _EXPERTS, readers=ROUTER),
+    llama_like("olmoe", ATTENTION, _BIAS, _EXPERTS, readers=ROUTER),
+    llama_like("deepseek_v2", *DEEPSEEK, readers=LATENT),
+    llama_like("deepseek_v3", *DEEPSEEK, readers=LATENT, drafts=NEXTN),
+    llama_like("deepseek_v32", *DEEPSEEK, readers=(*LATENT, *INDEXER), drafts=NEXTN),
+    llama_like("glm_moe_dsa", *DEEPSEEK, readers=(*LATENT, *INDEXER), drafts=NEXTN),
+    llama_like("glm4_moe", *(row for row in DEEPSEEK if row is not _BIAS), readers=ROUTER, drafts=NEXTN),
+    llama_like("glm4_moe_lite", *DEEPSEEK, readers=LATENT, drafts=NEXTN),
+    llama_like("axk1", *_AXK1, readers=(*LATENT, "layers.{layer}.post_mlp_layernorm.weight")),
+    llama_like("dots1", *DEEPSEEK, readers=ROUTER),
     llama_like(
         "solar_open",
         ATTENTION,
         _EXPERTS,
         _shared("shared_experts", "n_shared_experts"),
-        readers=_ROUTER,
+        readers=ROUTER,
     ),
     llama_like(
         "exaone_moe",
@@ -169,8 +169,8 @@ FAMILIES = (
         _DENSE,
         _EXPERTS,
         _shared("shared_experts", "num_shared_experts"),
-        readers=_ROUTER,
-        drafts=_NEXTN,
+        readers=ROUTER,
+        drafts=NEXTN,
     ),
     llama_like(
         "ernie4_5_moe",
@@ -181,9 +181,9 @@ FAMILIES = (
         _EXPERTS,
         _shared("shared_experts", "moe_num_shared_experts"),
         bias_of(_shared("shared_experts", None), "use_bias"),
-        readers=_ROUTER,
+        readers=ROUTER,
         tied_by_default=True,
-        drafts=_NEXTN,
+        drafts=NEXTN,
     ),
     llama_like(
         "hunyuan_v1_moe",
@@ -192,18 +192,18 @@ FAMILIES = (
         _EXPERTS,
         _shared("shared_mlp", None),
         readers=(
-            *_ROUTER,
+            *ROUTER,
             "layers.{layer}.mlp.gate.wg.weight",
             "layers.{layer}.self_attn.{query|key}_layernorm.weight",
         ),
     ),
-    llama_like("hy_v3", ATTENTION, _BIAS, _DENSE, _EXPERTS, _shared("shared_mlp", None), readers=_ROUTER),
+    llama_like("hy_v3", ATTENTION, _BIAS, _DENSE, _EXPERTS, _shared("shared_mlp", None), readers=ROUTER),
     llama_like(
         "mimo_v2_flash",
         ATTENTION,
         _DENSE,
         _EXPERTS,
-        readers=(*_ROUTER, "layers.{layer}.self_attn.attention_sink_bias"),
+        readers=(*ROUTER, "layers.{layer}.self_attn.attention_sink_bias"),
     ),
     llama_like(
         "cohere2_moe",
@@ -212,7 +212,7 @@ FAMILIES = (
         _DENSE,
         _EXPERTS,
         _shared("shared_experts", "num_shared_experts", assumed=False),
-        readers=_ROUTER,
+        readers=ROUTER,
         tied_by_default=True,
     ),
     llama_like(
@@ -220,14 +220,14 @@ FAMILIES = (
         _POST_ATTENTION,
         bias_of(_POST_ATTENTION, "attention_bias"),
         *_AFMOE,
-        readers=(*_ROUTER, *_AFMOE_READERS),
+        readers=(*ROUTER, *_AFMOE_READERS),
     ),
     llama_like(
         "flex_olmo",
         _POST_ATTENTION,
         bias_of(_POST_ATTENTION, "attention_bias"),
         behind(_EXPERTS, "post_feedforward_layernorm"),
-        readers=(*_ROUTER, *_POST_FEEDFORWARD),
+        readers=(*ROUTER, *_POST_FEEDFORWARD),
     ),
     llama_like(
         "gpt_oss",
@@ -245,7 +245,7 @@ FAMILIES = (
         _ARIA,
         replace(_shared("shared_experts", None), kind=None),
         bias_of(replace(_shared("shared_experts", None), kind=None), "mlp_bias"),
-        readers=(*_ROUTER, "layers.{layer}.mlp.experts.fc1.weight"),
+        readers=(*ROUTER, "layers.{layer}.mlp.experts.fc1.weight"),
     ),
     llama_like("granitemoe", ATTENTION, _BIAS, _OUTPUT_LINEAR, readers=_GRANITE),
     llama_like("granitemoeshared", ATTENTION, _BIAS, _OUTPUT_LINEAR, _SHARED_MLP, readers=_GRANITE),

@@ -58,24 +58,4 @@ GEMMA3_TEXT = Family(
     tied_by_default=True,
 )
 
-GEMMA3 = Family(
-    name="gemma3",
-    model_types=("gemma3",),
-    writers=_WRITERS,
-    readers=(*_READERS, *_QK_NORM),
-    prefixes=("language_model.model.", "model.language_model."),
-    unembedding=("language_model.lm_head.weight", "lm_head.weight"),
-    outside=(
-        WriterRow("multi_modal_projector.mm_input_projection_weight", "embedding", 1),
-        WriterRow("model.multi_modal_projector.mm_input_projection_weight", "embedding", 1),
-    ),
-    outside_readers=(
-        "multi_modal_projector.mm_soft_emb_norm.weight",
-        "model.multi_modal_projector.mm_soft_emb_norm.weight",
-    ),
-    foreign=("vision_tower.", "model.vision_tower."),
-    text_config="text_config",
-    tied_by_default=True,
-)
-
-FAMILIES = (GEMMA2, GEMMA3_TEXT, GEMMA3)
+FAMILIES = (GEMMA2, GEMMA3_TEXT)

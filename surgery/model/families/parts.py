@@ -47,6 +47,7 @@ def llama_like(
     readers: tuple[str, ...] = (),
     tied_by_default: bool = False,
     drafts: str | None = None,
+    approximate: str | None = None,
 ) -> Family:
     """A family of one model type with Llama's names, an embedding, and these writers in its blocks."""
     return Family(
@@ -57,4 +58,5 @@ def llama_like(
         outside_readers=("lm_head.bias",),
         tied_by_default=tied_by_default,
         drafts=drafts,
+        approximate=approximate,
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from surgery.model.families.table import Family, WriterRow, fill, match_pattern
+from surgery.model.families.table import Family, Gain, WriterRow, alternatives, fill, match_pattern
 
 _LISTED = 12
 
@@ -15,7 +15,8 @@ _LISTED = 12
 class Rows:
     """A family's table at one checkpoint.
 
-    `shared` are the names that are embedding and unembedding at once; `prefix` is the checkpoint's.
+    `shared` are the names that are embedding and unembedding at once; `prefix` is the checkpoint's; `beside`
+    are those of the writers that are not in the text tower.
     """
 
     writers: tuple[WriterRow, ...]
@@ -23,6 +24,7 @@ class Rows:
     foreign: tuple[str, ...]
     shared: frozenset[str]
     prefix: str
+    beside: tuple[WriterRow, ...] = ()
     n_layers: int = 0
     n_experts: int = 0
 
@@ -35,9 +37,7 @@ class Rows:
 
 def resolve_rows(family: Family, tensor_shapes: Mapping[str, tuple[int, ...]], *, tied: bool) -> Rows:
     """The rows for the tensors at hand: prefix, tied copies and writers beside the text tower put in."""
-    prefix = next(
-        (p for p in family.prefixes if any(name.startswith(p) for name in tensor_shapes)), family.prefixes[0]
-    )
+    prefix = _prefix(family, tensor_shapes)
     writers = [_prefixed(row, prefix) for row in family.writers]
     readers = [*(prefix + pattern for pattern in family.readers), *family.outside_readers]
     present = [name for name in family.unembedding if name in tensor_shapes]
@@ -46,18 +46,43 @@ def resolve_rows(family: Family, tensor_shapes: Mapping[str, tuple[int, ...]], *
         copies = present if embedding in tensor_shapes else present[1:]
         first = embedding if embedding in tensor_shapes or not present else present[0]
         writers = [replace(row, pattern=first) if row.pattern == embedding else row for row in writers]
-        writers += [WriterRow(name, "embedding", 1) for name in copies]
+        gain = next((row.gain for row in writers if row.pattern == first), None)
+        writers += [WriterRow(name, "embedding", 1, gain=gain) for name in copies]
         shared = frozenset({first, *copies})
     else:
         readers += family.unembedding
         shared = frozenset[str]()
-    writers += [row for row in family.outside if row.pattern in tensor_shapes]
-    return Rows(tuple(writers), tuple(readers), family.foreign, shared, prefix)
+    beside = tuple(each for row in family.outside for each in _beside(row, tensor_shapes))
+    return Rows((*writers, *beside), tuple(readers), family.foreign, shared, prefix, beside)
+
+
+def _prefix(family: Family, tensor_shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Where the text tower is: where its embedding is, or where anything is, if that is only the
+    unembedding.
+    """
+    with_embedding = [prefix for prefix in family.prefixes if prefix + family.embedding in tensor_shapes]
+    with_anything = [
+        prefix for prefix in family.prefixes if any(name.startswith(prefix) for name in tensor_shapes)
+    ]
+    return (with_embedding or with_anything or list(family.prefixes))[0]
+
+
+def _beside(row: WriterRow, tensor_shapes: Mapping[str, tuple[int, ...]]) -> list[WriterRow]:
+    """A row beside the text tower, once for each tensor that it means; once by its first name where there is
+    none.
+    """
+    names = [name for name in tensor_shapes if match_pattern(row.pattern, name)]
+    return [replace(row, pattern=name) for name in names or alternatives(row.pattern)[:1]]
 
 
 def _prefixed(row: WriterRow, prefix: str) -> WriterRow:
-    gain = None if row.gain is None else replace(row.gain, tensor=prefix + row.gain.tensor)
-    return replace(row, pattern=prefix + row.pattern, gain=gain)
+    return replace(row, pattern=prefix + row.pattern, gain=_behind(row.gain, prefix))
+
+
+def _behind(gain: Gain | None, prefix: str) -> Gain | None:
+    if gain is None:
+        return None
+    return replace(gain, tensor=prefix + gain.tensor, then=_behind(gain.then, prefix))
 
 
 def draft_layers(family: Family, prefix: str, settings: Mapping[str, Any], n_layers: int) -> tuple[str, ...]:
@@ -84,7 +109,7 @@ def presence_problems(rows: Rows, present: set[str], settings: Mapping[str, Any]
         names = [name for layer in layers for name in rows.names(row, layer)]
         missing = [name for name in names if name not in present]
         spare = [name for name in names if name in present]
-        if row in wanted and row.kind is None and missing:
+        if row in wanted and row.kind is None and not row.optional and missing:
             problems.append(f"missing: {listing(missing)}")
         if row not in wanted and spare:
             problems.append(f"config.json has no {row.needs}, so loaders would drop: {listing(spare)}")

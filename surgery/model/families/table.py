@@ -25,14 +25,25 @@ _FIELD = re.compile(r"\{([^{}]+)\}")
 
 @dataclass(frozen=True)
 class Gain:
-    """An RMSNorm between a writer and the stream: it multiplies each coordinate by `offset` + the tensor.
+    """A norm between a writer and the stream: it multiplies each coordinate by `offset` + the tensor.
 
-    In a table `flag` is the config flag without which there is no such norm.
+    `centred` says that it takes the mean over coordinates away first, as a LayerNorm does. `then` is the norm
+    that follows, nearer to the stream. In a table `flag` is the config flag without which there is no such
+    norm, `assumed` what a config means that does not name it, and `layer_type` the only kind of layer, as
+    `layer_types` in the config names it, that has the norm; `{a|b}` in the name is whichever is on disk.
     """
 
     tensor: str
     offset: float
     flag: str | None = None
+    centred: bool = False
+    then: Gain | None = None
+    assumed: bool = True
+    layer_type: str | None = None
+
+    def chain(self) -> tuple[Gain, ...]:
+        """This norm and those behind it, the one at the stream last."""
+        return (self, *(() if self.then is None else self.then.chain()))
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,10 @@ class WriterRow:
     of a layer lie in one tensor, along its first axis. `needs` is the config flag without which the tensor
     does not exist (it must exist where the flag is set, and must not where it is not); `assumed` is what a
     config means that does not name it. `kind` is "slot:choice": in every layer exactly one choice of a slot
-    is there, and whole ("mlp:dense", "mlp:sparse").
+    is there, and whole ("mlp:dense", "mlp:sparse"). A row that is `optional` is edited where it is there and
+    not missed where it is not. With the config flag `unless` set the tensor is no writer, if it is there.
+    `turned_axis` is the residual axis of a tensor that lies the other way round, where loaders themselves go
+    by its shape: by whether `residual_axis` has d_model entries.
     """
 
     pattern: str
@@ -55,6 +69,9 @@ class WriterRow:
     assumed: bool = False
     fused: bool = False
     kind: str | None = None
+    optional: bool = False
+    unless: str | None = None
+    turned_axis: int | None = None
 
     @property
     def n_axes(self) -> int:
@@ -74,10 +91,12 @@ class Family:
     `outside` are writers with full names, beside the text tower; `foreign` are the starts of names in towers
     with a stream of their own. `text_config` is the key of config.json under which the text tower's settings
     stand, None where they are the top level; `width` and `depth` are the keys there for d_model and the
-    number of layers. `tied_by_default` is what a config means that does not say whether the embedding is also
-    the unembedding. `needs` are settings that must have this value for the table to hold, with the reason.
-    `drafts` is the key that counts the layers behind the last one, which only propose tokens (multi-token
-    prediction) and are left as they are.
+    number of layers (`a|b` is the first that is there; the length of a list counts). `tied_by_default` is
+    what a config means that does not say whether the embedding is also the unembedding. `needs` are settings
+    that must have this value for the table to hold, with the reason. `drafts` is the key that counts the
+    layers behind the last one, which only propose tokens (multi-token prediction) and are left as they are.
+    `approximate` says why no edit of these writers can be exact, where none can: a leak is left, which the
+    twin measures.
     """
 
     name: str
@@ -96,10 +115,11 @@ class Family:
     depth: str = "num_hidden_layers"
     needs: tuple[Need, ...] = ()
     drafts: str | None = None
+    approximate: str | None = None
 
     def text_settings(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """The part of config.json that describes the text tower."""
-        part = config if self.text_config is None else config.get(self.text_config, {})
+        part = config if self.text_config is None else config.get(self.text_config, config)
         return part if isinstance(part, Mapping) else {}
 
 
@@ -150,3 +170,11 @@ def fill(pattern: str, layer: int | None, expert: int | None = None) -> str:
     """The name that a pattern stands for in one layer, of one expert."""
     name = pattern if layer is None else pattern.replace("{layer}", str(layer))
     return name if expert is None else name.replace("{expert}", str(expert))
+
+
+def alternatives(pattern: str) -> tuple[str, ...]:
+    """The names that a pattern stands for by its `{a|b}`, of which it has one at most."""
+    for field in _FIELD.findall(pattern):
+        if "|" in field:
+            return tuple(pattern.replace("{" + field + "}", choice, 1) for choice in field.split("|"))
+    return (pattern,)

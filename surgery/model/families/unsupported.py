@@ -1,6 +1,7 @@
-"""Causal language models of transformers that are in no table, each with what stands in the way.
+"""Models of transformers that are in no table, each with what stands in the way: those that it makes causal
+language models of, and those that see and write text.
 
-A model type that is in neither place is one that transformers got after this list was made.
+A model type that is neither here nor in a table is one that transformers got after this list was made.
 """
 
 from __future__ import annotations
@@ -8,58 +9,64 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_POST_LN = "it normalises the stream itself after each sublayer, which mixes a removed direction back in"
-_LAYER_NORM = "a LayerNorm stands behind its embedding; only the gain of an RMSNorm is carried through so far"
-_CONSTANT = (
-    "constant sinusoidal positions are added to the stream; they are no parameter that could be edited"
+from surgery.model.families.approximate import CONSTANT, CONVOLVED, POST_LN
+
+_HALVES = (
+    "an encoder and a decoder have a stream each, and a direction belongs to one of them; only decoders by"
+    " themselves have tables"
 )
-_HALF = (
-    "the decoder of a larger model: cross-attention or several embeddings write too, and have no table yet"
+_CLASSIFIER = "it is a classifier and writes no text"
+_ALTUP = (
+    "it keeps several streams and corrects them coordinate by coordinate (AltUp), so no edit of a writer is"
+    " exact; its leak has not been measured"
 )
-_TOWER = "a multimodal model: what writes the embeddings of its other inputs has no table yet"
-_ELEMENTWISE = (
-    "it scales the stream, or what is added to it, coordinate by coordinate; no edit of a writer is exact"
+_DRAFTS = (
+    "it drafts tokens for another model from that model's keys and values and cannot run by itself; edit that"
+    " model instead"
 )
-_CHAIN = "several norms stand one behind another behind some writers; one is carried through so far"
-_STREAMS = "it keeps several streams and mixes them; it has no table and no hook points yet"
-_EXPERT = "its identity experts write the normed stream itself back, coordinate by coordinate scaled"
-_BLOCK_NORM = "each block starts by normalising the stream itself, which mixes a removed direction back in"
-_TABLE = "no table has been written yet"
-_SINGLE = "a block has one sublayer, for which there are no hook points yet"
+_REVERSIBLE = (
+    "it keeps two streams, and its positions are put together from pieces that each hold a part of the"
+    " coordinates"
+)
+_BYTES = "three transformers with streams of their own widths stand one behind another"
+_STREAMS = "its streams lie side by side in one vector, to which embeddings of n-grams are added as well"
+_LOOKS_BACK = (
+    "it attends over its own earlier layers and convolves each coordinate by itself, so no edit of a writer"
+    " is exact; its leak has not been measured"
+)
+_NO_CONFIG = "transformers cannot make a causal language model of its config.json"
+_RENAMED = (
+    "transformers saves its text tower under names that published checkpoints do not have, so its twin would"
+    " prove nothing for them"
+)
 _TWIN = "no tiny twin of it can be built yet"
+_TABLE = "no table has been written yet"
 
 _GROUPS: tuple[tuple[str, str], ...] = (
     (
-        _POST_LN,
-        "bart bert bert-generation big_bird blenderbot-small camembert data2vec-text electra ernie marian mvp"
-        " openai-gpt plbart prophetnet rembert roberta roc_bert roformer trocr xlm xlm-roberta xlnet xmod",
+        POST_LN,
+        "bert bert-generation big_bird blip camembert data2vec-text electra ernie git marian openai-gpt"
+        " prophetnet rembert roberta roc_bert roformer trocr xlm xlm-roberta xlnet xmod",
     ),
-    (_BLOCK_NORM, "minimax"),
-    (_EXPERT, "longcat_flash"),
-    (_LAYER_NORM, "bloom modernbert-decoder roberta-prelayernorm"),
-    (_CONSTANT, "ctrl xglm"),
+    (CONSTANT, "kosmos-2 kosmos-2.5"),
+    (_HALVES, "florence2 pix2struct pp_formulanet t5gemma2 udop vision-encoder-decoder"),
+    (_CLASSIFIER, "shieldgemma2"),
+    (_ALTUP, "gemma3n gemma3n_text"),
+    (_LOOKS_BACK, "inkling2 inkling2_text"),
+    (CONVOLVED, "inkling_mm_model"),
+    (_DRAFTS, "gemma4_assistant gemma4_unified_assistant"),
+    (_REVERSIBLE, "reformer"),
+    (_BYTES, "blt"),
+    (_STREAMS, "qwen4_exp qwen4_exp_text"),
+    (_NO_CONFIG, "musicgen musicgen_melody"),
+    (_RENAMED, "kimi_k25 qianfan_ocr"),
     (
-        _HALF,
-        "bigbird_pegasus blenderbot mbart moshi musicgen musicgen_melody pegasus whisper git",
+        _TWIN,
+        "chameleon cosmos3_edge deepseek_ocr2 diffusion_gemma dots3_note emu3 ernie4_5_vl_moe evolla fast_vlm"
+        " glm5_next granite4_vision hunyuan_vl lfm3_vl mistral_large4 molmo2 muse_glimmer muse_spark"
+        " perception_lm",
     ),
-    (
-        _TOWER,
-        "emu3 fuyu got_ocr2 llama4 mllama moss_transcribe_diarize phi4_multimodal qwen3_5 qwen3_5_moe"
-        " dots3_note qwen4_exp",
-    ),
-    (_ELEMENTWISE, "doge gemma3n gemma3n_text inkling_text inkling2_text rwkv zaya"),
-    (
-        _CHAIN,
-        "gemma4 gemma4_text gemma4_assistant gemma4_unified gemma4_unified_assistant gemma4_unified_text",
-    ),
-    (_STREAMS, "deepseek_v4 hrm_text hy_v4 reformer"),
-    (_SINGLE, "falcon_mamba mamba mamba2 nemotron_h xlstm zamba zamba2"),
-    (_TWIN, "blt cohere_compass_text dbrx dots3_note_text qwen4_exp_text laguna"),
-    (
-        _TABLE,
-        "axk2 bailing_hybrid cpmant gpt_neox_japanese"
-        " megatron-bert minimax_m3_vl_text olmo_hybrid xlm-roberta-xl",
-    ),
+    (_TABLE, "cosmos3_omni granite_docling idefics idefics2 janus pi0 unlimited_ocr"),
 )
 
 UNSUPPORTED: Mapping[str, str] = MappingProxyType(

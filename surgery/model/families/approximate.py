@@ -1,0 +1,225 @@
+"""Families in which no edit of the writers is exact: something between writer and reader is neither a scalar
+nor a norm behind a writer. Every writer is edited nevertheless; the twin measures what is left.
+
+    doge, zaya       h ← s∘h + W·x                 each coordinate of the stream is scaled by its own number
+    rwkv             h ← h + σ(R·x)∘(W·k)          each coordinate of what is written has its own gate
+    inkling          h ← h + conv(W·x)             each coordinate has its own short convolution
+    minimax          n ← g∘h/rms;  h ← αn + βW·x   each block starts from the normed stream
+    longcat_flash    h ← h + … + p·(g∘h/rms)       identity experts write the normed stream back
+    xglm, ctrl       h ← E[token] + constants      sinusoidal positions are no parameter
+    bart             h ← LN(h + W·x)               the norm stands on the stream itself (post-LN)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from surgery.model.families.experts import LATENT
+from surgery.model.families.layernorm import BLENDERBOT, DECODER_READERS, starts
+from surgery.model.families.parts import ATTENTION, EMBEDDING, MLP, READERS, bias_of, llama_like
+from surgery.model.families.table import Family, Gain, WriterRow
+
+SCALED = (
+    "it scales the stream coordinate by coordinate in every block, which mixes a removed direction back in"
+)
+GATED = "what its blocks write is gated coordinate by coordinate, which mixes a removed direction back in"
+CONVOLVED = (
+    "a convolution of its own for each coordinate stands behind its writers and mixes a removed direction"
+    " back in"
+)
+BLOCK_NORM = "each block starts by normalising the stream itself, which mixes a removed direction back in"
+IDENTITY = "its identity experts write the normed stream itself back, coordinate by coordinate scaled"
+CONSTANT = "constant sinusoidal positions are added to the stream; they are no parameter that could be edited"
+POST_LN = "it normalises the stream itself after each sublayer, which mixes a removed direction back in"
+
+_DOGE_READERS = (
+    "layers.{layer}.{input|post_attention}_residual",
+    "layers.{layer}.self_attn.{A|dt_proj.weight|dt_proj.bias}",
+    "layers.{layer}.mlp.{router_gate|down_embed|up_embed}.weight",
+)
+_ZAYA_FUSED = WriterRow("layers.{layer}.mlp.experts.down_proj", "mlp_out", 1, fused=True)
+_ZAYA_READERS = (
+    "input_hidden_states_{bias|scale}",
+    "layers.{layer}.post_{attention|mlp}_residual_scale.hidden_states_scale",
+    "layers.{layer}.post_{attention|mlp}_residual_scale.residual_scale",
+    "layers.{layer}.post_{attention|mlp}_residual_scale.hidden_states_bias",
+    "layers.{layer}.post_{attention|mlp}_residual_scale.residual_bias",
+    "layers.{layer}.mlp.experts.gate_up_proj",
+    "layers.{layer}.mlp.gate.{balancing_biases|router_states_scale|router_mlp.norm.weight}",
+    "layers.{layer}.mlp.gate.{down_proj|router_mlp.fc1|router_mlp.fc2|router_mlp.out_proj}.{weight|bias}",
+    "layers.{layer}.self_attn.qk_norm.temp",
+    "layers.{layer}.self_attn.qkv_proj.{conv_qk_depthwise|conv_qk_grouped}.{weight|bias}",
+    "layers.{layer}.self_attn.qkv_proj.{q_proj|k_proj|v_proj_current|v_proj_delayed}.{weight|bias}",
+)
+
+_RWKV_IN = Gain("blocks.0.pre_ln.weight", 0.0, centred=True)
+RWKV = Family(
+    name="rwkv",
+    model_types=("rwkv",),
+    writers=(
+        WriterRow("embeddings.weight", "embedding", 1, gain=_RWKV_IN),
+        WriterRow("blocks.0.pre_ln.bias", "embedding", 0, bias=True),
+        WriterRow("blocks.{layer}.attention.output.weight", "attention_out", 0),
+        WriterRow("blocks.{layer}.feed_forward.value.weight", "mlp_out", 0),
+    ),
+    readers=(
+        "ln_out.{weight|bias}",
+        "blocks.0.pre_ln.weight",
+        "blocks.{layer}.{ln1|ln2}.{weight|bias}",
+        "blocks.{layer}.attention.{key|receptance|value}.weight",
+        "blocks.{layer}.attention.{time_decay|time_first|time_mix_key|time_mix_receptance|time_mix_value}",
+        "blocks.{layer}.feed_forward.{key|receptance}.weight",
+        "blocks.{layer}.feed_forward.{time_mix_key|time_mix_receptance}",
+    ),
+    prefixes=("rwkv.",),
+    embedding="embeddings.weight",
+    unembedding=("head.weight",),
+    approximate=GATED,
+)
+
+_NORMED = Gain("embed_tokens.embed_norm.weight", 0.0)
+_INKLING = (
+    replace(EMBEDDING, gain=_NORMED),
+    ATTENTION,
+    replace(MLP, kind="mlp:dense"),
+    WriterRow("layers.{layer}.mlp.experts.down_proj", "mlp_out", 1, fused=True, kind="mlp:sparse"),
+    WriterRow("layers.{layer}.mlp.shared_experts.down_proj", "mlp_out", 1, fused=True, kind="mlp:sparse"),
+)
+_INKLING_READERS = (
+    "embed_tokens.embed_norm.weight",
+    "layers.{layer}.{attn_sconv|mlp_sconv|self_attn.k_sconv|self_attn.v_sconv}.conv1d.weight",
+    "layers.{layer}.mlp.gate.{weight|e_score_correction_bias|global_scale}",
+    "layers.{layer}.mlp.experts.gate_up_proj",
+    "layers.{layer}.mlp.shared_experts.{gate|up}_proj",
+    "layers.{layer}.mlp.global_scale",
+    "layers.{layer}.self_attn.{r_proj.weight|rel_logits_proj.proj}",
+)
+
+_LIGHTNING = WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0, kind="mixer:lightning")
+_MINIMAX = (
+    replace(ATTENTION, kind="mixer:attention"),
+    _LIGHTNING,
+    WriterRow("layers.{layer}.block_sparse_moe.experts.{expert}.w2.weight", "mlp_out", 0),
+)
+_MINIMAX_READERS = (
+    "layers.{layer}.block_sparse_moe.gate.weight",
+    "layers.{layer}.block_sparse_moe.experts.{expert}.{w1|w3}.weight",
+    "layers.{layer}.self_attn.{diagonal_decay|key_decay|query_decay|slope_rate|norm.weight}",
+    "layers.{layer}.self_attn.{output_gate|qkv_proj}.weight",
+)
+
+_LONGCAT = (
+    WriterRow("layers.{layer}.self_attn.{index}.o_proj.weight", "attention_out", 0, optional=True),
+    WriterRow("layers.{layer}.mlps.{index}.down_proj.weight", "mlp_out", 0, optional=True),
+    WriterRow("layers.{layer}.mlp.experts.{expert}.down_proj.weight", "mlp_out", 0),
+)
+_LONGCAT_READERS = (
+    *(name.replace("self_attn.", "self_attn.{index}.") for name in LATENT if "self_attn" in name),
+    "layers.{layer}.{input_layernorm|post_attention_layernorm}.{index}.weight",
+    "layers.{layer}.mlp.router.{classifier.weight|classifier.bias|e_score_correction_bias}",
+    "layers.{layer}.mlp.experts.{index}.{gate|up}_proj.weight",
+    "layers.{layer}.mlps.{index}.{gate|up}_proj.weight",
+)
+
+_OUT = WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0)
+_FC2 = WriterRow("layers.{layer}.fc2.weight", "mlp_out", 0)
+XGLM = Family(
+    name="xglm",
+    model_types=("xglm",),
+    writers=(EMBEDDING, _OUT, bias_of(_OUT), _FC2, bias_of(_FC2)),
+    readers=DECODER_READERS,
+    tied_by_default=True,
+    width="d_model",
+    depth="num_layers",
+    approximate=CONSTANT,
+)
+
+_DENSE = WriterRow("h.{layer}.multi_head_attention.dense.weight", "attention_out", 0)
+_FFN = WriterRow("h.{layer}.ffn.2.weight", "mlp_out", 0)
+CTRL = Family(
+    name="ctrl",
+    model_types=("ctrl",),
+    writers=(
+        WriterRow("w.weight", "embedding", 1),
+        _DENSE,
+        bias_of(_DENSE),
+        _FFN,
+        bias_of(_FFN),
+    ),
+    readers=(
+        "layernorm.{weight|bias}",
+        "h.{layer}.{layernorm1|layernorm2}.{weight|bias}",
+        "h.{layer}.multi_head_attention.{Wq|Wk|Wv}.{weight|bias}",
+        "h.{layer}.ffn.0.{weight|bias}",
+    ),
+    prefixes=("transformer.",),
+    embedding="w.weight",
+    outside_readers=("lm_head.bias",),
+    tied_by_default=True,
+    width="n_embd",
+    depth="n_layer",
+    approximate=CONSTANT,
+)
+
+
+def _after(row: WriterRow, norm: str) -> tuple[WriterRow, ...]:
+    """A matrix, its bias, and the bias of the LayerNorm on the stream behind them."""
+    gain = Gain(f"layers.{{layer}}.{norm}.weight", 0.0, centred=True)
+    last = WriterRow(f"layers.{{layer}}.{norm}.bias", row.role, 0, bias=True)
+    matrix = replace(row, gain=gain)
+    return matrix, bias_of(matrix), last
+
+
+_POST_LN_BLOCK = (
+    *_after(_OUT, "self_attn_layer_norm"),
+    *_after(
+        WriterRow("layers.{layer}.encoder_attn.out_proj.weight", "attention_out", 0),
+        "encoder_attn_layer_norm",
+    ),
+    *_after(_FC2, "final_layer_norm"),
+)
+_POST_LN_READERS = (
+    "layers.{layer}.{self_attn|encoder_attn|final}_layer_norm.weight",
+    *DECODER_READERS[2:],
+)
+BART = replace(
+    BLENDERBOT,
+    name="bart",
+    model_types=("bart", "plbart", "mvp", "blenderbot-small"),
+    writers=(
+        *starts("layernorm_embedding", "embed_tokens.weight", "embed_positions.weight"),
+        *_POST_LN_BLOCK,
+    ),
+    readers=("layernorm_embedding.weight", *_POST_LN_READERS),
+    approximate=POST_LN,
+)
+
+FAMILIES = (
+    llama_like(
+        "doge",
+        ATTENTION,
+        bias_of(ATTENTION, "attention_bias"),
+        MLP,
+        readers=_DOGE_READERS,
+        approximate=SCALED,
+    ),
+    llama_like(
+        "zaya", ATTENTION, _ZAYA_FUSED, readers=_ZAYA_READERS, tied_by_default=True, approximate=SCALED
+    ),
+    RWKV,
+    llama_like("minimax", *_MINIMAX, readers=_MINIMAX_READERS, approximate=BLOCK_NORM),
+    replace(
+        llama_like("longcat_flash", *_LONGCAT, readers=_LONGCAT_READERS, approximate=IDENTITY),
+        depth="num_layers|num_hidden_layers",
+    ),
+    Family(
+        "inkling_text",
+        ("inkling_text",),
+        _INKLING,
+        (*READERS, *_INKLING_READERS),
+        approximate=CONVOLVED,
+    ),
+    XGLM,
+    CTRL,
+    BART,
+)

@@ -1,0 +1,192 @@
+"""The sizes of a twin: every number in a config that costs memory or time and decides nothing about who
+writes.
+
+A key is put in only where the model's own config has it, so one table serves every family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+VOCABULARY = 96
+SPECIAL = 16
+"""How many tokens at the end of the vocabulary may mean an image or the like."""
+D_MODEL = 32
+HEADS = 4
+HEAD_DIM_APART = 12
+D_MLP = 40
+POSITIONS = 64
+EXPERTS = 4
+IMAGE_SIZE, PATCH_SIZE, IMAGE_TOKENS = 28, 14, 4
+
+SMALL: Mapping[str, Any] = MappingProxyType(
+    {
+        "ffn_dim": D_MLP,
+        "ffn_hidden_size": D_MLP,
+        "n_inner": D_MLP,
+        "intermediate_size_mlp": D_MLP,
+        "dense_intermediate_size": D_MLP,
+        "encoder_ffn_dim": D_MLP,
+        "decoder_ffn_dim": D_MLP,
+        "dff": D_MLP,
+        "dim_ff": D_MLP,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": HEADS,
+        "decoder_attention_heads": HEADS,
+        "dim_head": 8,
+        "prompt_length": 4,
+        "embedding_dim": D_MODEL,
+        "num_layers_per_stack": 2,
+        "moe_intermediate_size": 24,
+        "moe_shared_expert_intermediate_size": 28,
+        "expert_ffn_hidden_size": 24,
+        "zero_expert_num": 2,
+        "shared_expert_intermediate_size": 28,
+        "shared_intermediate_size": 28,
+        "num_experts": EXPERTS,
+        "num_local_experts": EXPERTS,
+        "n_routed_experts": EXPERTS,
+        "moe_num_experts": EXPERTS,
+        "num_experts_per_tok": 2,
+        "top_k_experts": 2,
+        "moe_topk": 2,
+        "moe_k": 2,
+        "n_group": 1,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+        "q_lora_rank": 16,
+        "o_lora_rank": 6,
+        "o_groups": 2,
+        "kv_lora_rank": 16,
+        "qk_nope_head_dim": 8,
+        "qk_rope_head_dim": 4,
+        "v_head_dim": 12,
+        "rotary_dim": 4,
+        "index_n_heads": 2,
+        "index_head_dim": 8,
+        "index_topk": 4,
+        "indexer_n_heads": 2,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 8,
+        "indexer_budget": 4,
+        "linear_num_heads": HEADS,
+        "linear_head_dim": 8,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+        "mamba_n_heads": 8,
+        "mamba_d_head": 8,
+        "mamba_num_heads": 8,
+        "mamba_head_dim": 8,
+        "n_groups": 1,
+        "ssm_state_size": 16,
+        "time_step_rank": 4,
+        "mamba_d_ssm": 64,
+        "mamba_n_groups": 1,
+        "mamba_d_state": 16,
+        "mamba_dt_rank": 4,
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "attn_layer_indices": [1],
+        "expert_layer_period": 2,
+        "expert_layer_offset": 1,
+        "mlp_only_layers": [0],
+        "num_dense_layers": 1,
+        "lru_width": 24,
+        "hidden_size_per_layer_input": 12,
+        "vocab_size_per_layer_input": VOCABULARY,
+        "laurel_rank": 6,
+        "router_hidden_size": 16,
+        "adapter_rank": 6,
+        "max_position_embeddings": POSITIONS,
+    }
+)
+"""Sizes that only some families have → their value in a twin."""
+
+_ZAMBA = {
+    "num_hidden_layers": 4,
+    "layers_block_type": ["linear_attention", "hybrid", "linear_attention", "hybrid"],
+    "attention_hidden_size": 2 * D_MODEL,
+    "attention_head_dim": 2 * D_MODEL // HEADS,
+}
+_TWO_TILES = [[IMAGE_SIZE, 2 * IMAGE_SIZE]]
+APART: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "mamba2": {"num_heads": 8, "head_dim": 8},
+        "zaya": {"num_experts_per_tok": 1},
+        "xlstm": {"num_heads": 4, "num_blocks": 2, "chunk_size": 8},
+        "rwkv": {"attention_hidden_size": 40, "context_length": POSITIONS},
+        "zamba": {**_ZAMBA, "n_mamba_heads": 2},
+        "zamba2": {**_ZAMBA, "n_mamba_heads": 4, "mamba_headdim": 16, "hybrid_layer_ids": [1, 3]},
+        "dbrx": {"ffn_config": {"ffn_hidden_size": D_MLP, "moe_num_experts": EXPERTS, "moe_top_k": 2}},
+        "dots3_note_text": {"num_key_value_heads": HEADS},
+        "qwen2_vl_vision": {"hidden_size": D_MODEL},
+        "blip-2": {"num_query_tokens": 4},
+        "instructblip": {"num_query_tokens": 4},
+        "instructblipvideo": {"num_query_tokens": 4},
+        "llama4_vision_model": {
+            "intermediate_size": 64,
+            "projector_input_dim": 24,
+            "projector_output_dim": 24,
+            "vision_output_dim": 24,
+        },
+        "vipllava": {"vision_feature_layers": [-1, -2]},
+        "aria": {"projector_patch_to_query_dict": {4: 3}},
+        "llava_next": {"image_grid_pinpoints": _TWO_TILES},
+        "llava_next_video": {"image_grid_pinpoints": _TWO_TILES},
+        "llava_onevision": {"image_grid_pinpoints": _TWO_TILES},
+        "mllama_text_model": {"num_hidden_layers": 2, "cross_attention_layers": [1]},
+        "mllama_vision_model": {"supported_aspect_ratios": [[1, 1]], "vision_output_dim": 24},
+        "gemma4_vision": {"pooling_kernel_size": 2, "position_embedding_size": 16},
+        "longcat_flash": {"qk_head_dim": 12},
+        "cohere_compass_text": {
+            "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}
+        },
+    }
+)
+"""Model type → sizes that its own config class checks against each other."""
+
+SIDE: Mapping[str, Any] = MappingProxyType(
+    {
+        "hidden_size": 16,
+        "embed_dim": 16,
+        "d_model": 16,
+        "hidden_dim": 16,
+        "width": 16,
+        "intermediate_size": 24,
+        "mlp_dim": 24,
+        "ffn_dim": 24,
+        "num_hidden_layers": 1,
+        "num_layers": 1,
+        "encoder_layers": 1,
+        "depth": 1,
+        "layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "encoder_attention_heads": 2,
+        "num_heads": 2,
+        "head_dim": 8,
+        "image_size": IMAGE_SIZE,
+        "patch_size": PATCH_SIZE,
+        "deepstack_visual_indexes": [0],
+    }
+)
+"""Sizes of a tower with a stream of its own → their value in a twin."""
+
+SIDE_BY_SIDE: Mapping[str, Any] = MappingProxyType(
+    {"mm_tokens_per_image": IMAGE_TOKENS, "hidden_size": D_MODEL, "vocab_size": VOCABULARY}
+)
+"""Sizes beside the towers that belong to what joins them → their value in a twin."""
+
+TO_STREAM = (
+    "out_hidden_size",
+    "projection_dim",
+    "output_dim",
+    "adapter_out_dim",
+    "text_hidden_size",
+)
+"""Keys of a tower that say how wide the text tower's stream is."""
