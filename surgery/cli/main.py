@@ -55,8 +55,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("stopped; nothing was left behind", err=True)
+    except (KeyboardInterrupt, click.Abort) as error:
+        said = getattr(error, "__notes__", None) or ["stopped; nothing was left behind"]
+        click.echo("\n".join(said), err=True)
         sys.exit(1)
     except SurgeryError as error:
         from surgery.cli.console import print_error
@@ -66,5 +67,5 @@ def main() -> None:
 
 
 def _interrupt(*_: object) -> None:
-    """SIGTERM is Ctrl-C: what was begun is taken away before the process ends."""
+    """SIGTERM is Ctrl-C: what was begun is taken away, or kept to be resumed, before the process ends."""
     raise KeyboardInterrupt

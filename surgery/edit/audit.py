@@ -14,7 +14,7 @@ Everything outside the plan must be the same byte for byte: headers, other tenso
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -97,8 +97,8 @@ def audit(plan: Plan, base: Checkpoint, edited: Checkpoint, *, replaced: Collect
     return Audit(rows, max(leaks, default=0.0), not differing, (*problems, *differing))
 
 
-def audit_as_json(result: Audit) -> dict[str, Any]:
-    """The audit as plain data."""
+def audit_as_json(result: Audit, sums: Mapping[str, str | None] | None = None) -> dict[str, Any]:
+    """The audit as plain data; `sums` are SHA-256 of the edited tensors as they were written."""
     return {
         "max_leak": _finite(result.max_leak),
         "untouched_identical": result.untouched_identical,
@@ -115,6 +115,7 @@ def audit_as_json(result: Audit) -> dict[str, Any]:
                 "off_by": _finite(row.off_by),
                 "at_floor": row.at_floor,
                 "finite": row.finite,
+                "sha256": (sums or {}).get(row.tensor),
             }
             for row in result.rows
         ],
