@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 import surgery
 from surgery.apply import apply
+from surgery.checkpoint.sums import check_sums
 from surgery.errors import CheckpointError, OutputError, RecipeError, SourceError, SurgeryError
 from surgery.report.report import Report
 from surgery.verify.verification import Row
@@ -114,6 +115,7 @@ def test_every_artefact_is_there(applied: tuple[Path, Report]) -> None:
         "surgery.lock.yaml",
     ):
         assert (out / "surgery" / name).stat().st_size > 0, name
+    assert list(check_sums(out, workers=1)) == []
     assert json.loads((out / "surgery" / "report.json").read_text())["verdict"] == report.verdict
     card = (out / "README.md").read_text()
     assert yaml.safe_load(card.split("---")[1])["base_model_relation"] == "finetune"
@@ -188,8 +190,8 @@ class _Interrupts:
     def advance(self, done: int, total: int, what: str) -> None: ...
 
 
-@pytest.mark.parametrize("stage", ["direction", "edit", "verify"])
-def test_an_interrupted_run_leaves_nothing(tmp_path: Path, stage: str) -> None:
+@pytest.mark.parametrize("stage", ["direction", "edit"])
+def test_a_run_that_is_interrupted_before_it_writes_leaves_nothing(tmp_path: Path, stage: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         apply(
             RECIPES / "refusal_k2.yaml",
@@ -197,6 +199,29 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, stage: str) -> None:
             observer=_Interrupts(stage, KeyboardInterrupt()),
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_interrupted_later_is_gone_on_with(
+    applied: tuple[Path, Report], tmp_path: Path
+) -> None:
+    reference, _ = applied
+    target = tmp_path / "out"
+    overrides = [f"output.folder={json.dumps(str(target))}", "verify={}"]
+    with pytest.raises(KeyboardInterrupt):
+        apply(
+            RECIPES / "refusal_k2.yaml",
+            overrides=overrides,
+            observer=_Interrupts("verify", KeyboardInterrupt()),
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.unfinished", ".out.unfinished.jsonl"]
+    with pytest.raises(OutputError, match="go on with it by --resume"):
+        apply(RECIPES / "refusal_k2.yaml", overrides=overrides)
+    with pytest.raises(OutputError, match="begun with another plan"):
+        apply(RECIPES / "refusal_k2.yaml", overrides=[*overrides, "edit[0].strength=0.5"], resume=True)
+    apply(RECIPES / "refusal_k2.yaml", overrides=overrides, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert _tensors(target).read_bytes() == _tensors(reference).read_bytes()
+    assert list(check_sums(target, workers=1)) == []
 
 
 @pytest.fixture

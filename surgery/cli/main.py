@@ -56,8 +56,8 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort) as error:
-        said = getattr(error, "__notes__", None) or ["stopped; nothing was left behind"]
-        click.echo("\n".join(said), err=True)
+        notes = getattr(error.__cause__ or error, "__notes__", None)  # click raises Abort from the interrupt
+        click.echo("\n".join(notes or ["stopped; nothing was left behind"]), err=True)
         sys.exit(1)
     except SurgeryError as error:
         from surgery.cli.console import print_error

@@ -168,7 +168,9 @@ def test_every_file_and_every_edited_tensor_is_hashed(source: Checkpoint, tmp_pa
     plan = plan_for(source)
     (tmp_path / "out").mkdir()
     seen: list[tuple[int, int]] = []
-    done = execute(plan, source, tmp_path / "out", progress=lambda so_far, total: seen.append((so_far, total)))
+    done = execute(
+        plan, source, tmp_path / "out", progress=lambda so_far, total: seen.append((so_far, total))
+    )
     assert list(done.tensors) == [edit.tensor for edit in plan.edits]
     for edit in plan.edits:
         now = sha256_range(tmp_path / "out" / edit.file, edit.start, edit.end)
