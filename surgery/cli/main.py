@@ -13,6 +13,7 @@ from surgery.errors import RecipeError, SourceError, SurgeryError
 COMMANDS = {
     "anatomy": "list the writers of a model and prove that they are all",
     "apply": "run a recipe: find, edit, write, verify",
+    "audit": "check a finished result again, from its bytes alone",
     "check": "read recipes and report everything wrong with them",
     "demo": "build the embedded model again from its seed",
     "schema": "print the JSON Schema of a recipe, for editors",

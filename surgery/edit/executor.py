@@ -29,7 +29,7 @@ from surgery.edit.basis import tensor_basis
 from surgery.edit.plan import Plan, TensorEdit
 from surgery.edit.progression import Finished, Progression, Span
 from surgery.edit.projector import Files, project_tensor
-from surgery.edit.tiles import Buffers, steady_arithmetic
+from surgery.edit.tiles import Buffers, layout_of, steady_arithmetic
 from surgery.errors import OutputError
 
 COPY_BYTES = 64 << 20
@@ -225,7 +225,15 @@ def _edit(run: _Run, edit: TensorEdit, target: Path) -> None:
         writing = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
         try:
             files = Files(reading, writing)
-            project_tensor(edit, basis, files, _buffers(), rounding=run.plan.rounding, check=run.check)
+            project_tensor(
+                edit,
+                basis,
+                files,
+                _buffers(),
+                layout=layout_of(edit, run.checkpoint),
+                rounding=run.plan.rounding,
+                check=run.check,
+            )
         finally:
             os.close(writing)
 
