@@ -21,6 +21,7 @@ BLOCK = 16
 FP8_CONFIG = {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [BLOCK, BLOCK]}
 KINDS: dict[str, dict[str, Any]] = {
     "blocks": FP8_CONFIG,
+    "blocks that fit": {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [8, 8]},
     "blocks that do not fit": {"quant_method": "fp8", "weight_block_size": [24, 28]},
     "powers of two": FP8_CONFIG | {"scale_fmt": "ue8m0"},
     "bfloat16 scales": FP8_CONFIG,

@@ -15,6 +15,7 @@ from surgery.edit.audit import audit
 from surgery.edit.proof import read_stream
 from surgery.errors import AnatomyError, EditError
 from surgery.linalg.projection import project
+from surgery.model.twin import quiet_transformers
 from surgery.recipe.schema import Ablate
 from tests.edit.edit_sources import directions, plan_for, run, write_weights
 from tests.edit.fp8_sources import KINDS, dequantised, make_fp8_source
@@ -66,7 +67,6 @@ def test_the_stream_is_clean(tmp_path: Path) -> None:
     """The edited codes, dequantised and run by transformers."""
     source = make_fp8_source(tmp_path / "s")
     edited = run(plan_for(source), source, tmp_path / "out")
-    direction = directions(1)["r0"][None]
     readings = []
     for name, checkpoint in (("base", source), ("edited", edited)):
         plain = tmp_path / name
@@ -74,9 +74,22 @@ def test_the_stream_is_clean(tmp_path: Path) -> None:
         config = {key: value for key, value in checkpoint.config.items() if key != "quantization_config"}
         (plain / "config.json").write_text(json.dumps(config))
         write_weights(plain, dequantised(checkpoint))
-        readings.append(read_stream(plain, direction, seed=0).max_component)
+        readings.append(read_stream(plain, directions(1)["r0"][None], seed=0).max_component)
     before, after = readings
     assert before > 0.3 and after < 0.02
+
+
+def test_transformers_reads_the_same_numbers(tmp_path: Path) -> None:
+    """Where there is no GPU it dequantises on loading, by its own rule."""
+    from transformers import AutoModelForCausalLM
+
+    source = make_fp8_source(tmp_path / "s", "blocks that fit")
+    edited = run(plan_for(source), source, tmp_path / "out")
+    with quiet_transformers():
+        network = AutoModelForCausalLM.from_pretrained(edited.folder, dtype=torch.bfloat16)
+    loaded = network.state_dict()
+    for name, tensor in dequantised(edited).items():
+        torch.testing.assert_close(loaded[name].float(), tensor, rtol=2**-8, atol=1e-6)
 
 
 def test_rounding_to_nearest_would_leave_it(tmp_path: Path) -> None:
