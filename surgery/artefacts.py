@@ -65,8 +65,8 @@ def write_artefacts(
     folder = written.folder / FOLDER
     folder.mkdir()
     _write_json(folder / "plan.json", plan_as_json(prepared.plan))
-    if written.audit is not None and written.execution is not None:
-        _write_json(folder / "audit.json", audit_as_json(written.audit, written.execution.tensors))
+    if written.audit is not None:
+        _write_json(folder / "audit.json", audit_as_json(written.audit))
     write_directions(folder / "direction.safetensors", _saved_directions(prepared))
     write_lock(folder / "surgery.lock.yaml", prepared.loaded, names)
     if (written.folder / "README.md").exists():

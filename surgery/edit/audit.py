@@ -14,7 +14,7 @@ Everything outside the plan must be the same byte for byte: headers, other tenso
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -133,8 +133,8 @@ def _told(
             progress(done, total)
 
 
-def audit_as_json(result: Audit, sums: Mapping[str, str | None] | None = None) -> dict[str, Any]:
-    """The audit as plain data; `sums` are SHA-256 of the edited tensors as they were written."""
+def audit_as_json(result: Audit) -> dict[str, Any]:
+    """The audit as plain data."""
     return {
         "max_leak": _finite(result.max_leak),
         "untouched_identical": result.untouched_identical,
@@ -152,7 +152,6 @@ def audit_as_json(result: Audit, sums: Mapping[str, str | None] | None = None) -
                 "off_by": _finite(row.off_by),
                 "at_floor": row.at_floor,
                 "finite": row.finite,
-                "sha256": (sums or {}).get(row.tensor),
             }
             for row in result.rows
         ],

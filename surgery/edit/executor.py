@@ -7,7 +7,7 @@ tasks, file after file; the bytes do not depend on N, nor on torch's thread coun
 
 Until it is finished the folder cannot be loaded: a weight file gets its header when all behind it stands, and
 index and config come last. With a journal, a run that was killed is gone on with: what the journal says is
-finished is checked against the bytes, copied ranges with the source and edited tensors with their hash.
+finished is checked against the bytes.
 """
 
 from __future__ import annotations
@@ -41,10 +41,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Execution:
-    """What was written: SHA-256 of every file and of every edited tensor; None where hashing was off."""
+    """What was written: SHA-256 of every file; None where hashing was off."""
 
     files: Mapping[str, str | None]
-    tensors: Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def execute(
         staging: where the result goes, empty unless a journal says what is in it; see
             `surgery.checkpoint.staging`.
         progress: called in this thread with (bytes done, bytes in all).
-        hashes: whether every file and every edited tensor is hashed as written; a journal needs it.
+        hashes: whether every file is hashed as written; a journal needs it.
         workers: how many threads; default one per available core, at most 8.
         journal: of this very work (see `surgery.edit.identity`); what it lists is checked and not done again,
         and every
@@ -102,11 +101,7 @@ def execute(
             *_work(run, names, tally, workers or available_cores()),
             *(each for name in last for each in _work(run, [name], tally, 1)),
         ]
-    tensors = {tensor: sha256 for each in finished for tensor, sha256 in each.tensors.items()}
-    return Execution(
-        {each.name: each.sha256 for each in sorted(finished, key=lambda each: each.name)},
-        {edit.tensor: tensors[edit.tensor] for edit in plan.edits},
-    )
+    return Execution({each.name: each.sha256 for each in sorted(finished, key=lambda each: each.name)})
 
 
 def available_cores() -> int:
@@ -188,10 +183,12 @@ def _tasks(run: _Run, name: str) -> Iterator[_Task]:
         yield _Task(file.n_bytes, lambda: _take_over(run, file))
         return
     file.begin()
-    if not spans:
-        yield _Task(0, lambda: file.seal(hashes=run.hashes))
-    else:
-        yield from (_task(run, file, index, span) for index, span in enumerate(spans))
+    if file.n_standing == len(spans):
+        yield _Task(file.n_bytes, lambda: file.seal(hashes=run.hashes))
+        return
+    yield _Task(sum(span.n_bytes for span in spans[: file.n_standing]), lambda: None)
+    for index in range(file.n_standing, len(spans)):
+        yield _task(run, file, index)
 
 
 def _take_over(run: _Run, file: Progression) -> Finished | None:
@@ -202,18 +199,19 @@ def _take_over(run: _Run, file: Progression) -> Finished | None:
     if finished is not None:
         return finished
     file.begin()
-    tasks = [_task(run, file, index, span) for index, span in enumerate(file.spans)]
+    tasks = [_task(run, file, index) for index in range(len(file.spans))]
     return [task.run() for task in tasks][-1] if tasks else file.seal(hashes=run.hashes)
 
 
-def _task(run: _Run, file: Progression, index: int, span: Span) -> _Task:
+def _task(run: _Run, file: Progression, index: int) -> _Task:
+    span = file.spans[index]
+
     def work() -> Finished | None:
         run.check()
-        if not file.stands_already(span):
-            if span.edit is None:
-                copy_range(file.source, file.target, span.start, span.end)
-            else:
-                _edit(run, span.edit, file.target)
+        if span.edit is None:
+            copy_range(file.source, file.target, span.start, span.end)
+        else:
+            _edit(run, span.edit, file.target)
         return file.finish(index, hashes=run.hashes)
 
     return _Task(span.n_bytes, work)

@@ -1,9 +1,11 @@
 """One file of the result: which of its ranges stand, and the hash that follows them.
 
-A file is written range by range, in any order. A SHA-256 of the whole file follows the ranges in file order,
-each read back from the target as soon as those before it stand, while it is still in memory. The header of a
-weight file is written last, when every byte behind it has been flushed: before that the file begins with
-zeros and nothing can load it.
+A file is written range by range, in any order. Its SHA-256 follows the ranges in file order, each read back
+from the target as soon as those before it stand, while it is still in memory. After each the journal gets the
+hash of
+the file up to there: one pass over what an earlier run left tells how far it is right and takes the hash
+along. The header of a weight file is written last, when every byte behind it has been flushed: before that
+the file begins with zeros and nothing can load it.
 """
 
 from __future__ import annotations
@@ -11,19 +13,16 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from surgery.checkpoint.copying import create_file
 from surgery.checkpoint.folder import flush
-from surgery.checkpoint.hashes import feed_range, same_range, sha256_file, sha256_range
+from surgery.checkpoint.hashes import feed_range, sha256_file
 from surgery.checkpoint.journal import Journal
 from surgery.checkpoint.tensor import write_from
 from surgery.edit.plan import TensorEdit
-
-Entry = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,10 @@ class Span:
 
 @dataclass(frozen=True)
 class Finished:
-    """A file that stands: its SHA-256 and those of its edited tensors; None where hashing was off."""
+    """A file that stands, and its SHA-256; None where hashing was off."""
 
     name: str
     sha256: str | None
-    tensors: Mapping[str, str | None]
 
 
 class Progression:
@@ -63,13 +61,12 @@ class Progression:
         self.name, self.spans = name, tuple(spans)
         self.source, self.target = (folder / name for folder in folders)
         self._header, self._journal = header, journal
-        self._whole, self._entries = _entries_of(name, journal)
+        self._whole, self._prefixes = _recorded(name, journal)
         self._stands = [False] * len(self.spans)
         self._next = 0
         self._busy = False
         self._mutex = threading.Lock()
         self._hash = hashlib.sha256(header)
-        self._tensors: dict[str, str | None] = {}
 
     @property
     def n_bytes(self) -> int:
@@ -77,8 +74,9 @@ class Progression:
         return sum(span.n_bytes for span in self.spans)
 
     @property
-    def _size(self) -> int:
-        return len(self._header) + self.n_bytes
+    def n_standing(self) -> int:
+        """How many spans, from the first on, stand."""
+        return self._next
 
     @property
     def is_said_to_stand(self) -> bool:
@@ -87,29 +85,20 @@ class Progression:
 
     def take_over(self) -> Finished | None:
         """The file as an earlier run finished it, if its bytes are still those; else it is forgotten."""
-        whole = self._whole
-        if whole is not None and self.target.is_file() and sha256_file(self.target) == whole["sha256"]:
-            return Finished(self.name, whole["sha256"], whole["tensors"])
-        self._entries = {}
+        if self.target.is_file() and sha256_file(self.target) == self._whole:
+            return Finished(self.name, self._whole)
+        self._prefixes = {}
         return None
 
     def begin(self) -> None:
-        """Make the file, or open what an earlier run left of it; either way it begins with zeros."""
-        if self._entries and self.target.is_file() and self.target.stat().st_size == self._size:
+        """Make the file, or go through what an earlier run left of it; either way it begins with zeros."""
+        size = len(self._header) + self.n_bytes
+        if self._prefixes and self.target.is_file() and self.target.stat().st_size == size:
             self._write_header(bytes(len(self._header)))
+            self._go_through()
             return
-        self._entries = {}
         self.target.unlink(missing_ok=True)
-        create_file(self.target, self._size)
-
-    def stands_already(self, span: Span) -> bool:
-        """Whether an earlier run wrote this span: the journal says so and the bytes agree."""
-        entry = self._entries.get((span.start, span.end))
-        if entry is None:
-            return False
-        if span.edit is None:
-            return same_range(self.source, self.target, span.start, span.end)
-        return bool(sha256_range(self.target, span.start, span.end) == entry["sha256"])
+        create_file(self.target, size)
 
     def finish(self, index: int, *, hashes: bool) -> Finished | None:
         """Note that one span stands, and hash on as far as there is no gap; the file itself where that was
@@ -138,21 +127,25 @@ class Progression:
         sha256 = self._hash.hexdigest() if hashes else None
         if self._journal is not None:
             flush(self.target)
-            self._journal.add(file=self.name, sha256=sha256, tensors=self._tensors)
-        return Finished(self.name, sha256, self._tensors)
+            self._journal.add(file=self.name, whole=sha256)
+        return Finished(self.name, sha256)
+
+    def _go_through(self) -> None:
+        """Hash the file as far as it is what the journal says."""
+        running = self._hash.copy()
+        for index, span in enumerate(self.spans):
+            if span.end not in self._prefixes:
+                return
+            feed_range(self.target, span.start, span.end, running)
+            if running.hexdigest() != self._prefixes[span.end]:
+                return
+            self._hash, self._stands[index], self._next = running.copy(), True, index + 1
 
     def _follow(self, span: Span, *, hashes: bool) -> None:
-        sha256 = None
         if hashes:
-            own = hashlib.sha256() if span.edit is not None else None
-            feed_range(
-                self.target, span.start, span.end, *(each for each in (self._hash, own) if each is not None)
-            )
-            sha256 = None if own is None else own.hexdigest()
-        if span.edit is not None:
-            self._tensors[span.edit.tensor] = sha256
+            feed_range(self.target, span.start, span.end, self._hash)
         if self._journal is not None:
-            self._journal.add(file=self.name, start=span.start, end=span.end, sha256=sha256)
+            self._journal.add(file=self.name, end=span.end, sha256=self._hash.hexdigest())
 
     def _write_header(self, header: bytes) -> None:
         descriptor = os.open(self.target, os.O_WRONLY | os.O_CLOEXEC)
@@ -162,8 +155,9 @@ class Progression:
             os.close(descriptor)
 
 
-def _entries_of(name: str, journal: Journal | None) -> tuple[Entry | None, dict[tuple[int, int], Entry]]:
-    """What a journal says of a whole file, and of its ranges; of several lines on the same the last holds."""
+def _recorded(name: str, journal: Journal | None) -> tuple[str | None, dict[int, str]]:
+    """What a journal says of one file: the hash of all of it, and of it up to some bytes; the last line
+    holds."""
     entries = [entry for entry in (() if journal is None else journal.entries) if entry.get("file") == name]
-    ranges = {(entry["start"], entry["end"]): entry for entry in entries if "start" in entry}
-    return next((entry for entry in reversed(entries) if "tensors" in entry), None), ranges
+    prefixes = {entry["end"]: entry["sha256"] for entry in entries if "end" in entry}
+    return next((entry["whole"] for entry in reversed(entries) if "whole" in entry), None), prefixes

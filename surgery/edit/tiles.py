@@ -19,7 +19,7 @@ from surgery.checkpoint.tensor import byte_view, read_into, torch_dtype, write_f
 from surgery.edit.plan import TensorEdit
 from surgery.edit.scales import BlockScales, read_scales
 
-TILE_ELEMENTS = 1 << 20
+TILE_ELEMENTS = 1 << 18
 STRIP_ELEMENTS = 1 << 22
 
 

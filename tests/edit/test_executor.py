@@ -18,7 +18,6 @@ import pytest
 import torch
 
 from surgery.checkpoint.folder import new_folder
-from surgery.checkpoint.hashes import sha256_range
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
 from surgery.checkpoint.tensor import read_tensor
 from surgery.edit import executor, tiles
@@ -164,18 +163,13 @@ def test_the_source_is_opened_for_reading_only(
     ]
 
 
-def test_every_file_and_every_edited_tensor_is_hashed(source: Checkpoint, tmp_path: Path) -> None:
+def test_every_file_is_hashed_as_written(source: Checkpoint, tmp_path: Path) -> None:
     plan = plan_for(source)
     (tmp_path / "out").mkdir()
     seen: list[tuple[int, int]] = []
     done = execute(
         plan, source, tmp_path / "out", progress=lambda so_far, total: seen.append((so_far, total))
     )
-    assert list(done.tensors) == [edit.tensor for edit in plan.edits]
-    for edit in plan.edits:
-        now = sha256_range(tmp_path / "out" / edit.file, edit.start, edit.end)
-        assert done.tensors[edit.tensor] == now
-        assert now != sha256_range(source.folder / edit.file, edit.start, edit.end)
     assert done.files == {
         name: hashlib.sha256(data).hexdigest() for name, data in contents(tmp_path / "out").items()
     }
@@ -342,4 +336,4 @@ def test_a_plan_without_hashes_says_so(source: Checkpoint, tmp_path: Path) -> No
     (tmp_path / "out").mkdir()
     plan = replace(plan_for(source), rounding="nearest")
     done = execute(plan, source, tmp_path / "out", hashes=False)
-    assert {*done.files.values(), *done.tensors.values()} == {None}
+    assert set(done.files.values()) == {None}
