@@ -81,9 +81,10 @@ def compare_tensor(
                 part = _along(_double(written, layout, tile, new_buffers), q, layout, tile)
                 total = _add(layout, total, part)
                 removed = _Removed(layout, tile, index, q, scaled)
-                off = _glanced(wanted, written, removed, neighbours=neighbours)
+                off, places = _glanced(wanted, written, removed, neighbours=neighbours)
                 if off is None:
-                    off = _measured(load_tile(old, layout, tile, old_buffers), written, removed)
+                    again = load_tile(old, layout, tile, old_buffers)
+                    off = _measured(again, written, removed, places)
                 off_by = max(off_by, off)
             parts.append(total)
     after = torch.cat(parts, 1).numpy()
@@ -127,8 +128,8 @@ def _along(lines: torch.Tensor, q: torch.Tensor, layout: Layout, tile: Tile) -> 
 
 
 def _weight(lines: torch.Tensor, q: torch.Tensor, layout: Layout, tile: Tile) -> float:
-    squares = torch.linalg.vector_norm(lines, dim=0 if layout.by_rows else 1).square()
-    return float(((q if layout.by_rows else _part(q, tile)).square() @ squares).sum())
+    """Σ q² w² of a tile, which is used up."""
+    return float(_along(lines.mul_(lines), q.square(), layout, tile).sum())
 
 
 @dataclass(frozen=True)
@@ -143,45 +144,74 @@ class _Removed:
 
     def take_from(self, lines: torch.Tensor) -> torch.Tensor:
         """Subtract it in place, in the type of the lines."""
-        left, right = (each.to(lines.dtype) for each in self._factors())
+        left, right = (each.to(lines.dtype) for each in self.factors())
         return lines.addmm_(left.T, right, alpha=-1)
 
-    def _factors(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def at(self, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """What it is in some places, in float64."""
+        left, right = self.factors()
+        return (left[:, rows] * right[:, columns]).sum(0)
+
+    def factors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(k, lines) and (k, entries of a line) whose product it is."""
         if self.layout.by_rows:
             return self.scaled[:, self.tile.first : self.tile.first + self.tile.count], self.q
         inner = self.layout.inner
         return _part(self.q, self.tile), self.scaled[:, self.index * inner : (self.index + 1) * inner]
 
 
+_Places = tuple[torch.Tensor, torch.Tensor]
+
+
 def _glanced(
     wanted: torch.Tensor, written: torch.Tensor, removed: _Removed, *, neighbours: bool
-) -> float | None:
-    """A bound on how far a tile is off, None where float32 cannot tell; `wanted` comes as the source holds it
-    and is used up.
+) -> tuple[float | None, _Places]:
+    """A bound on how far a tile is off, or None and the places that float32 cannot settle; `wanted` comes as
+    the source holds it and is used up.
     """
     layout = removed.layout
-    half = _SLACK / 2 * torch.finfo(layout.wide).eps * float(wanted.abs().max())
-    exact = removed.take_from(wanted)
     if layout.dtype == layout.wide:
-        return 0.0 if float(exact.sub_(written).abs_().max()) <= half else None
-    rounded = round_nearest(exact, layout.dtype, tile_unit(layout, removed.tile))
-    integers = _INTEGERS[layout.dtype.itemsize]
-    if torch.equal(rounded.view(integers), written.view(integers)):
-        return 0.5
-    if neighbours:
-        low, high = torch.aminmax(rounded.view(integers).sub_(written.view(integers)))
-        if int(low) >= -1 and int(high) <= 1:
-            return 1.5
-    return None
+        half = _SLACK / 2 * torch.finfo(layout.wide).eps * float(wanted.abs().max())
+        off = removed.take_from(wanted).sub_(written).abs_()
+        return (0.0, _nowhere()) if float(off.max()) <= half else (None, _where(~(off <= half)))
+    rounded = round_nearest(removed.take_from(wanted), layout.dtype, tile_unit(layout, removed.tile))
+    mine, theirs = (each.view(_INTEGERS[layout.dtype.itemsize]) for each in (rounded, written))
+    if torch.equal(mine, theirs):
+        return 0.5, _nowhere()
+    if not neighbours:
+        return None, _where(mine != theirs)
+    apart = mine.sub_(theirs)
+    low, high = torch.aminmax(apart)
+    if int(low) >= -1 and int(high) <= 1:
+        return 1.5, _nowhere()
+    return None, _where((apart < -1) | (apart > 1))
 
 
-def _measured(source: torch.Tensor, written: torch.Tensor, removed: _Removed) -> float:
-    """The same in float64, element by element."""
+def _measured(source: torch.Tensor, written: torch.Tensor, removed: _Removed, places: _Places) -> float:
+    """How far some elements are off, in float64; the others of the tile are settled."""
+    rows, columns = places
     unit = tile_unit(removed.layout, removed.tile)
-    unit = torch.ones(1, 1, dtype=torch.float64) if unit is None else unit.double()
-    slack = _SLACK * torch.finfo(removed.layout.wide).eps * float(source.abs().max()) / unit
+    here = torch.ones(()) if unit is None else unit.expand(source.shape)[places]
+    slack = _SLACK * torch.finfo(removed.layout.wide).eps * float(source.abs().max()) / here.double()
     info = torch.finfo(removed.layout.dtype)
-    wanted = (removed.take_from(source.double()) / unit).clamp_(info.min, info.max)
+    exact = (source[places].double() - removed.at(rows, columns)) / here.double()
+    wanted = exact.clamp_(info.min, info.max)
     binade = (wanted.view(torch.int64) & _EXPONENT_BITS).view(torch.float64)  # 2^⌊log2|e|⌋
     step = binade.mul_(info.eps).clamp_(min=info.smallest_normal * info.eps)
-    return float(((written.double() - wanted).abs_().sub_(slack) / step).max())
+    found = _picked(written, places).double()
+    settled = 0.5 if removed.layout.dtype != removed.layout.wide else 0.0
+    return max(settled, float(((found - wanted).abs_().sub_(slack) / step).max()))
+
+
+def _picked(written: torch.Tensor, places: _Places) -> torch.Tensor:
+    # As integers: torch has no indexing of 8-bit floats.
+    return written.view(_INTEGERS[written.dtype.itemsize])[places].view(written.dtype)
+
+
+def _where(mask: torch.Tensor) -> _Places:
+    rows, columns = mask.nonzero(as_tuple=True)
+    return rows, columns
+
+
+def _nowhere() -> _Places:
+    return torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
