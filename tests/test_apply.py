@@ -5,6 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +224,30 @@ def test_a_run_that_is_interrupted_later_is_gone_on_with(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert _tensors(target).read_bytes() == _tensors(reference).read_bytes()
     assert list(check_sums(target, workers=1)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_process_that_is_stopped_while_it_measures_is_gone_on_with(
+    applied: tuple[Path, Report], tmp_path: Path, stop: signal.Signals
+) -> None:
+    target, reference = tmp_path / "out", applied[0]
+    command = [sys.executable, "-m", "surgery", "apply", str(RECIPES / "refusal_k2.yaml")]
+    command += [part for each in _quick("refusal_k2", target) for part in ("--set", each)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / ".out.unfinished" / "config.json").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(stop)
+    said = " ".join(process.communicate()[1].split())
+    assert process.returncode == (-stop if stop == signal.SIGKILL else 1)
+    assert stop == signal.SIGKILL or "the same command with --resume goes on" in said
+    assert not target.exists()
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 3), done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    for name in ("model.safetensors", "surgery/plan.json", "surgery/direction.safetensors"):
+        assert (target / name).read_bytes() == (reference / name).read_bytes(), name
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from surgery.edit.plan import TensorEdit
 from surgery.edit.scales import BlockScales, read_scales
 
 TILE_ELEMENTS = 1 << 18
-STRIP_ELEMENTS = 1 << 22
+STRIP_ELEMENTS = 1 << 21
 
 
 @dataclass(frozen=True)

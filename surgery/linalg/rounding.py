@@ -11,6 +11,12 @@ the weight still to come G = Σ q_i q_iᵀ over the coordinates not yet rounded,
 which spreads the correction over the rest by least squares. Coordinates are taken in blocks of 1/64 of those
 that remain, so only the last ones, which settle the result, are taken singly. A correction is never larger
 than one step of the stored type.
+
+Types of sixteen bits are rounded to nearest unless the recipe says otherwise: what stays of the direction is
+below one percent, the same recipe gives the same behaviour either way within its intervals, and feedback
+costs about three times the processor time of the whole edit. FP8 matrices are always rounded with feedback,
+since nearest leaves 13 to 27 % of the direction in them (2048×4096, 128×128 blocks, three kinds of random
+weights) and feedback 1e-3 to 1e-5.
 """
 
 from __future__ import annotations
