@@ -12,11 +12,11 @@ which spreads the correction over the rest by least squares. Coordinates are tak
 that remain, so only the last ones, which settle the result, are taken singly. A correction is never larger
 than one step of the stored type.
 
-Types of sixteen bits are rounded to nearest unless the recipe says otherwise: what stays of the direction is
-below one percent, the same recipe gives the same behaviour either way within its intervals, and feedback
-costs about three times the processor time of the whole edit. FP8 matrices are always rounded with feedback,
-since nearest leaves 13 to 27 % of the direction in them (2048×4096, 128×128 blocks, three kinds of random
-weights) and feedback 1e-3 to 1e-5.
+Types of sixteen bits are rounded to nearest unless the recipe says otherwise: less than one percent of the
+direction stays, the embedded model refused the same number of 300 prompts either way, and feedback took 2.8
+times the processor time of the whole edit. FP8 matrices are always rounded with feedback, since nearest leaves
+13 to 27 % of the direction in them (2048×4096, 128×128 blocks, three kinds of random weights) and feedback 6e-4
+at most.
 """
 
 from __future__ import annotations
