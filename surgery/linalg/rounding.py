@@ -14,9 +14,9 @@ than one step of the stored type.
 
 Types of sixteen bits are rounded to nearest unless the recipe says otherwise: less than one percent of the
 direction stays, the embedded model refused the same number of 300 prompts either way, and feedback took 2.8
-times the processor time of the whole edit. FP8 matrices are always rounded with feedback, since nearest leaves
-13 to 27 % of the direction in them (2048×4096, 128×128 blocks, three kinds of random weights) and feedback 6e-4
-at most.
+times the processor time of the whole edit. FP8 matrices are always rounded with feedback, since nearest
+leaves 13 to 27 % of the direction in them (2048×4096, 128×128 blocks, three kinds of random weights) and
+feedback 6e-4 at most.
 """
 
 from __future__ import annotations
