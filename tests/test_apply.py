@@ -240,7 +240,7 @@ def test_a_process_that_is_stopped_while_it_measures_is_gone_on_with(
         time.sleep(0.01)
     process.send_signal(stop)
     said = " ".join(process.communicate()[1].split())
-    # Native threads of the model's loader may turn an interrupt into an abort; what stands is kept all the same.
+    # Native threads of the loader may turn an interrupt into an abort; what stands is kept all the same.
     assert process.returncode in ((-stop,) if stop == signal.SIGKILL else (1, -signal.SIGABRT))
     assert process.returncode != 1 or "the same command with --resume goes on" in said
     assert not target.exists()
