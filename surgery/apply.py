@@ -5,20 +5,26 @@
                      │ plan the edit            │ random directions beside them
                      │ prove it on the twin     │ gates
 
-Nothing is visible under the output's name until all of it is there.
+Nothing is visible under the output's name until all of it is there. A run that is killed or interrupted while
+it writes or measures a checkpoint leaves an unfinished folder beside that name; the same run with `resume`
+finds its directions once more, and where they and the source are the same it keeps every byte that stands.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from surgery.artefacts import Written, hold_to_lock, write_artefacts
-from surgery.checkpoint.folder import check_absent, new_folder
+from surgery.artefacts import Written, hold_to_lock, resolved, write_artefacts
+from surgery.checkpoint.folder import new_folder
+from surgery.checkpoint.journal import Journal
 from surgery.checkpoint.layout import open_checkpoint
+from surgery.checkpoint.staging import check_startable, resumable_folder
 from surgery.edit.audit import audit
 from surgery.edit.executor import execute
+from surgery.edit.identity import work_identity
 from surgery.edit.runtime import random_directions, running
 from surgery.errors import EditError
 from surgery.export.check import check_adapter
@@ -34,31 +40,59 @@ CONTROLLED = frozenset({"refusal", "preference"})
 
 
 def apply(
-    recipe: str | Path | LoadedRecipe, *, overrides: Sequence[str] = (), observer: Observer | None = None
+    recipe: str | Path | LoadedRecipe,
+    *,
+    overrides: Sequence[str] = (),
+    observer: Observer | None = None,
+    resume: bool = False,
 ) -> Report:
     """Run a recipe and return its report; the result stands in the recipe's output folder.
 
     Args:
         recipe: path of a recipe or lock file, or one already loaded.
         overrides: `path=value` pairs, as `--set` takes them.
+        observer: who watches.
+        resume: go on with what an interrupted run of the same output left; where there is none, begin.
 
     Raises:
-        SurgeryError: some member of the family in `surgery.errors`; nothing is left under the output's name.
+        SurgeryError: some member of the family in `surgery.errors`; nothing is left under the output's name,
+        nor
+            beside it.
     """
     started = time.monotonic()
     observer = observer or Silent()
     loaded = recipe if isinstance(recipe, LoadedRecipe) else load_recipe(recipe, overrides=overrides)
     target = Path(loaded.recipe.output.folder)
-    check_absent(target)
+    check_startable(target, resume=resume)
     prepared = prepare(loaded, observer)
-    hold_to_lock(prepared)
-    with new_folder(target, needed_bytes=_needed_bytes(prepared)) as staging:
-        written = write_result(prepared, staging, observer)
+    names = resolved(prepared)
+    hold_to_lock(prepared, names)
+    with _output(prepared, target, names["model"]["files"], resume=resume) as (staging, journal):
+        written = write_result(prepared, staging, observer, journal=journal)
         verification = verify_result(prepared, written, observer)
-        return write_artefacts(prepared, written, verification, seconds=time.monotonic() - started)
+        seconds = time.monotonic() - started
+        return write_artefacts(prepared, written, verification, names=names, seconds=seconds)
 
 
-def write_result(prepared: Prepared, staging: Path, observer: Observer) -> Written:
+@contextmanager
+def _output(
+    prepared: Prepared, target: Path, source_sums: dict[str, str], *, resume: bool
+) -> Iterator[tuple[Path, Journal | None]]:
+    """The folder that the result is written into; an adapter is small and always begun anew."""
+    if prepared.recipe.output.form == "peft":
+        with new_folder(target, needed_bytes=0) as folder:
+            yield folder, None
+        return
+    identity = work_identity(prepared.plan, prepared.checkpoint, source_sums)
+    with resumable_folder(
+        target, needed_bytes=prepared.plan.total_bytes, identity=identity, resume=resume
+    ) as staging:
+        yield staging.folder, staging.journal
+
+
+def write_result(
+    prepared: Prepared, staging: Path, observer: Observer, *, journal: Journal | None = None
+) -> Written:
     """Write the checkpoint or the adapter, and read it back."""
     if prepared.recipe.output.form == "peft":
         adapter = make_adapter(
@@ -72,17 +106,18 @@ def write_result(prepared: Prepared, staging: Path, observer: Observer) -> Writt
         check = check_adapter(
             prepared.model, _load_result(prepared, staging), prepared.recipe.edit.steps, prepared.directions
         )
-        return Written(staging, None, check)
-    execute(
+        return Written(staging, None, check, None)
+    execution = execute(
         prepared.plan,
         prepared.checkpoint,
         staging,
         progress=lambda done, total: observer.advance(done, total, "bytes"),
+        journal=journal,
     )
     found = audit(prepared.plan, prepared.checkpoint, open_checkpoint(staging))
     if found.problems:
         raise EditError("the written checkpoint is not what was planned:\n  " + "\n  ".join(found.problems))
-    return Written(staging, found, None)
+    return Written(staging, found, None, execution)
 
 
 def verify_result(prepared: Prepared, written: Written, observer: Observer) -> Verification | None:
@@ -143,9 +178,3 @@ def _load_result(prepared: Prepared, folder: Path) -> LanguageModel:
         dtype=source.dtype,
         trust_remote_code=source.trust_remote_code,
     )
-
-
-def _needed_bytes(prepared: Prepared) -> int:
-    if prepared.recipe.output.form == "peft":
-        return 0
-    return prepared.plan.total_bytes

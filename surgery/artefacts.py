@@ -1,8 +1,8 @@
 """What a run leaves beside the weights: plan, audit, directions, lock, report, card.
 
 Everything goes to `<out>/surgery/`, the card to `<out>/README.md`; the base model's own README is kept as
-`surgery/base_README.md`. The lock and the directions hold no time and no machine, so the same run writes the
-same bytes.
+`surgery/base_README.md`. `<out>/SHA256SUMS` lists every file and is written last. The lock and the directions
+hold no time and no machine, so the same run writes the same bytes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,8 +20,10 @@ from typing import Any
 
 from surgery.checkpoint.hashes import sha256_file
 from surgery.checkpoint.layout import Checkpoint
+from surgery.checkpoint.sums import SUMS_FILE, write_sums
 from surgery.direction.direction import Direction, write_directions
 from surgery.edit.audit import Audit, audit_as_json
+from surgery.edit.executor import Execution, available_cores
 from surgery.edit.plan import plan_as_json
 from surgery.errors import SourceError
 from surgery.export.check import AdapterCheck
@@ -44,24 +47,35 @@ class Written:
     folder: Path
     audit: Audit | None
     adapter: AdapterCheck | None
+    execution: Execution | None
 
 
 def write_artefacts(
-    prepared: Prepared, written: Written, verification: Verification | None, *, seconds: float
+    prepared: Prepared,
+    written: Written,
+    verification: Verification | None,
+    *,
+    names: Mapping[str, Any],
+    seconds: float,
 ) -> Report:
-    """Write everything but the weights into a staging folder that holds them, and return the report."""
+    """Write everything but the weights into a staging folder that holds them, and return the report.
+
+    `names` is what `resolved` said.
+    """
     folder = written.folder / FOLDER
     folder.mkdir()
     _write_json(folder / "plan.json", plan_as_json(prepared.plan))
     if written.audit is not None:
         _write_json(folder / "audit.json", audit_as_json(written.audit))
     write_directions(folder / "direction.safetensors", _saved_directions(prepared))
-    write_lock(folder / "surgery.lock.yaml", prepared.loaded, resolved(prepared))
+    write_lock(folder / "surgery.lock.yaml", prepared.loaded, names)
     if (written.folder / "README.md").exists():
         (written.folder / "README.md").rename(folder / "base_README.md")
     report = make_report(prepared, written, verification, seconds=seconds)
     write_report(report, written.folder)
     write_card(report, written.folder)
+    known = {} if written.execution is None else written.execution.files
+    write_sums(written.folder, {name: each for name, each in known.items() if name != "README.md"})
     return report
 
 
@@ -92,9 +106,7 @@ def resolved(prepared: Prepared) -> dict[str, Any]:
         "seed": recipe.seed,
         "model": {
             "commit": prepared.snapshot.commit,
-            "files": {
-                name: sha256_file(prepared.checkpoint.folder / name) for name in prepared.checkpoint.headers
-            },
+            "files": _weight_sums(prepared.checkpoint),
         },
         "prompts": {name: {"sha256": prompts.file_sha256} for name, prompts in prepared.prompts.items()},
         "directions": {finding.name: finding.direction.sha256 for finding in prepared.findings},
@@ -107,15 +119,21 @@ def resolved(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def hold_to_lock(prepared: Prepared) -> None:
+def _weight_sums(checkpoint: Checkpoint) -> dict[str, str]:
+    with ThreadPoolExecutor(available_cores()) as pool:
+        sums = pool.map(lambda name: sha256_file(checkpoint.folder / name), checkpoint.headers)
+        return dict(zip(checkpoint.headers, sums, strict=True))
+
+
+def hold_to_lock(prepared: Prepared, names: Mapping[str, Any]) -> None:
     """Refuse to go on where a lock file was given and its names no longer stand for the same bytes.
 
-    Other library versions alone are no reason to stop.
+    `names` is what `resolved` said. Other library versions alone are no reason to stop.
 
     Raises:
         SourceError: naming each input that changed.
     """
-    differences = check_lock(prepared.loaded, resolved(prepared))
+    differences = check_lock(prepared.loaded, names)
     if any(not difference.startswith("version of") for difference in differences):
         raise SourceError("the lock does not hold here:\n  " + "\n  ".join(differences))
 
@@ -216,7 +234,7 @@ def _main_dtype(checkpoint: Checkpoint) -> str:
 def _file_names(folder: Path, *, measured: bool) -> tuple[str, ...]:
     """What stands there now, and what the report and the card are about to add."""
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    coming = {"README.md", f"{FOLDER}/report.json", f"{FOLDER}/report.html"}
+    coming = {"README.md", SUMS_FILE, f"{FOLDER}/report.json", f"{FOLDER}/report.html"}
     return tuple(sorted(present | coming | ({f"{FOLDER}/records.jsonl"} if measured else set())))
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from safetensors import safe_open
 
 import surgery
 from surgery.apply import apply
+from surgery.checkpoint.sums import check_sums
 from surgery.errors import CheckpointError, OutputError, RecipeError, SourceError, SurgeryError
 from surgery.report.report import Report
 from surgery.verify.verification import Row
@@ -95,6 +100,7 @@ def test_every_artefact_is_there(applied: tuple[Path, Report]) -> None:
         "surgery.lock.yaml",
     ):
         assert (out / "surgery" / name).stat().st_size > 0, name
+    assert list(check_sums(out, workers=1)) == []
     assert json.loads((out / "surgery" / "report.json").read_text())["verdict"] == report.verdict
     card = (out / "README.md").read_text()
     assert yaml.safe_load(card.split("---")[1])["base_model_relation"] == "finetune"
@@ -168,8 +174,8 @@ class _Interrupts:
     def advance(self, done: int, total: int, what: str) -> None: ...
 
 
-@pytest.mark.parametrize("stage", ["direction", "edit", "verify"])
-def test_an_interrupted_run_leaves_nothing(tmp_path: Path, stage: str) -> None:
+@pytest.mark.parametrize("stage", ["direction", "edit"])
+def test_a_run_that_is_interrupted_before_it_writes_leaves_nothing(tmp_path: Path, stage: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         apply(
             RECIPES / "refusal_k2.yaml",
@@ -177,6 +183,52 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, stage: str) -> None:
             observer=_Interrupts(stage, KeyboardInterrupt()),
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_interrupted_later_is_gone_on_with(
+    applied: tuple[Path, Report], tmp_path: Path
+) -> None:
+    reference, _ = applied
+    target = tmp_path / "out"
+    overrides = [f"output.folder={json.dumps(str(target))}", "verify={}"]
+    with pytest.raises(KeyboardInterrupt):
+        apply(
+            RECIPES / "refusal_k2.yaml",
+            overrides=overrides,
+            observer=_Interrupts("verify", KeyboardInterrupt()),
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.unfinished", ".out.unfinished.jsonl"]
+    with pytest.raises(OutputError, match="go on with it by --resume"):
+        apply(RECIPES / "refusal_k2.yaml", overrides=overrides)
+    apply(RECIPES / "refusal_k2.yaml", overrides=overrides, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert _tensors(target).read_bytes() == _tensors(reference).read_bytes()
+    assert list(check_sums(target, workers=1)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_process_that_is_stopped_while_it_measures_is_gone_on_with(
+    applied: tuple[Path, Report], tmp_path: Path, stop: signal.Signals
+) -> None:
+    target, reference = tmp_path / "out", applied[0]
+    command = [sys.executable, "-m", "surgery", "apply", str(RECIPES / "refusal_k2.yaml")]
+    command += [part for each in _quick("refusal_k2", target) for part in ("--set", each)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / ".out.unfinished" / "config.json").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(stop)
+    said = " ".join(process.communicate()[1].split())
+    # Native threads of the loader may turn an interrupt into an abort; what stands is kept all the same.
+    assert process.returncode in ((-stop,) if stop == signal.SIGKILL else (1, -signal.SIGABRT))
+    assert process.returncode != 1 or "the same command with --resume goes on" in said
+    assert not target.exists()
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 3), done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    for name in ("model.safetensors", "surgery/plan.json", "surgery/direction.safetensors"):
+        assert (target / name).read_bytes() == (reference / name).read_bytes(), name
 
 
 @pytest.fixture

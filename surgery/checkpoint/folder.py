@@ -2,7 +2,8 @@
 
 A result is written into a staging folder beside its target, under a hidden name that says it is unfinished;
 when all of it stands it is flushed to the disk and renamed. Whatever goes wrong before that, an exception or
-a Ctrl-C, removes the staging folder and every parent folder that was made for it.
+a Ctrl-C, removes the staging folder and every parent folder that was made for it;
+`surgery.checkpoint.staging` is the kind that survives a Ctrl-C or a kill and can be gone on with.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from surgery.errors import OutputError
 
@@ -32,32 +34,32 @@ def new_folder(target: Path, *, needed_bytes: int) -> Iterator[Path]:
         OutputError: the target exists, its parent cannot be made or written, or there is not enough space, at
             the start or later.
     """
-    target = Path(os.path.abspath(target))  # noqa: PTH100  (resolve() would follow a link standing at the target)
+    target = absolute(target)
     check_absent(target)
-    _check_space(target, needed_bytes)
-    made = _make_parents(target)
+    check_space(target, needed_bytes)
+    made = make_parents(target)
     staging = target.with_name(f".{target.name}.unfinished-{os.getpid()}-{os.urandom(3).hex()}")
     try:
-        _make(staging)
+        make_folder(staging)
         yield staging
-        _publish(staging, target)
-    except OSError as error:
-        _discard(staging, made)
-        explanation = _explain(error, staging, target, needed_bytes)
-        if explanation is None:
-            raise
-        raise OutputError(explanation) from error
-    except BaseException:
-        _discard(staging, made)
-        raise
+        publish(staging, target)
+    except BaseException as error:
+        discard(staging, made)
+        raise_explained(error, staging, target, needed_bytes)
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root on, links left as they are: `resolve()` would follow one standing at the
+    target."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def flush_tree(folder: Path) -> None:
     """Force every file and folder under `folder` to the disk."""
     for root, _, names in os.walk(folder):
         for name in names:
-            _flush(Path(root) / name)
-        _flush(Path(root))
+            flush(Path(root) / name)
+        flush(Path(root))
 
 
 def check_absent(target: Path) -> None:
@@ -72,7 +74,12 @@ def check_absent(target: Path) -> None:
         )
 
 
-def _check_space(target: Path, needed_bytes: int) -> None:
+def check_space(target: Path, needed_bytes: int) -> None:
+    """Refuse a target for which the disk has no room.
+
+    Raises:
+        OutputError: too little space is free, or a file stands where its parent should be.
+    """
     place = target.parent
     while not place.exists():
         place = place.parent
@@ -86,12 +93,17 @@ def _check_space(target: Path, needed_bytes: int) -> None:
         )
 
 
-def _make_parents(target: Path) -> list[Path]:
+def make_parents(target: Path) -> list[Path]:
+    """Make the folders above a target; returns those that were not there, outermost first.
+
+    Raises:
+        OutputError: one cannot be made; those made before it are removed again.
+    """
     missing = [place for place in (target.parent, *target.parent.parents) if not place.exists()]
     made: list[Path] = []
     for place in reversed(missing):
         try:
-            _make(place)
+            make_folder(place)
         except OutputError:
             _remove_empty(made)
             raise
@@ -99,7 +111,12 @@ def _make_parents(target: Path) -> list[Path]:
     return made
 
 
-def _make(place: Path) -> None:
+def make_folder(place: Path) -> None:
+    """Make one folder.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
     try:
         place.mkdir()
     except OSError as error:
@@ -109,14 +126,20 @@ def _make(place: Path) -> None:
         ) from error
 
 
-def _publish(staging: Path, target: Path) -> None:
+def publish(staging: Path, target: Path) -> None:
+    """Flush a folder to the disk and give it its name.
+
+    Raises:
+        OutputError: something stands there by now.
+    """
     flush_tree(staging)
     check_absent(target)
     staging.rename(target)
-    _flush(target.parent)
+    flush(target.parent)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Force one file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -124,7 +147,8 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _discard(staging: Path, made: list[Path]) -> None:
+def discard(staging: Path, made: list[Path]) -> None:
+    """Remove a staging folder, and the parents that were made for it as far as they are empty."""
     shutil.rmtree(staging, ignore_errors=True)
     _remove_empty(made)
 
@@ -135,6 +159,14 @@ def _remove_empty(made: list[Path]) -> None:
             place.rmdir()
         except OSError:  # somebody else has put something there meanwhile
             return
+
+
+def raise_explained(error: BaseException, staging: Path, target: Path, needed_bytes: int) -> NoReturn:
+    """Raise an error again, as an `OutputError` where it is the disk's or the permissions' fault."""
+    explanation = _explain(error, staging, target, needed_bytes) if isinstance(error, OSError) else None
+    if explanation is None:
+        raise error
+    raise OutputError(explanation) from error
 
 
 def _explain(error: OSError, staging: Path, target: Path, needed_bytes: int) -> str | None:

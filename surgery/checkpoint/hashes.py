@@ -5,10 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from surgery.errors import CheckpointError
 
 CHUNK_BYTES = 1 << 20
+
+
+class Digest(Protocol):
+    """A running hash."""
+
+    def update(self, data: memoryview, /) -> None: ...
 
 
 def sha256_file(path: Path) -> str:
@@ -23,6 +33,16 @@ def sha256_range(path: Path, start: int, end: int) -> str:
         CheckpointError: the file ends before `end`.
     """
     digest = hashlib.sha256()
+    feed_range(path, start, end, digest)
+    return digest.hexdigest()
+
+
+def feed_range(path: Path, start: int, end: int, *digests: Digest) -> None:
+    """Read the bytes `[start, end)` of a file once and feed them to several digests.
+
+    Raises:
+        CheckpointError: the file ends before `end`.
+    """
     buffer = memoryview(bytearray(min(CHUNK_BYTES, max(end - start, 0))))
     with path.open("rb", buffering=0) as file:
         position = start
@@ -30,21 +50,23 @@ def sha256_range(path: Path, start: int, end: int) -> str:
             got = os.preadv(file.fileno(), [buffer[: end - position]], position)
             if got == 0:
                 raise CheckpointError(f"{path}: ends at byte {position:,}, before {end:,}")
-            digest.update(buffer[:got])
+            for digest in digests:
+                digest.update(buffer[:got])
             position += got
-    return digest.hexdigest()
 
 
 def same_range(first: Path, second: Path, start: int, end: int) -> bool:
     """Whether two files hold the same bytes in `[start, end)`; a file that ends sooner does not."""
-    one, other = (bytearray(min(CHUNK_BYTES, max(end - start, 0))) for _ in range(2))
+    one, other = (np.empty(min(CHUNK_BYTES, max(end - start, 0)), np.uint8) for _ in range(2))
     with first.open("rb", buffering=0) as left, second.open("rb", buffering=0) as right:
         for position in range(start, end, CHUNK_BYTES):
             size = min(CHUNK_BYTES, end - position)
-            if size < len(one):
-                del one[size:], other[size:]
-            got = os.preadv(left.fileno(), [one], position), os.preadv(right.fileno(), [other], position)
-            if got != (size, size) or one != other:
+            one, other = one[:size], other[:size]
+            got = (
+                os.preadv(left.fileno(), [one.data], position),
+                os.preadv(right.fileno(), [other.data], position),
+            )
+            if got != (size, size) or not np.array_equal(_words(one), _words(other)):
                 return False
     return True
 
@@ -53,3 +75,8 @@ def same_file(first: Path, second: Path) -> bool:
     """Whether two files hold the same bytes."""
     size = first.stat().st_size
     return second.stat().st_size == size and same_range(first, second, 0, size)
+
+
+def _words(data: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+    # Eight bytes at a time: several times as fast as comparing bytes.
+    return data.view(np.uint64) if len(data) % 8 == 0 else data

@@ -26,14 +26,22 @@ def torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def read_tensor(checkpoint: Checkpoint, name: str, dtype: torch.dtype | None = torch.float32) -> torch.Tensor:
+def read_tensor(
+    checkpoint: Checkpoint,
+    name: str,
+    dtype: torch.dtype | None = torch.float32,
+    *,
+    stored: torch.dtype | None = None,
+) -> torch.Tensor:
     """Read one whole tensor, converted to `dtype` (None keeps the stored one).
+
+    `stored` takes its bytes for elements of another type of the same width, such as one that torch lacks.
 
     Raises:
         CheckpointError: no such tensor, a type torch lacks, or a file that ends too early.
     """
     file, entry = checkpoint.entry(name)
-    stored = torch_dtype(entry.dtype)
+    stored = stored or torch_dtype(entry.dtype)
     buffer = bytearray(entry.n_bytes)
     with open_to_read(checkpoint.folder / file) as descriptor:
         read_into(descriptor, memoryview(buffer), entry.start)

@@ -19,9 +19,13 @@ import click
     help="Override a key: direction.refusal.reconstruct.k=4.",
 )
 @click.option("--dry-run", is_flag=True, help="Find the directions and print the plan; write nothing.")
+@click.option("--resume", is_flag=True, help="Go on with what an interrupted run left; else begin.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report (or the plan) as JSON.")
-def apply(recipe: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+def apply(recipe: Path, overrides: tuple[str, ...], dry_run: bool, resume: bool, as_json: bool) -> None:
     """Run RECIPE: find the directions, edit every writer, write the result, measure it.
+
+    A run that is killed, or stopped by Ctrl-C, while it writes or measures keeps what it has written in a
+    hidden folder beside the output; --resume checks that and goes on.
 
     Exit codes: 0 done, 1 failed, 2 bad recipe or usage, 3 done but a gate failed.
     """
@@ -37,7 +41,7 @@ def apply(recipe: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool
     loaded = load_recipe(recipe, overrides=overrides)
     with LiveProgress() as progress:
         if not dry_run:
-            report = run(loaded, observer=progress)
+            report = run(loaded, observer=progress, resume=resume)
         else:
             prepared = prepare(loaded, progress)
     if dry_run:

@@ -13,6 +13,7 @@ from surgery.errors import RecipeError, SourceError, SurgeryError
 COMMANDS = {
     "anatomy": "list the writers of a model and prove that they are all",
     "apply": "run a recipe: find, edit, write, verify",
+    "audit": "check a finished result again, from its bytes alone",
     "check": "read recipes and report everything wrong with them",
     "demo": "build the embedded model again from its seed",
     "schema": "print the JSON Schema of a recipe, for editors",
@@ -55,8 +56,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("stopped; nothing was left behind", err=True)
+    except (KeyboardInterrupt, click.Abort) as error:
+        notes = getattr(error.__cause__ or error, "__notes__", None)  # click raises Abort from the interrupt
+        click.echo("\n".join(notes or ["stopped; nothing was left behind"]), err=True)
         sys.exit(1)
     except SurgeryError as error:
         from surgery.cli.console import print_error
@@ -66,5 +68,5 @@ def main() -> None:
 
 
 def _interrupt(*_: object) -> None:
-    """SIGTERM is Ctrl-C: what was begun is taken away before the process ends."""
+    """SIGTERM is Ctrl-C: what was begun is taken away, or kept to be resumed, before the process ends."""
     raise KeyboardInterrupt

@@ -14,8 +14,8 @@ Everything outside the plan must be the same byte for byte: headers, other tenso
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,9 @@ from surgery.checkpoint.layout import Checkpoint
 from surgery.edit.basis import tensor_basis
 from surgery.edit.executor import available_cores, unedited_spans
 from surgery.edit.plan import Plan, Rounding, TensorEdit
+from surgery.edit.projector import rounding_of
 from surgery.edit.reading import Comparison, compare_tensor
-from surgery.edit.tiles import steady_arithmetic
+from surgery.edit.tiles import layout_of, steady_arithmetic
 
 Array = npt.NDArray[np.float64]
 
@@ -36,7 +37,15 @@ STEPS_ALLOWED: dict[Rounding, float] = {"nearest": 0.5, "feedback": 2.0}
 """How far a written element may be from the exact one, in steps of the stored type."""
 
 _HAIR = 1e-3
-_ROUNDOFF = {"BF16": 2.0**-8, "F16": 2.0**-11, "F32": 2.0**-22, "F64": 2.0**-50}
+_MISSED = 1e-2
+_ROUNDOFF = {
+    "BF16": 2.0**-8,
+    "F16": 2.0**-11,
+    "F32": 2.0**-22,
+    "F64": 2.0**-50,
+    "F8_E4M3": 2.0**-4,
+    "F8_E5M2": 2.0**-3,
+}
 _AT_FLOOR = 5.0
 
 
@@ -44,8 +53,8 @@ _AT_FLOOR = 5.0
 class AuditRow:
     """One edited tensor, measured from disk.
 
-    `leak` and `achieved` are defined in the module's text; `off_by` is the largest distance of an element
-    from the exact result, in steps of the stored type; `at_floor` says that the source had nothing to remove
+    `leak` and `achieved` are defined in the module's text; `off_by` bounds the distance of every element from
+    the exact result, in steps of the stored type; `at_floor` says that the source had nothing to remove
     beyond rounding.
     """
 
@@ -53,6 +62,7 @@ class AuditRow:
     file: str
     role: str
     layer: int | None
+    rounding: Rounding
     strengths: tuple[float, ...]
     achieved: tuple[float, ...]
     leak: float
@@ -73,7 +83,14 @@ class Audit:
     problems: tuple[str, ...]
 
 
-def audit(plan: Plan, base: Checkpoint, edited: Checkpoint, *, replaced: Collection[str] = ()) -> Audit:
+def audit(
+    plan: Plan,
+    base: Checkpoint,
+    edited: Checkpoint,
+    *,
+    replaced: Collection[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Audit:
     """Compare an edited checkpoint with its source and its plan, from the bytes on disk.
 
     Args:
@@ -81,20 +98,39 @@ def audit(plan: Plan, base: Checkpoint, edited: Checkpoint, *, replaced: Collect
         base: the source.
         edited: the result.
         replaced: side files that were meant to change (a model card); they are not compared.
+        progress: called with (bytes of edited tensors measured, bytes of them in all).
     """
-    differing = list(_differences(plan, base, edited, replaced))
-    rows: tuple[AuditRow, ...] = ()
-    if all(
+    same = all(
         edited.headers[name].raw == header.raw
         for name, header in base.headers.items()
         if name in edited.headers
-    ):
-        present = [edit for edit in plan.edits if edit.file in edited.headers]
-        with steady_arithmetic(), ThreadPoolExecutor(available_cores()) as pool:
-            rows = tuple(pool.map(lambda edit: _row(edit, plan, base, edited), present))
+    )
+    present = [edit for edit in plan.edits if edit.file in edited.headers and same]
+    with steady_arithmetic(), ThreadPoolExecutor(available_cores()) as pool:
+        reading = [pool.submit(_row, edit, plan, base, edited) for edit in present]
+        looking = _compare_bytes(plan, base, edited, replaced, pool)
+        rows = tuple(_told(reading, present, progress))
+        differing = [
+            *_header_differences(base, edited),
+            *(said for each in looking if (said := each.result())),
+        ]
     leaks = [row.leak for row in rows if not row.at_floor]
-    problems = [problem for row in rows for problem in _row_problems(row, plan.rounding)]
+    problems = [problem for row in rows for problem in _row_problems(row)]
     return Audit(rows, max(leaks, default=0.0), not differing, (*problems, *differing))
+
+
+def _told(
+    reading: Sequence[Future[AuditRow]],
+    edits: Sequence[TensorEdit],
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[AuditRow]:
+    """The rows in the plan's order, each told to whoever watches."""
+    done, total = 0, sum(edit.end - edit.start for edit in edits)
+    for each, edit in zip(reading, edits, strict=True):
+        yield each.result()
+        done += edit.end - edit.start
+        if progress is not None:
+            progress(done, total)
 
 
 def audit_as_json(result: Audit) -> dict[str, Any]:
@@ -109,6 +145,7 @@ def audit_as_json(result: Audit) -> dict[str, Any]:
                 "file": row.file,
                 "role": row.role,
                 "layer": row.layer,
+                "rounding": row.rounding,
                 "strengths": list(row.strengths),
                 "achieved": [_finite(each) for each in row.achieved],
                 "leak": _finite(row.leak),
@@ -127,7 +164,15 @@ def _finite(value: float) -> float | None:
 
 def _row(edit: TensorEdit, plan: Plan, base: Checkpoint, edited: Checkpoint) -> AuditRow:
     basis = tensor_basis(edit, plan, base)
-    read = compare_tensor(base.folder / edit.file, edited.folder / edit.file, edit, basis)
+    rounding = rounding_of(edit, plan.rounding)
+    read = compare_tensor(
+        base.folder / edit.file,
+        edited.folder / edit.file,
+        edit,
+        basis,
+        layout=layout_of(edit, base),
+        neighbours=rounding == "feedback",
+    )
     size = float(np.linalg.norm(read.before.along))
     noise = _ROUNDOFF[edit.dtype] * float(np.sqrt(read.before.weight / 3))
     return AuditRow(
@@ -135,6 +180,7 @@ def _row(edit: TensorEdit, plan: Plan, base: Checkpoint, edited: Checkpoint) -> 
         file=edit.file,
         role=edit.role,
         layer=edit.layer,
+        rounding=rounding,
         strengths=edit.strengths,
         achieved=_achieved(read),
         leak=_deviation(edit, read) / (size or 1.0),
@@ -155,41 +201,59 @@ def _achieved(read: Comparison) -> tuple[float, ...]:
     return tuple(float(1 - p / s) if s > 0 else 0.0 for p, s in zip(products, squares, strict=True))
 
 
-def _row_problems(row: AuditRow, rounding: Rounding) -> Iterator[str]:
+def _row_problems(row: AuditRow) -> Iterator[str]:
     if not row.finite:
         yield f"{row.tensor}: holds a NaN or an infinity after the edit"
-    elif not row.off_by <= STEPS_ALLOWED[rounding] + _HAIR:
+    elif not row.off_by <= STEPS_ALLOWED[row.rounding] + _HAIR:
+        reached = ", ".join(f"{each:.4f}" for each in row.achieved)
+        wanted = ", ".join(f"{each:g}" for each in row.strengths)
+        missed = any(abs(a - b) > _MISSED for a, b in zip(row.achieved, row.strengths, strict=True))
         yield (
             f"{row.tensor}: an element is {row.off_by:.3g} steps away from the exact result, where"
-            f" {rounding} rounding allows"
-            f" {STEPS_ALLOWED[rounding]:g} (strength {', '.join(f'{each:.4f}' for each in row.achieved)}"
-            " instead of"
-            f" {', '.join(f'{each:g}' for each in row.strengths)})"
+            f" {row.rounding} rounding allows {STEPS_ALLOWED[row.rounding]:g}"
+            + (f" (strength {reached} instead of {wanted})" if missed else "")
         )
 
 
-def _differences(
-    plan: Plan, base: Checkpoint, edited: Checkpoint, replaced: Collection[str]
-) -> Iterator[str]:
+def _header_differences(base: Checkpoint, edited: Checkpoint) -> Iterator[str]:
     for name, header in base.headers.items():
         other = edited.headers.get(name)
         if other is None:
             yield f"{name}: is missing in the result"
         elif other.raw != header.raw:
             yield f"{name}: its header differs from the source's"
-        else:
-            edits = [edit for edit in plan.edits if edit.file == name]
-            first, second = base.folder / name, edited.folder / name
-            for start, end in unedited_spans(header, edits):
-                if not same_range(first, second, start, end):
-                    yield f"{name}: bytes {start:,} to {end:,} differ, which the plan does not touch"
     for name in edited.headers:
         if name not in base.headers:
             yield f"{name}: is not in the source"
+
+
+def _compare_bytes(
+    plan: Plan, base: Checkpoint, edited: Checkpoint, replaced: Collection[str], pool: Executor
+) -> list[Future[str | None]]:
+    """What differs in the bytes that no edit touches, every range read by some thread of the pool."""
+    looking: list[Future[str | None]] = []
+    for name, header in base.headers.items():
+        other = edited.headers.get(name)
+        if other is not None and other.raw == header.raw:
+            edits = [edit for edit in plan.edits if edit.file == name]
+            spans = unedited_spans(header, edits)
+            looking += [pool.submit(_range_difference, base, edited, name, span) for span in spans]
     for name in base.side_files:
-        if name in replaced:
-            continue
-        if name not in edited.side_files:
-            yield f"{name}: is missing in the result"
-        elif not same_file(base.folder / name, edited.folder / name):
-            yield f"{name}: differs from the source's"
+        if name not in replaced:
+            looking.append(pool.submit(_file_difference, base, edited, name))
+    return looking
+
+
+def _range_difference(base: Checkpoint, edited: Checkpoint, name: str, span: tuple[int, int]) -> str | None:
+    start, end = span
+    if same_range(base.folder / name, edited.folder / name, start, end):
+        return None
+    return f"{name}: bytes {start:,} to {end:,} differ, which the plan does not touch"
+
+
+def _file_difference(base: Checkpoint, edited: Checkpoint, name: str) -> str | None:
+    if name not in edited.side_files:
+        return f"{name}: is missing in the result"
+    return (
+        None if same_file(base.folder / name, edited.folder / name) else f"{name}: differs from the source's"
+    )

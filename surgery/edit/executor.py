@@ -3,42 +3,47 @@
 Every weight file gets the same header bytes; the ranges between edited tensors are copied by the kernel;
 edited tensors are read in tiles, projected in float32, rounded once and written to the same range; every
 other file of the checkpoint is copied whole. The source is opened for reading only. N workers share the
-tasks; the bytes do not depend on N, nor on torch's thread count.
+tasks, file after file; the bytes do not depend on N, nor on torch's thread count.
+
+Until it is finished the folder cannot be loaded: a weight file gets its header when all behind it stands, and
+index and config come last. With a journal, a run that was killed is gone on with: what the journal says is
+finished is checked against the bytes.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from surgery.checkpoint.copying import copy_range, create_file
-from surgery.checkpoint.hashes import sha256_range
+from surgery.checkpoint.copying import copy_range
 from surgery.checkpoint.header import Header
-from surgery.checkpoint.layout import Checkpoint
-from surgery.checkpoint.tensor import open_to_read, write_from
+from surgery.checkpoint.journal import Journal
+from surgery.checkpoint.layout import CONFIG_FILE, INDEX_FILE, Checkpoint
+from surgery.checkpoint.staging import remove_strangers
+from surgery.checkpoint.tensor import open_to_read
 from surgery.edit.basis import tensor_basis
 from surgery.edit.plan import Plan, TensorEdit
+from surgery.edit.progression import Finished, Progression, Span
 from surgery.edit.projector import Files, project_tensor
-from surgery.edit.tiles import Buffers, steady_arithmetic
+from surgery.edit.tiles import Buffers, layout_of, steady_arithmetic
 from surgery.errors import OutputError
 
 COPY_BYTES = 64 << 20
 _MAX_WORKERS = 8
+_LAST = (INDEX_FILE, CONFIG_FILE)
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class TensorRecord:
-    """SHA-256 of one tensor's bytes in the source and in the result; None where hashing was off."""
+class Execution:
+    """What was written: SHA-256 of every file; None where hashing was off."""
 
-    tensor: str
-    sha256_before: str | None
-    sha256_after: str | None
+    files: Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class _Task:
     """A piece of work that accounts for `n_bytes` of the result."""
 
     n_bytes: int
-    run: Callable[[], TensorRecord | None]
+    run: Callable[[], Finished | None]
 
 
 class _Stopped(Exception):
@@ -61,19 +66,21 @@ def execute(
     progress: Progress | None = None,
     hashes: bool = True,
     workers: int | None = None,
-) -> tuple[TensorRecord, ...]:
-    """Write the edited checkpoint into an existing, empty folder.
+    journal: Journal | None = None,
+) -> Execution:
+    """Write the edited checkpoint into an existing folder.
 
     Args:
         plan: made for this checkpoint.
         checkpoint: the source.
-        staging: where the result goes; see `surgery.checkpoint.folder.new_folder`.
+        staging: where the result goes, empty unless a journal says what is in it; see
+            `surgery.checkpoint.staging`.
         progress: called in this thread with (bytes done, bytes in all).
-        hashes: whether edited tensors are hashed before and after.
+        hashes: whether every file is hashed as written; a journal needs it.
         workers: how many threads; default one per available core, at most 8.
-
-    Returns:
-        One record per edit, in the plan's order.
+        journal: of this very work (see `surgery.edit.identity`); what it lists is checked and not done again,
+        and every
+            file is flushed to the disk as soon as it is finished.
 
     Raises:
         OutputError: the folder is not empty, or lies inside the source.
@@ -81,22 +88,20 @@ def execute(
         EditError: a tensor cannot be projected (not finite, dependent directions).
         OSError: the disk does not take the bytes.
     """
-    _check_staging(staging, checkpoint)
-    stop = threading.Event()
-    tasks = list(_tasks(plan, checkpoint, staging, stop, hashes=hashes))
-    total = sum(task.n_bytes for task in tasks)
-    count = workers or available_cores()
-    records: dict[str, TensorRecord] = {}
+    _check_staging(staging, checkpoint, empty=journal is None)
+    if journal is not None:
+        remove_strangers(staging, frozenset([*checkpoint.headers, *checkpoint.side_files]))
+    run = _Run(plan, checkpoint, staging, hashes or journal is not None, journal, threading.Event())
+    names = [*checkpoint.headers, *(name for name in checkpoint.side_files if name not in _LAST)]
+    last = [name for name in _LAST if name in checkpoint.side_files]
+    (staging / CONFIG_FILE).unlink(missing_ok=True)
     with steady_arithmetic():
-        pool = ThreadPoolExecutor(count, thread_name_prefix="surgery-edit")
-        try:
-            futures = {pool.submit(task.run): task.n_bytes for task in tasks}
-            for record in _watch(futures, total, progress):
-                records[record.tensor] = record
-        finally:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-    return tuple(records[edit.tensor] for edit in plan.edits)
+        tally = _Tally(sum(_length(checkpoint, name) for name in [*names, *last]), progress)
+        finished = [
+            *_work(run, names, tally, workers or available_cores()),
+            *(each for name in last for each in _work(run, [name], tally, 1)),
+        ]
+    return Execution({each.name: each.sha256 for each in sorted(finished, key=lambda each: each.name)})
 
 
 def available_cores() -> int:
@@ -105,8 +110,41 @@ def available_cores() -> int:
     return min(_MAX_WORKERS, cores)
 
 
-def _check_staging(staging: Path, checkpoint: Checkpoint) -> None:
-    if not staging.is_dir() or any(staging.iterdir()):
+def unedited_spans(header: Header, edits: list[TensorEdit]) -> Iterator[tuple[int, int]]:
+    """The byte ranges of a file, header aside, that no edit touches, in pieces of bounded size."""
+    return ((span.start, span.end) for span in _weight_spans(header, edits) if span.edit is None)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What every task of one execution knows."""
+
+    plan: Plan
+    checkpoint: Checkpoint
+    staging: Path
+    hashes: bool
+    journal: Journal | None
+    stop: threading.Event
+
+    def check(self) -> None:
+        if self.stop.is_set():
+            raise _Stopped
+
+
+class _Tally:
+    """Bytes done so far, told to whoever watches."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._done, self._total, self._progress = 0, total, progress
+
+    def add(self, n_bytes: int) -> None:
+        self._done += n_bytes
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+
+def _check_staging(staging: Path, checkpoint: Checkpoint, *, empty: bool) -> None:
+    if not staging.is_dir() or (empty and any(staging.iterdir())):
         raise OutputError(f"{staging}: must be an empty folder")
     if staging.resolve().is_relative_to(checkpoint.folder.resolve()):
         raise OutputError(
@@ -115,99 +153,116 @@ def _check_staging(staging: Path, checkpoint: Checkpoint) -> None:
         )
 
 
-def _watch(
-    futures: dict[Future[TensorRecord | None], int], total: int, progress: Progress | None
-) -> Iterator[TensorRecord]:
-    done = 0
-    for future in as_completed(futures):
-        record = future.result()
-        done += futures[future]
-        if progress is not None:
-            progress(done, total)
-        if record is not None:
-            yield record
+def _work(run: _Run, names: Iterable[str], tally: _Tally, workers: int) -> Iterator[Finished]:
+    """Write some files; each is given out when it stands."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="surgery-edit")
+    try:
+        futures: dict[Future[Finished | None], int] = {}
+        for name in names:
+            for task in _tasks(run, name):
+                futures[pool.submit(task.run)] = task.n_bytes
+        for future in as_completed(futures):
+            finished = future.result()
+            tally.add(futures[future])
+            if finished is not None:
+                yield finished
+    except BaseException:
+        run.stop.set()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _tasks(
-    plan: Plan, checkpoint: Checkpoint, staging: Path, stop: threading.Event, *, hashes: bool
-) -> Iterator[_Task]:
-    """All work on freshly made files, the edits first, since they take longest."""
-    copies: list[_Task] = []
-    for name, header in checkpoint.headers.items():
-        edits = [edit for edit in plan.edits if edit.file == name]
-        _start_file(staging / name, header)
-        source, target = checkpoint.folder / name, staging / name
-        yield from (_edit_task(edit, plan, checkpoint, target, stop, hashes=hashes) for edit in edits)
-        copies += [_copy_task(source, target, *span, stop) for span in unedited_spans(header, edits)]
-    for name in checkpoint.side_files:
-        source, target = checkpoint.folder / name, staging / name
-        size = source.stat().st_size
-        create_file(target, size)
-        copies += [_copy_task(source, target, *span, stop) for span in _pieces(0, size)]
-    yield from copies
+def _tasks(run: _Run, name: str) -> Iterator[_Task]:
+    """The work on one file, in file order."""
+    header = run.checkpoint.headers.get(name)
+    spans = _spans(run, name)
+    raw = b"" if header is None else header.raw
+    file = Progression(name, (run.checkpoint.folder, run.staging), raw, spans, run.journal)
+    if file.is_said_to_stand:
+        yield _Task(file.n_bytes, lambda: _take_over(run, file))
+        return
+    file.begin()
+    if file.n_standing == len(spans):
+        yield _Task(file.n_bytes, lambda: file.seal(hashes=run.hashes))
+        return
+    yield _Task(sum(span.n_bytes for span in spans[: file.n_standing]), lambda: None)
+    for index in range(file.n_standing, len(spans)):
+        yield _task(run, file, index)
 
 
-def unedited_spans(header: Header, edits: list[TensorEdit]) -> Iterator[tuple[int, int]]:
-    """The byte ranges of a file, header aside, that no edit touches, in pieces of bounded size."""
+def _take_over(run: _Run, file: Progression) -> Finished | None:
+    """A file that an earlier run finished; written once more where its bytes are not what the journal
+    says."""
+    run.check()
+    finished = file.take_over()
+    if finished is not None:
+        return finished
+    file.begin()
+    tasks = [_task(run, file, index) for index in range(len(file.spans))]
+    return [task.run() for task in tasks][-1] if tasks else file.seal(hashes=run.hashes)
+
+
+def _task(run: _Run, file: Progression, index: int) -> _Task:
+    span = file.spans[index]
+
+    def work() -> Finished | None:
+        run.check()
+        if span.edit is None:
+            copy_range(file.source, file.target, span.start, span.end)
+        else:
+            _edit(run, span.edit, file.target)
+        return file.finish(index, hashes=run.hashes)
+
+    return _Task(span.n_bytes, work)
+
+
+def _edit(run: _Run, edit: TensorEdit, target: Path) -> None:
+    basis = tensor_basis(edit, run.plan, run.checkpoint)
+    with open_to_read(run.checkpoint.folder / edit.file) as reading:
+        writing = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            files = Files(reading, writing)
+            project_tensor(
+                edit,
+                basis,
+                files,
+                _buffers(),
+                layout=layout_of(edit, run.checkpoint),
+                rounding=run.plan.rounding,
+                check=run.check,
+            )
+        finally:
+            os.close(writing)
+
+
+def _spans(run: _Run, name: str) -> list[Span]:
+    header = run.checkpoint.headers.get(name)
+    if header is None:
+        return list(_pieces(0, _length(run.checkpoint, name)))
+    return list(_weight_spans(header, [edit for edit in run.plan.edits if edit.file == name]))
+
+
+def _length(checkpoint: Checkpoint, name: str) -> int:
+    """Bytes of a file of the checkpoint, a header not counted."""
+    header = checkpoint.headers.get(name)
+    return (
+        (checkpoint.folder / name).stat().st_size if header is None else header.file_bytes - len(header.raw)
+    )
+
+
+def _weight_spans(header: Header, edits: list[TensorEdit]) -> Iterator[Span]:
     position = len(header.raw)
     for edit in sorted(edits, key=lambda each: each.start):
         yield from _pieces(position, edit.start)
+        yield Span(edit.start, edit.end, edit)
         position = edit.end
     yield from _pieces(position, header.file_bytes)
 
 
-def _pieces(start: int, end: int) -> Iterator[tuple[int, int]]:
+def _pieces(start: int, end: int) -> Iterator[Span]:
     for position in range(start, end, COPY_BYTES):
-        yield position, min(position + COPY_BYTES, end)
-
-
-def _start_file(target: Path, header: Header) -> None:
-    create_file(target, header.file_bytes)
-    descriptor = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        write_from(descriptor, memoryview(header.raw), 0)
-    finally:
-        os.close(descriptor)
-
-
-def _copy_task(source: Path, target: Path, start: int, end: int, stop: threading.Event) -> _Task:
-    def run() -> None:
-        _check(stop)
-        copy_range(source, target, start, end)
-
-    return _Task(end - start, run)
-
-
-def _edit_task(
-    edit: TensorEdit, plan: Plan, checkpoint: Checkpoint, target: Path, stop: threading.Event, *, hashes: bool
-) -> _Task:
-    def run() -> TensorRecord:
-        _check(stop)
-        source = checkpoint.folder / edit.file
-        basis = tensor_basis(edit, plan, checkpoint)
-        with open_to_read(source) as reading:
-            writing = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                files = Files(reading, writing)
-                project_tensor(
-                    edit, basis, files, _buffers(), rounding=plan.rounding, check=lambda: _check(stop)
-                )
-            finally:
-                os.close(writing)
-        if not hashes:
-            return TensorRecord(edit.tensor, None, None)
-        return TensorRecord(
-            edit.tensor,
-            sha256_range(source, edit.start, edit.end),
-            sha256_range(target, edit.start, edit.end),
-        )
-
-    return _Task(edit.end - edit.start, run)
-
-
-def _check(stop: threading.Event) -> None:
-    if stop.is_set():
-        raise _Stopped
+        yield Span(position, min(position + COPY_BYTES, end))
 
 
 _local = threading.local()

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from surgery.checkpoint.dtypes import EDITABLE
 from surgery.checkpoint.layout import Checkpoint
+from surgery.checkpoint.quantisation import FP8, Scale, find_scale
 from surgery.errors import EditError
 from surgery.model.anatomy import Anatomy, Gain, Role, Writer
 from surgery.recipe.schema import Ablate
@@ -49,6 +50,7 @@ class TensorEdit:
     why: str
     directions: tuple[str, ...]
     strengths: tuple[float, ...]
+    scale: Scale | None = None  # of an FP8 matrix
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,9 @@ def _edit_as_json(edit: TensorEdit) -> dict[str, Any]:
         "bytes": [edit.start, edit.end],
         "gain": gain_as_json(edit.gain),
         "bias": edit.bias,
+        "scale": None
+        if edit.scale is None
+        else {"tensor": edit.scale.tensor, "block": list(edit.scale.block)},
         "why": edit.why,
         "directions": [
             {"name": name, "strength": strength}
@@ -209,10 +214,11 @@ def _edit(checkpoint: Checkpoint, writer: Writer, steps: Sequence[Ablate]) -> Te
                 f"{writer.tensor}: two steps ablate {name!r} in it; put both strengths into one step or"
                 " give their layers apart"
             )
-    if entry.dtype not in EDITABLE:
+    scale = find_scale(checkpoint.config, writer.tensor, checkpoint.shapes) if entry.dtype in FP8 else None
+    if entry.dtype not in EDITABLE and scale is None:
         raise EditError(
-            f"{writer.tensor}: is stored as {entry.dtype}, whose elements mean nothing without their"
-            " scales; give a checkpoint in"
+            f"{writer.tensor}: is stored as {entry.dtype}, whose elements mean nothing without their scales,"
+            " and no scales of a known form stand beside it; give a checkpoint in"
             f" {', '.join(sorted(EDITABLE))}"
         )
     return TensorEdit(
@@ -230,6 +236,7 @@ def _edit(checkpoint: Checkpoint, writer: Writer, steps: Sequence[Ablate]) -> Te
         why=_why(writer),
         directions=names,
         strengths=tuple(float(step.strength) for step in steps),
+        scale=scale,
     )
 
 

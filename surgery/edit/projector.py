@@ -18,11 +18,12 @@ from surgery.edit.tiles import (
     STRIP_ELEMENTS,
     Buffers,
     Layout,
-    layout_of,
     load_strip,
     load_tile,
     store_strip,
     store_tile,
+    strip_unit,
+    tile_unit,
 )
 from surgery.errors import EditError
 from surgery.linalg.projection import column_components, remove_from_columns, remove_from_rows, row_components
@@ -55,12 +56,20 @@ class _Job:
         return self.q.to(self.layout.wide)
 
 
+def rounding_of(edit: TensorEdit, rounding: Rounding) -> Rounding:
+    """How one tensor is rounded: as asked, but an FP8 matrix always with feedback, since round to nearest
+    would leave a quarter of the direction in it.
+    """
+    return "feedback" if edit.scale is not None else rounding
+
+
 def project_tensor(
     edit: TensorEdit,
     basis: Array,
     files: Files,
     buffers: Buffers,
     *,
+    layout: Layout,
     rounding: Rounding,
     check: Callable[[], None],
 ) -> None:
@@ -71,16 +80,16 @@ def project_tensor(
         basis: orthonormal rows (k, d_model), one per strength.
         files: where it is read and where it is written.
         buffers: the worker's own.
-        rounding: nearest, or feedback along the basis.
+        layout: how the tensor lies in the file; see `layout_of`.
+        rounding: nearest, or feedback along the basis; FP8 always takes feedback (see `rounding_of`).
         check: called before each tile; raises to stop.
 
     Raises:
         EditError: the tensor holds a NaN or an infinity.
     """
-    layout = layout_of(edit)
     strengths = torch.tensor(edit.strengths, dtype=torch.float64)
     q = torch.from_numpy(basis)
-    feedback = rounding == "feedback" and needs_rounding(layout.dtype)
+    feedback = rounding_of(edit, rounding) == "feedback" and needs_rounding(layout.dtype)
     job = _Job(edit, layout, q, strengths, files, buffers, check, feedback_schedule(q) if feedback else None)
     for offset in layout.matrices():
         if layout.by_rows:
@@ -101,7 +110,9 @@ def _project_rows(job: _Job, offset: int, schedule: Schedule | None) -> None:
         _check_finite(job.edit, components)
         remove_from_rows(rows, q, components * strengths)
         if schedule is not None:
-            rows = round_feedback(rows.T.contiguous(), schedule, job.layout.dtype).T
+            unit = tile_unit(job.layout, tile)
+            unit = None if unit is None else unit.T
+            rows = round_feedback(rows.T.contiguous(), schedule, job.layout.dtype, unit).T
         store_tile(job.files.target, job.layout, tile, rows, job.buffers)
 
 
@@ -129,7 +140,9 @@ def _project_strips(job: _Job, offset: int, schedule: Schedule) -> None:
         components = column_components(columns, q)
         _check_finite(job.edit, components)
         remove_from_columns(columns, q, components * job.strengths[:, None].to(job.layout.wide))
-        store_strip(job.files.target, job.layout, strip, round_feedback(columns, schedule, job.layout.dtype))
+        unit = strip_unit(job.layout, strip)
+        rounded = round_feedback(columns, schedule, job.layout.dtype, unit)
+        store_strip(job.files.target, job.layout, strip, rounded)
 
 
 def _check_finite(edit: TensorEdit, components: torch.Tensor) -> None:

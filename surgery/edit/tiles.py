@@ -14,11 +14,13 @@ from dataclasses import dataclass
 
 import torch
 
+from surgery.checkpoint.layout import Checkpoint
 from surgery.checkpoint.tensor import byte_view, read_into, torch_dtype, write_from
 from surgery.edit.plan import TensorEdit
+from surgery.edit.scales import BlockScales, read_scales
 
-TILE_ELEMENTS = 1 << 20
-STRIP_ELEMENTS = 1 << 22
+TILE_ELEMENTS = 1 << 18
+STRIP_ELEMENTS = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Layout:
     inner: int
     start: int
     dtype: torch.dtype
+    scales: BlockScales | None = None
 
     @property
     def by_rows(self) -> bool:
@@ -59,7 +62,12 @@ class Layout:
     @property
     def wide(self) -> torch.dtype:
         """The type that arithmetic runs in."""
-        return torch.promote_types(self.dtype, torch.float32)
+        return torch.float64 if self.dtype == torch.float64 else torch.float32
+
+    @property
+    def line(self) -> int:
+        """Entries of one line."""
+        return self.d_model if self.by_rows else self.inner
 
     def matrices(self) -> list[int]:
         """Byte offset of each matrix; rows count as one."""
@@ -69,7 +77,7 @@ class Layout:
 
     def tiles(self, offset: int, elements: int = TILE_ELEMENTS) -> Iterator[Tile]:
         """The tiles of the matrix at `offset`, of about `elements` entries each, in file order."""
-        lines, length = (self.outer, self.d_model) if self.by_rows else (self.d_model, self.inner)
+        lines, length = (self.outer if self.by_rows else self.d_model), self.line
         at_once = max(1, elements // length)
         for first in range(0, lines, at_once):
             yield Tile(first, min(at_once, lines - first), offset + first * length * self.dtype.itemsize)
@@ -101,23 +109,45 @@ class Buffers:
         return self._wide[: rows * columns * dtype.itemsize].view(dtype).view(rows, columns)
 
 
-def layout_of(edit: TensorEdit) -> Layout:
-    """How the tensor of an edit lies in its file."""
+def layout_of(edit: TensorEdit, checkpoint: Checkpoint) -> Layout:
+    """How the tensor of an edit lies in its file, with its scales where it has some."""
     axis = edit.residual_axis
     outer, inner = math.prod(edit.shape[:axis]), math.prod(edit.shape[axis + 1 :])
-    return Layout(outer, edit.shape[axis], inner, edit.start, torch_dtype(edit.dtype))
+    scales = None if edit.scale is None else read_scales(edit.scale, checkpoint)
+    return Layout(outer, edit.shape[axis], inner, edit.start, torch_dtype(edit.dtype), scales)
+
+
+def load_raw(source: int, layout: Layout, tile: Tile, buffers: Buffers) -> torch.Tensor:
+    """Read a tile as it is stored: (count, d_model) by rows, else (count, inner)."""
+    raw = buffers.raw(tile.count, layout.line, layout.dtype)
+    read_into(source, byte_view(raw), tile.offset)
+    return raw
 
 
 def load_tile(source: int, layout: Layout, tile: Tile, buffers: Buffers) -> torch.Tensor:
     """Read a tile and widen it: (count, d_model) by rows, else (count, inner)."""
-    length = layout.d_model if layout.by_rows else layout.inner
-    raw = buffers.raw(tile.count, length, layout.dtype)
-    read_into(source, byte_view(raw), tile.offset)
-    return buffers.wide(tile.count, length, layout.wide).copy_(raw)
+    raw = load_raw(source, layout, tile, buffers)
+    wide = buffers.wide(tile.count, layout.line, layout.wide).copy_(raw)
+    unit = tile_unit(layout, tile)
+    return wide if unit is None else wide.mul_(unit)
+
+
+def tile_unit(layout: Layout, tile: Tile) -> torch.Tensor | None:
+    """What a stored 1 means in each place of a tile, broadcast; None where it means 1."""
+    if layout.scales is None:
+        return None
+    return layout.scales.part(slice(tile.first, tile.first + tile.count), slice(0, layout.line))
+
+
+def strip_unit(layout: Layout, strip: Strip) -> torch.Tensor | None:
+    """What a stored 1 means in each place of a strip, broadcast; None where it means 1."""
+    if layout.scales is None:
+        return None
+    return layout.scales.part(slice(0, layout.d_model), slice(strip.first, strip.first + strip.count))
 
 
 def store_tile(target: int, layout: Layout, tile: Tile, rounded: torch.Tensor, buffers: Buffers) -> None:
-    """Write a tile; a wide one is rounded to nearest on the way."""
+    """Write a tile; a wide one is rounded to nearest on the way (without scales: see `round_feedback`)."""
     raw = buffers.raw(rounded.shape[0], rounded.shape[1], layout.dtype)
     raw.copy_(rounded)
     write_from(target, byte_view(raw), tile.offset)
@@ -128,7 +158,9 @@ def load_strip(source: int, layout: Layout, strip: Strip, buffers: Buffers) -> t
     raw = buffers.raw(layout.d_model, strip.count, layout.dtype)
     for offset, line in _strip_lines(layout, strip, raw):
         read_into(source, line, offset)
-    return buffers.wide(layout.d_model, strip.count, layout.wide).copy_(raw)
+    wide = buffers.wide(layout.d_model, strip.count, layout.wide).copy_(raw)
+    unit = strip_unit(layout, strip)
+    return wide if unit is None else wide.mul_(unit)
 
 
 def store_strip(target: int, layout: Layout, strip: Strip, rounded: torch.Tensor) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from surgery.checkpoint.quantisation import refusal, scale_names
 from surgery.errors import AnatomyError
 from surgery.model.families import FAMILIES
 from surgery.model.families.rows import Rows, draft_layers, fits, listing, presence_problems, resolve_rows
@@ -81,6 +82,8 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
             recognised, a writer is missing, or a writer's shape does not have d_model on its residual axis.
     """
     family = _find_family(config, tensor_shapes)
+    scales = scale_names(config, tensor_shapes)
+    tensor_shapes = {name: shape for name, shape in tensor_shapes.items() if name not in scales}
     settings = family.text_settings(config)
     n_layers, d_model = _count(settings, family.depth), _count(settings, family.width)
     tied = _is_tied(family, config)
@@ -126,14 +129,9 @@ def _find_family(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
             f"model type {model_type!r}: its writers are not in the tables{because}; known are"
             f" {', '.join(sorted({*FAMILIES, *TOWERS}))}.{_candidates(config, tensor_shapes)}"
         )
-    quantised = config.get("quantization_config")
+    quantised = refusal(config)
     if quantised:
-        method = quantised.get("quant_method", "unknown") if isinstance(quantised, Mapping) else "unknown"
-        raise AnatomyError(
-            f"the weights are quantised ({method}), so a matrix on disk is not the one that runs; give the"
-            " unquantised"
-            " checkpoint, or save a dequantised one first"
-        )
+        raise AnatomyError(quantised)
     return family
 
 

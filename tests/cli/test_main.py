@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from surgery.cli import main as door
@@ -72,3 +73,24 @@ def test_usage(arguments: list[str], code: int, said: str, tmp_path: Path) -> No
     assert done.returncode == code, done
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_interrupt_says_what_it_leaves(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Click raises its own exception from the interrupt, which carries what a stopped run has to say."""
+    for note, said in (
+        ("kept in .out.unfinished", "kept in .out.unfinished"),
+        (None, "nothing was left behind"),
+    ):
+        interrupt = KeyboardInterrupt()
+        if note is not None:
+            interrupt.add_note(note)
+
+        def fail(*_: object, _interrupt: KeyboardInterrupt = interrupt, **__: object) -> None:
+            raise click.Abort from _interrupt
+
+        monkeypatch.setattr(door.cli, "main", fail)
+        with pytest.raises(SystemExit):
+            main()
+        assert said in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import resource
 import stat
@@ -17,7 +18,6 @@ import pytest
 import torch
 
 from surgery.checkpoint.folder import new_folder
-from surgery.checkpoint.hashes import sha256_range
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
 from surgery.checkpoint.tensor import read_tensor
 from surgery.edit import executor, tiles
@@ -163,19 +163,19 @@ def test_the_source_is_opened_for_reading_only(
     ]
 
 
-def test_records_hash_what_was_and_what_is(source: Checkpoint, tmp_path: Path) -> None:
+def test_every_file_is_hashed_as_written(source: Checkpoint, tmp_path: Path) -> None:
     plan = plan_for(source)
     (tmp_path / "out").mkdir()
     seen: list[tuple[int, int]] = []
-    records = execute(plan, source, tmp_path / "out", progress=lambda done, total: seen.append((done, total)))
-    assert [record.tensor for record in records] == [edit.tensor for edit in plan.edits]
-    for edit, record in zip(plan.edits, records, strict=True):
-        assert record.sha256_before == sha256_range(source.folder / edit.file, edit.start, edit.end)
-        assert record.sha256_after == sha256_range(tmp_path / "out" / edit.file, edit.start, edit.end)
-        assert record.sha256_before != record.sha256_after
+    done = execute(
+        plan, source, tmp_path / "out", progress=lambda so_far, total: seen.append((so_far, total))
+    )
+    assert done.files == {
+        name: hashlib.sha256(data).hexdigest() for name, data in contents(tmp_path / "out").items()
+    }
     headers = sum(len(header.raw) for header in source.headers.values())
     assert seen[-1] == (plan.total_bytes - headers,) * 2
-    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert [so_far for so_far, _ in seen] == sorted(so_far for so_far, _ in seen)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -335,5 +335,5 @@ def test_three_axes_are_projected_along_the_one_that_is_named(
 def test_a_plan_without_hashes_says_so(source: Checkpoint, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     plan = replace(plan_for(source), rounding="nearest")
-    records = execute(plan, source, tmp_path / "out", hashes=False)
-    assert {record.sha256_after for record in records} == {None}
+    done = execute(plan, source, tmp_path / "out", hashes=False)
+    assert set(done.files.values()) == {None}

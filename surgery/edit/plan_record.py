@@ -1,0 +1,137 @@
+"""Reading back the plan that a result was made with: `surgery/plan.json` and `surgery/direction.safetensors`.
+
+The record is data from outside: each edit must name a tensor that stands in the checkpoint as the record
+says, and each direction must have the SHA-256 that the plan gives it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from surgery.checkpoint.header import parse_json, read_header
+from surgery.checkpoint.layout import Checkpoint
+from surgery.checkpoint.quantisation import Scale
+from surgery.edit.plan import Plan, TensorEdit
+from surgery.errors import CheckpointError, SourceError
+from surgery.model.anatomy import Gain
+
+Array = npt.NDArray[np.float64]
+
+PLAN_FILE = "plan.json"
+DIRECTION_FILE = "direction.safetensors"
+
+
+def read_plan(folder: Path, checkpoint: Checkpoint) -> Plan:
+    """The plan of a result.
+
+    Args:
+        folder: `<out>/surgery`.
+        checkpoint: the checkpoint that the plan is about, source or result: both have the same layout.
+
+    Raises:
+        SourceError: the folder holds no plan.
+        CheckpointError: the record is malformed, or is not of this checkpoint.
+    """
+    path = folder / PLAN_FILE
+    record = read_record(path)
+    try:
+        plan = Plan(
+            edits=tuple(_edit(each) for each in record["edits"]),
+            vectors=_vectors(folder / DIRECTION_FILE, record["directions"]),
+            rounding=record["rounding"],
+            notes=tuple(record["notes"]),
+            total_bytes=record["total_bytes"],
+            edited_bytes=record["edited_bytes"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: is not a plan of this version ({type(error).__name__}: {error})"
+        ) from error
+    for edit in plan.edits:
+        _check_place(path, plan, edit, checkpoint)
+    return plan
+
+
+def read_record(path: Path) -> Any:
+    """A JSON file of a result's record.
+
+    Raises:
+        SourceError: it is not there.
+        CheckpointError: it is not JSON.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise SourceError(
+            f"{path}: cannot be read ({error.strerror}); name the output folder of a `surgery apply`"
+        ) from error
+    return parse_json(text, str(path))
+
+
+def _edit(record: Mapping[str, Any]) -> TensorEdit:
+    scale = record.get("scale")
+    return TensorEdit(
+        file=record["file"],
+        tensor=record["tensor"],
+        role=record["role"],
+        layer=record["layer"],
+        residual_axis=record["residual_axis"],
+        dtype=record["dtype"],
+        shape=tuple(record["shape"]),
+        start=record["bytes"][0],
+        end=record["bytes"][1],
+        gain=_gain(record["gain"]),
+        bias=record["bias"],
+        why=record["why"],
+        directions=tuple(each["name"] for each in record["directions"]),
+        strengths=tuple(float(each["strength"]) for each in record["directions"]),
+        scale=None if scale is None else Scale(scale["tensor"], (scale["block"][0], scale["block"][1])),
+    )
+
+
+def _gain(record: Mapping[str, Any] | None) -> Gain | None:
+    """A norm, and whatever norm stands behind it, under the names of the dataclass."""
+    if record is None:
+        return None
+    known = {each.name for each in fields(Gain)}
+    if not record.keys() <= known:
+        raise KeyError(f"gain: {', '.join(sorted(record.keys() - known))}")
+    values: dict[str, Any] = {
+        key: _gain(value) if isinstance(value, Mapping) else value for key, value in record.items()
+    }
+    return Gain(**values)
+
+
+def _vectors(path: Path, wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, Array]:
+    header, data = read_header(path), path.read_bytes()
+    vectors: dict[str, Array] = {}
+    for name, said in wanted.items():
+        entry = header.tensors[name]
+        stored = np.frombuffer(data[entry.start : entry.end], "<f4").astype(np.float64)
+        vector = stored / np.linalg.norm(stored)
+        if hashlib.sha256(vector.astype("<f8").tobytes()).hexdigest() != said["sha256"]:
+            raise CheckpointError(f"{path}: direction {name!r} is not the one that the plan was made with")
+        vectors[name] = vector
+    return vectors
+
+
+def _check_place(path: Path, plan: Plan, edit: TensorEdit, checkpoint: Checkpoint) -> None:
+    file, entry = checkpoint.entry(edit.tensor)
+    here = (file, entry.dtype, entry.shape, entry.start, entry.end)
+    if here != (edit.file, edit.dtype, edit.shape, edit.start, edit.end):
+        raise CheckpointError(
+            f"{path}: says that {edit.tensor} stands in {edit.file} as {edit.dtype} {list(edit.shape)}, but"
+            f" {checkpoint.folder} has it in {file} as {entry.dtype} {list(entry.shape)}: another checkpoint"
+        )
+    widths = {len(plan.vectors[name]) for name in edit.directions}
+    if not 0 <= edit.residual_axis < len(edit.shape) or widths != {edit.shape[edit.residual_axis]}:
+        raise CheckpointError(
+            f"{path}: the directions of {edit.tensor} do not fit its axis {edit.residual_axis}"
+        )
