@@ -19,7 +19,7 @@ from surgery.checkpoint.header import TensorEntry
 from surgery.checkpoint.tensor import byte_view, open_to_read, read_into, torch_dtype
 
 COMPARE_BYTES = 1 << 18
-TILE_ELEMENTS = 1 << 17
+TILE_ELEMENTS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -131,4 +131,6 @@ def _count_changed(one: torch.Tensor, other: torch.Tensor) -> int:
     if one.dtype != other.dtype:
         return one.numel()
     bits = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[one.itemsize]
-    return int(np.count_nonzero(one.view(bits).numpy() != other.view(bits).numpy()))
+    differs = _scratch("differs", one.numel())[: one.numel()].view(np.bool_).reshape(one.shape)
+    np.not_equal(one.view(bits).numpy(), other.view(bits).numpy(), out=differs)
+    return int(np.count_nonzero(differs))

@@ -15,6 +15,7 @@ COMMANDS = {
     "apply": "run a recipe: find, edit, write, verify",
     "check": "read recipes and report everything wrong with them",
     "demo": "build the embedded model again from its seed",
+    "diff": "say what changed between two checkpoints, and what kind of edit it was",
     "schema": "print the JSON Schema of a recipe, for editors",
 }
 """Command → one line; each lives in `surgery/cli/<command>.py` as a function of the same name."""

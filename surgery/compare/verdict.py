@@ -46,6 +46,7 @@ AGREEMENT = 0.9
 _EXACT = 0.03
 _BLURRED = 0.15
 _PROBES = 4
+_LARGE = 4
 _RIGHT = 0.9
 _VECTOR = 0.98
 _UNRELATED = 0.5
@@ -246,8 +247,9 @@ def _ablation_kind(ablated: Sequence[Changed], probes: Sequence[Probe]) -> Kind:
 
 
 def _spread(ablated: Sequence[Changed]) -> list[Changed]:
-    """A few writers of every size of the model, the smaller tensors first among equals."""
-    matrices = sorted(ablated, key=lambda each: (each.measured.numbers.size, each.name))
+    """A few writers from all over the model; those much larger than the smallest only where there are no others."""
+    smallest = min(each.measured.numbers.size for each in ablated)
+    matrices = [each for each in ablated if each.measured.numbers.size <= _LARGE * smallest]
     return [matrices[i * (len(matrices) - 1) // max(1, _PROBES - 1)] for i in range(min(_PROBES, len(matrices)))]
 
 
