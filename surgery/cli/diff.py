@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option(
     "--expect",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A plan.json or lock of `surgery apply`: exit 1 unless exactly what it says has changed.",
+    help="A recipe or lock of `surgery apply`: exit 0 if exactly what it says has changed, else 1.",
 )
 def diff(
     before: str,
@@ -72,12 +72,17 @@ def diff(
             _save(found, save_direction, after)
         if not quiet:
             _show(found, nearest, cosines, as_json=as_json, tensors=tensors)
+        _write_pages(found, nearest, cosines, html=html, markdown=markdown)
+        if extract_lora is not None:
+            _extract(found, extract_lora, rank, base=before, quiet=quiet)
+        surprises = _surprises(found, expect, quiet=quiet)
     except SurgeryError as error:
         from surgery.cli.console import print_error
 
         print_error(error)
         sys.exit(2)
-    if not found.same and not exit_zero:
+    differs = bool(surprises) if expect is not None else not found.same
+    if differs and not exit_zero:
         sys.exit(1)
 
 
@@ -135,6 +140,47 @@ def _save(found: Diff, path: Path, after: str) -> None:
             for number, row in enumerate(part.shared.vectors)
         },
     )
+
+
+def _write_pages(
+    found: Diff,
+    nearest: tuple[Nearest, ...],
+    cosines: dict[str, tuple[float, ...]],
+    *,
+    html: Path | None,
+    markdown: Path | None,
+) -> None:
+    if html is None and markdown is None:
+        return
+    from surgery.report.diff_page import render_diff_page, render_diff_summary
+
+    if html is not None:
+        html.write_text(render_diff_page(found, nearest, cosines), encoding="utf-8")
+    if markdown is not None:
+        markdown.write_text(render_diff_summary(found, nearest, cosines), encoding="utf-8")
+
+
+def _extract(found: Diff, folder: Path, rank: str, *, base: str, quiet: bool) -> None:
+    from surgery.compare.adapter import extract_adapter, summary, write_extracted
+
+    if rank != "auto" and not (rank.isdigit() and int(rank) > 0):
+        raise click.UsageError(f"--rank: expected auto or a whole number of at least 1, found {rank!r}")
+    adapter = extract_adapter(found, None if rank == "auto" else int(rank))
+    write_extracted(adapter, folder, base=base)
+    if not quiet:
+        click.echo(f"{folder}: " + "; ".join(summary(adapter)), err=True)
+
+
+def _surprises(found: Diff, expect: Path | None, *, quiet: bool) -> tuple[str, ...]:
+    if expect is None:
+        return ()
+    from surgery.cli.diff_expect import unexpected
+
+    surprises = unexpected(expect, found.before, found.after)
+    if not quiet:
+        for line in surprises or (f"exactly what {expect.name} says, to the last rounding",):
+            click.echo(f"expect      {line}", err=True)
+    return surprises
 
 
 def _show(
