@@ -31,10 +31,16 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A safetensors file of directions to compare with; may be repeated.",
 )
-@click.option("--dictionary", "dictionaries", multiple=True, help="A dictionary whose features to compare with.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write a page with every number and picture here.")
+@click.option(
+    "--dictionary", "dictionaries", multiple=True, help="A dictionary whose features to compare with."
+)
+@click.option(
+    "--html", type=click.Path(path_type=Path), help="Write a page with every number and picture here."
+)
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write a summary for a model card here.")
-@click.option("--extract-lora", type=click.Path(path_type=Path), help="Write the change as a PEFT adapter here.")
+@click.option(
+    "--extract-lora", type=click.Path(path_type=Path), help="Write the change as a PEFT adapter here."
+)
 @click.option("--rank", default="auto", show_default=True, help="Rank of that adapter: auto, or a number.")
 @click.option(
     "--expect",

@@ -100,8 +100,8 @@ def _tensor(changed: Changed) -> str:
     share = 100 * numbers.changed / max(numbers.size, 1)
     times = numbers.energy / numbers.floor if numbers.floor else float("inf")
     return (
-        f"{one_line(changed.name)}  {changed.reading.form.replace('_', ' ')}, relative {tiny(numbers.relative)},"
-        f" cosine {numbers.cosine:.5f}, max {tiny(numbers.largest)}, {share:.0f} % of elements,"
+        f"{one_line(changed.name)}  {changed.reading.form.replace('_', ' ')},"
+        f" relative {tiny(numbers.relative)}, cosine {numbers.cosine:.5f}, max {tiny(numbers.largest)}, {share:.0f} % of elements,"
         f" {times:.1f} × rounding, stable rank {changed.reading.stable_rank:.1f}"
     )
 

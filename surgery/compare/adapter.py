@@ -24,8 +24,8 @@ from surgery.checkpoint.pair import walk_pair
 from surgery.compare.diff import Diff
 from surgery.compare.measure import View, measure
 from surgery.compare.pairing import Pair
-from surgery.compare.reading import ABLATIONS
 from surgery.compare.rank import MOST_RANK, measured_rank
+from surgery.compare.reading import ABLATIONS
 from surgery.compare.shared import Changed
 from surgery.errors import EditError
 from surgery.linalg.sketch import spectrum_of
@@ -92,7 +92,9 @@ def write_extracted(adapter: ExtractedAdapter, folder: Path, *, base: str) -> No
     for each in adapter.factors:
         left, right = _padded(each, adapter.rank)
         key = _PREFIX + _module(each.tensor)
-        names = ("lora_embedding_A", "lora_embedding_B") if each.embedding else ("lora_A.weight", "lora_B.weight")
+        names = (
+            ("lora_embedding_A", "lora_embedding_B") if each.embedding else ("lora_A.weight", "lora_B.weight")
+        )
         tensors[f"{key}.{names[0]}"], tensors[f"{key}.{names[1]}"] = right, left
     config = {
         "peft_type": "LORA",

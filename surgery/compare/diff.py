@@ -22,11 +22,12 @@ import numpy.typing as npt
 from surgery.checkpoint.layout import Checkpoint
 from surgery.checkpoint.pair import same_bytes
 from surgery.compare.evidence import Cast, Evidence, Resized
+from surgery.compare.judge import judge
 from surgery.compare.measure import can_measure, cast_type, measure
 from surgery.compare.pairing import Pair, compare_files, config_differences, pair_tensors
 from surgery.compare.reading import ABLATIONS, read_change
 from surgery.compare.shared import Changed, pool, read_gains, settled
-from surgery.compare.verdict import Verdict, judge
+from surgery.compare.verdict import Verdict
 from surgery.errors import AnatomyError
 from surgery.model.anatomy import Anatomy, Gain, Writer, read_anatomy
 
@@ -187,12 +188,15 @@ def _compare(pair: Pair, writer: Writer | None, gains: Mapping[Gain, Array]) -> 
 
 
 def _same_prefix(pair: Pair) -> bool:
-    """Whether the tensors differ in their number of lines alone, and hold the same bytes as far as both go."""
+    """Whether only lines were added or taken away at the end, and the others hold the same bytes."""
     first, second = pair.before.entry, pair.after.entry
     if first.shape[1:] != second.shape[1:] or first.dtype != second.dtype or not first.shape:
         return False
     size = min(first.n_bytes, second.n_bytes)
-    slots = (replace(slot, entry=replace(slot.entry, end=slot.entry.start + size)) for slot in (pair.before, pair.after))
+    slots = (
+        replace(slot, entry=replace(slot.entry, end=slot.entry.start + size))
+        for slot in (pair.before, pair.after)
+    )
     return same_bytes(*slots)
 
 

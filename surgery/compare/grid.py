@@ -29,8 +29,7 @@ def quantised_grid(pair: Pair) -> str | None:
     """
     for tile in walk_pair(pair.before, pair.after, most_lines=_LINES):
         before, after = (side.float().numpy().copy() for side in tile.both)
-        found = _multiples(before, after) or _levels(before, after)
-        return found
+        return _multiples(before, after) or _levels(before, after)
     return None
 
 
@@ -40,7 +39,9 @@ def _multiples(before: Array, after: Array) -> str | None:
             continue
         near, far = _distance(after, width), _distance(before, width)
         if near < _NEAR < far:
-            return f"values in {name} are whole multiples of max/127 (rms distance {near:.2f}, before {far:.2f})"
+            return (
+                f"values in {name} are whole multiples of max/127 (rms distance {near:.2f}, before {far:.2f})"
+            )
     return None
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +26,14 @@ Array = npt.NDArray[np.float64]
 
 COLUMNS = 8
 """Random columns of a sketch in the first pass."""
-_EPSILON = {"BF16": 2.0**-7, "F16": 2.0**-10, "F32": 2.0**-23, "F64": 2.0**-52, "F8_E4M3": 2.0**-3, "F8_E5M2": 2.0**-2}
+_EPSILON = {
+    "BF16": 2.0**-7,
+    "F16": 2.0**-10,
+    "F32": 2.0**-23,
+    "F64": 2.0**-52,
+    "F8_E4M3": 2.0**-3,
+    "F8_E5M2": 2.0**-2,
+}
 _SAMPLED = 16
 _EXPONENT = {torch.float32: 0x7F800000, torch.float64: 0x7FF0000000000000}
 

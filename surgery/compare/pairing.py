@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -58,7 +59,7 @@ class Pairing:
 
 @dataclass(frozen=True)
 class FileChange:
-    """A file beside the weights that is not the same. `lines` is a unified diff, empty where it is no text."""
+    """A file beside the weights that differs. `lines` are those that do, empty where it is no text."""
 
     name: str
     status: FileStatus
@@ -114,12 +115,12 @@ def _text_diff(first: Path, second: Path) -> tuple[str, ...]:
     if max(first.stat().st_size, second.stat().st_size) > _TEXT_BYTES:
         return ()
     try:
-        texts = [_readable(path) for path in (first, second)]
+        before, after = (_readable(path) for path in (first, second))
     except UnicodeDecodeError:
         return ()
     lines = [
         line.rstrip("\n")
-        for line in difflib.unified_diff(*texts, n=0, lineterm="")
+        for line in difflib.unified_diff(before, after, n=0, lineterm="")
         if not line.startswith(("---", "+++", "@@"))
     ]
     if len(lines) > _SHOWN_LINES:
@@ -131,8 +132,6 @@ def _readable(path: Path) -> list[str]:
     """Lines of a text; JSON in one canonical layout, so that only its content counts."""
     text = path.read_bytes().decode("utf-8")
     if path.suffix == ".json":
-        try:
+        with suppress(ValueError):
             text = json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False)
-        except ValueError:
-            pass
     return text.splitlines()

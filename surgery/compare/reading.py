@@ -8,8 +8,8 @@ For a writer A (residual axis first) and its change Δ, with U the leading left 
     low rank              few components above rounding, their right sides no such multiple of A
     dense                 anything else
 
-A right side that is a multiple of UᵀA is a coincidence of n numbers, of which a sketch keeps 8: enough to tell
-an ablation from an adapter that writes along one direction.
+A right side that is a multiple of UᵀA is a coincidence of n numbers, of which a sketch keeps 8: enough to
+tell an ablation from an adapter that writes along one direction.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Reading:
         """‖Δ‖² / σ₁² of the part above rounding."""
         if not self.spectrum or self.spectrum[0] == 0:
             return 0.0
-        return sum(value**2 for value in self.spectrum) / self.spectrum[0] ** 2
+        return float(sum(value**2 for value in self.spectrum) / self.spectrum[0] ** 2)
 
 
 def read_change(measured: Measured, *, writer: bool) -> Reading:
@@ -136,7 +136,9 @@ def _as_ablation(measured: Measured, spectrum: Spectrum, count: int) -> Reading 
     outside = _outside(measured, spectrum, count)
     numbers = measured.numbers
     rounding = _EXPLAINED * numbers.floor + _SLACK * numbers.energy
-    if _preserves_norm(measured, fit, exact=fit.rest <= allowed):  # the rescaling itself is neither along U nor a multiple of UᵀA
+    if _preserves_norm(
+        measured, fit, exact=fit.rest <= allowed
+    ):  # the rescaling itself is neither along U nor a multiple of UᵀA
         form = "row_norm_preserving" if form == "oblique" else "norm_preserving"
         allowed, rounding = _LOOSE, rounding + _NORM_REST * numbers.energy
     if fit.rest > allowed or outside > rounding:

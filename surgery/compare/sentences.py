@@ -24,7 +24,7 @@ _KINDS = {
 }
 _FORMS = {
     "ablation": "orthogonal (not norm-preserving)",
-    "oblique_ablation": "oblique: projected between rows of unit length, so the direction itself is not removed exactly",
+    "oblique_ablation": "oblique: projected between rows of unit length, so the direction stays in part",
     "row_norm_preserving_ablation": "oblique, with the length of every row kept",
     "column_norm_preserving_ablation": "with the length of every column kept",
 }
@@ -70,10 +70,12 @@ def base_sentence(diff: Diff) -> str:
     if changed:
         readers = len(found.anatomy.readers)
         return (
-            f"{found.identical:,} of {total:,} tensors identical; {changed:,} of {readers:,} readers differ, so B"
-            " was trained further, merged, or made from another revision of A"
+            f"{found.identical:,} of {total:,} tensors identical; {changed:,} of {readers:,} readers differ,"
+            " so B was trained further, merged, or made from another revision of A"
         )
-    return f"{found.identical:,} of {total:,} tensors identical, every reader among them: B was made from this A"
+    return (
+        f"{found.identical:,} of {total:,} tensors identical, every reader among them: B was made from this A"
+    )
 
 
 def left_out_sentence(diff: Diff) -> str:
@@ -89,7 +91,10 @@ def left_out_sentence(diff: Diff) -> str:
         for role in ("embedding", "attention_out", "mlp_out")
     }
     parts = [f"{count:,} {role.replace('_', ' ')}" for role, count in roles.items() if count]
-    return f"{len(anatomy.writers) - len(left):,} of {len(anatomy.writers):,} writers; left out: " + ", ".join(parts)
+    return (
+        f"{len(anatomy.writers) - len(left):,} of {len(anatomy.writers):,} writers; left out: "
+        + ", ".join(parts)
+    )
 
 
 def _ablation_headline(verdict: Verdict) -> str:
@@ -99,7 +104,9 @@ def _ablation_headline(verdict: Verdict) -> str:
     mean, spread = verdict.facts["strength_mean"], verdict.facts["strength_spread"]
     strength = f"strength {mean:.2f} ± {spread:.2f}"
     if verdict.kind != "ablation":
-        strength = f"strength about {median(value for each in verdict.strengths.values() for value in each):.1f}"
+        strength = (
+            f"strength about {median(value for each in verdict.strengths.values() for value in each):.1f}"
+        )
     effect = _VERBS[verdict.effect or "mixed"]
     return f"directional ablation of {whose}, {strength} ({effect}), {_FORMS[verdict.kind]}"
 

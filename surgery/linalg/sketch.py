@@ -76,7 +76,7 @@ def fit_relation(change: Array, before: Array) -> Fit:
     solution, *_ = np.linalg.lstsq(before.T, change.T, rcond=None)
     energy = float(np.sum(change**2))
     rest = float(np.sum((change.T - before.T @ solution) ** 2))
-    return Fit(-solution.T, rest / energy if energy else 1.0)
+    return Fit(np.asarray(-solution.T, dtype=np.float64), rest / energy if energy else 1.0)
 
 
 def shared_subspace(vectors: Array, weights: Array) -> tuple[Array, Array]:

@@ -1,6 +1,6 @@
 """A comparison as a page of its own and as a paragraph for a model card.
 
-The page asks nothing of the network and runs nothing; names in a checkpoint are escaped like any foreign text.
+The page asks nothing of the network and runs nothing; names in a checkpoint are escaped as foreign text is.
 """
 
 from __future__ import annotations

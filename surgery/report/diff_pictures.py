@@ -133,13 +133,17 @@ def spectra(changed: Sequence[Changed]) -> Spectra | None:
 
     lines = tuple(
         (
-            " ".join(at(i, value / each.reading.spectrum[0]) for i, value in enumerate(each.reading.spectrum)),
+            " ".join(
+                at(i, value / each.reading.spectrum[0]) for i, value in enumerate(each.reading.spectrum)
+            ),
             f"{each.name}: stable rank {fixed(each.reading.stable_rank, 1)}",
         )
         for each in shown
     )
     x_ticks = tuple((left + i * step, str(i + 1)) for i in range(count))
-    y_ticks = tuple((top + (bottom - top) * i / 3, text) for i, text in enumerate(("1", "0.1", "0.01", "0.001")))
+    y_ticks = tuple(
+        (top + (bottom - top) * i / 3, text) for i, text in enumerate(("1", "0.1", "0.01", "0.001"))
+    )
     return Spectra(width, height, lines, x_ticks, y_ticks)
 
 
@@ -165,11 +169,17 @@ def agreement(verdict: Verdict) -> Agreement | None:
             for x, member in zip(places, members, strict=True)
         ),
         strength=tuple(
-            Dot(x, down((member.strengths[0] - low) / (high - low)), f"{member.tensor}: λ {fixed(member.strengths[0])}")
+            Dot(
+                x,
+                down((member.strengths[0] - low) / (high - low)),
+                f"{member.tensor}: λ {fixed(member.strengths[0])}",
+            )
             for x, member in zip(places, members, strict=True)
         ),
         y_ticks=tuple((down(value), f"{value:g}") for value in (0.0, 0.5, 1.0)),
-        strength_ticks=tuple((down((v - low) / (high - low)), fixed(v, 1)) for v in sorted({low, 0.0, 1.0, high})),
+        strength_ticks=tuple(
+            (down((v - low) / (high - low)), fixed(v, 1)) for v in sorted({low, 0.0, 1.0, high})
+        ),
     )
 
 

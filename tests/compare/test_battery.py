@@ -264,7 +264,9 @@ def test_a_grown_vocabulary(tmp_path: Path) -> None:
     tensors, _ = _stored("llama", BF16)
     config = pairs.base("llama")[0]
     wider = {
-        name: torch.cat([value, torch.zeros(64, pairs.D, dtype=value.dtype)]) if len(value) == pairs.VOCABULARY else value
+        name: torch.cat([value, torch.zeros(64, pairs.D, dtype=value.dtype)])
+        if len(value) == pairs.VOCABULARY
+        else value
         for name, value in tensors.items()
     }
     one = pairs.save(tmp_path / "a", config, tensors)
