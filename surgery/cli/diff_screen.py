@@ -101,8 +101,8 @@ def _tensor(changed: Changed) -> str:
     times = numbers.energy / numbers.floor if numbers.floor else float("inf")
     return (
         f"{one_line(changed.name)}  {changed.reading.form.replace('_', ' ')},"
-        f" relative {tiny(numbers.relative)}, cosine {numbers.cosine:.5f}, max {tiny(numbers.largest)}, {share:.0f} % of elements,"
-        f" {times:.1f} × rounding, stable rank {changed.reading.stable_rank:.1f}"
+        f" relative {tiny(numbers.relative)}, cosine {numbers.cosine:.5f}, max {tiny(numbers.largest)},"
+        f" {share:.0f} % of elements, {times:.1f} × rounding, stable rank {changed.reading.stable_rank:.1f}"
     )
 
 

@@ -116,7 +116,7 @@ def _outside(measured: Measured, spectrum: Spectrum, count: int) -> float:
     """‖Δ‖² outside of the first components, from the sketch: E‖MΩ‖² = columns · ‖M‖²."""
     columns = measured.change.shape[1]
     left = measured.change - spectrum.vectors[:, :count] @ (spectrum.vectors[:, :count].T @ measured.change)
-    return min(float(np.sum(left**2)) / columns, measured.numbers.energy)
+    return float(min(np.sum(left**2) / columns, measured.numbers.energy))
 
 
 def _as_ablation(measured: Measured, spectrum: Spectrum, count: int) -> Reading | None:
