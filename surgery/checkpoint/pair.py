@@ -31,6 +31,15 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Shifted(Slot):
+    """A tensor that is only worked out: the one at this place, stored as `stored`, plus left @ right."""
+
+    stored: str
+    left: torch.Tensor  # (lines, rank) float32
+    right: torch.Tensor  # (rank, length) float32
+
+
+@dataclass(frozen=True)
 class PairTile:
     """Lines `[first, first + n)` of both tensors; a line runs along the last axis, all others are flattened.
 
@@ -58,6 +67,8 @@ def same_bytes(first: Slot, second: Slot) -> bool:
         CheckpointError: a file ends too early.
     """
     size = first.entry.n_bytes
+    if first == second:
+        return True
     if second.entry.n_bytes != size:
         return False
     # Two bytearrays of one length are compared by memcmp, the fastest comparison Python has.
@@ -85,7 +96,9 @@ def walk_pair(first: Slot, second: Slot, *, most_lines: int | None = None) -> It
     lines, length = lines_of(first.entry.shape)
     lines = min(lines, lines_of(second.entry.shape)[0])
     lines = lines if most_lines is None else min(lines, most_lines)
-    dtypes = torch_dtype(first.entry.dtype), torch_dtype(second.entry.dtype)
+    shifted = second if isinstance(second, Shifted) else None
+    stored = second.entry.dtype if shifted is None else shifted.stored
+    dtypes = torch_dtype(first.entry.dtype), torch_dtype(stored)
     wide = torch.float64 if torch.float64 in dtypes else torch.float32
     at_once = max(1, TILE_ELEMENTS // max(length, 1))
     with open_to_read(first.path) as left, open_to_read(second.path) as right:
@@ -97,7 +110,9 @@ def walk_pair(first: Slot, second: Slot, *, most_lines: int | None = None) -> It
                 offset = slot.entry.start + start * length * raws[side].itemsize
                 read_into(file, byte_view(raws[side]), offset)
                 both[side].copy_(raws[side])
-            yield PairTile(start, both, _count_changed(*raws))
+            if shifted is not None:
+                both[1] += (shifted.left[start : start + count] @ shifted.right).to(wide)
+            yield PairTile(start, both, count * length if shifted is not None else _count_changed(*raws))
 
 
 def lines_of(shape: tuple[int, ...]) -> tuple[int, int]:

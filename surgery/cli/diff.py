@@ -65,7 +65,7 @@ def diff(
     rank: str,
     expect: Path | None,
 ) -> None:
-    """Compare BEFORE and AFTER: folders, Hub ids, or demo:refuser.
+    """Compare BEFORE and AFTER: folders, Hub ids, or demo:refuser; AFTER may be a LoRA adapter of BEFORE.
 
     Both are streamed; neither is ever whole in memory. Exit codes: 0 the same, 1 different, 2 trouble.
     """
@@ -95,16 +95,22 @@ def diff(
 def _compare(before: str, after: str, revision_before: str | None, revision_after: str | None) -> Diff:
     from surgery.checkpoint.layout import open_checkpoint
     from surgery.cli.console import LiveProgress
-    from surgery.compare.diff import compare_checkpoints
+    from surgery.compare.diff import compare_adapter, compare_checkpoints
+    from surgery.compare.lora import is_adapter
     from surgery.model.source import locate_model
 
     one = open_checkpoint(locate_model(before, revision=revision_before).folder)
-    two = open_checkpoint(locate_model(after, revision=revision_after).folder)
+    folder = locate_model(after, revision=revision_after).folder
+    two = None if is_adapter(folder) else open_checkpoint(folder)
     with LiveProgress() as progress:
         progress.stage("compare")
-        return compare_checkpoints(
-            one, two, progress=lambda done, total: progress.advance(done, total, "bytes")
-        )
+
+        def advance(done: int, total: int) -> None:
+            progress.advance(done, total, "bytes")
+
+        if two is None:
+            return compare_adapter(one, folder, progress=advance)
+        return compare_checkpoints(one, two, progress=advance)
 
 
 def _neighbours(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -23,8 +24,9 @@ from surgery.checkpoint.layout import Checkpoint
 from surgery.checkpoint.pair import same_bytes
 from surgery.compare.evidence import Cast, Evidence, Resized
 from surgery.compare.judge import judge
+from surgery.compare.lora import pair_adapter
 from surgery.compare.measure import can_measure, cast_type, measure
-from surgery.compare.pairing import Pair, compare_files, config_differences, pair_tensors
+from surgery.compare.pairing import Pair, Pairing, compare_files, config_differences, pair_tensors
 from surgery.compare.reading import ABLATIONS, read_change
 from surgery.compare.shared import Changed, pool, read_gains, settled
 from surgery.compare.verdict import Verdict
@@ -75,15 +77,33 @@ def compare_checkpoints(
     Raises:
         CheckpointError: a file is malformed or ends too early.
     """
-    evidence = gather(before, after, workers=workers, progress=progress)
+    pairing = pair_tensors(before, after)
+    evidence = gather(before, after, pairing, workers=workers, progress=progress)
+    return Diff(before, after, evidence, judge(evidence))
+
+
+def compare_adapter(
+    before: Checkpoint, adapter: Path, *, workers: int | None = None, progress: Progress | None = None
+) -> Diff:
+    """Say what a LoRA adapter does to its base; see `compare_checkpoints`.
+
+    Raises:
+        CheckpointError: the adapter cannot be read, or does not fit this base.
+    """
+    after, pairing = pair_adapter(before, adapter)
+    evidence = gather(before, after, pairing, workers=workers, progress=progress)
     return Diff(before, after, evidence, judge(evidence))
 
 
 def gather(
-    before: Checkpoint, after: Checkpoint, *, workers: int | None = None, progress: Progress | None = None
+    before: Checkpoint,
+    after: Checkpoint,
+    pairing: Pairing,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
 ) -> Evidence:
     """Compare and measure; see `compare_checkpoints`."""
-    pairing = pair_tensors(before, after)
     anatomy, why = _anatomy(before)
     writers = {writer.tensor: writer for writer in anatomy.writers} if anatomy else {}
     gains = read_gains(before, tuple(writers.values()))
@@ -105,7 +125,7 @@ def gather(
         changed=tuple(outcomes.changed),
         anatomy=anatomy,
         why_no_anatomy=why,
-        files=compare_files(before, after),
+        files=compare_files(before, after) if after.headers else (),
         config=config_differences(before.config, after.config),
     )
 
@@ -175,11 +195,11 @@ def _in_parallel(
 def _compare(pair: Pair, writer: Writer | None, gains: Mapping[Gain, Array]) -> _Outcome:
     if pair.reshaped:
         return Resized(pair, _same_prefix(pair))
-    if not pair.retyped and same_bytes(pair.before, pair.after):
+    if not (pair.retyped or pair.worked_out) and same_bytes(pair.before, pair.after):
         return "identical"
     if not can_measure(pair):
         return "opaque"
-    through = cast_type(pair)
+    through = None if pair.worked_out else cast_type(pair)
     if through is not None:
         return Cast(pair, through)
     measured = measure(pair, None if writer is None else writer.residual_axis)

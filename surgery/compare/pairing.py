@@ -17,7 +17,7 @@ from typing import Any, Literal
 from surgery.checkpoint.hashes import same_file
 from surgery.checkpoint.header import TensorEntry
 from surgery.checkpoint.layout import INDEX_FILE, Checkpoint
-from surgery.checkpoint.pair import Slot
+from surgery.checkpoint.pair import Shifted, Slot
 
 FileStatus = Literal["changed", "added", "removed"]
 _TEXT_BYTES = 1 << 18
@@ -36,7 +36,12 @@ class Pair:
 
     @property
     def retyped(self) -> bool:
-        return self.before.entry.dtype != self.after.entry.dtype
+        return not self.worked_out and self.before.entry.dtype != self.after.entry.dtype
+
+    @property
+    def worked_out(self) -> bool:
+        """Whether the second is the first with an adapter merged, which is nowhere on disk."""
+        return isinstance(self.after, Shifted)
 
     @property
     def reshaped(self) -> bool:
