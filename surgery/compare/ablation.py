@@ -16,8 +16,10 @@ import numpy as np
 
 from surgery.compare.evidence import Evidence
 from surgery.compare.probe import Probe, probe
-from surgery.compare.shared import Changed, SharedDirections, along, carried, measure_member, pool
+from surgery.compare.reading import Form
+from surgery.compare.shared import Array, Changed, SharedDirections, along, carried, measure_member, pool
 from surgery.compare.verdict import Effect, Kind, Verdict, effect_of
+from surgery.linalg.sketch import fit_relation
 
 AGREEMENT = 0.9
 """Writers whose own directions agree less than this do not share one."""
@@ -26,11 +28,16 @@ _PROBES = 4
 _LARGE = 4
 _RIGHT = 0.9
 _VECTOR = 0.98
+_WHOLE = 0.999
+_UNFITTED = 0.1
+_LOOSE = 0.3
 _KINDS: dict[str, Kind] = {
     "ablation": "ablation",
     "oblique": "oblique_ablation",
     "row_norm_preserving": "row_norm_preserving_ablation",
 }
+_PLAIN: dict[Form, Form] = {"norm_preserving": "ablation", "row_norm_preserving": "oblique"}
+_NORMED = ("norm_preserving", "row_norm_preserving")
 _OBLIQUE = ("oblique", "row_norm_preserving")
 
 
@@ -47,9 +54,14 @@ def ablation_verdict(
     Raises:
         CheckpointError: a file ends too early while a writer is looked at again.
     """
+    ablated = [found for each in ablated if (found := _confirmed(each)) is not None]
     shared = pool(ablated)
     if shared is None:
         return None
+    ablated = [*ablated, *_hidden(ablated, shared, rest)]
+    shared = replace(
+        shared, members=tuple(each.member or measure_member(each, shared.vectors) for each in ablated)
+    )
     is_shared = shared.agreement >= AGREEMENT or len(ablated) == 1
     probes = [_probe(each, shared if is_shared else None) for each in _spread(ablated)]
     if median(abs(found.right) for found in probes) < _RIGHT and _majority(ablated) not in _OBLIQUE:
@@ -66,6 +78,59 @@ def ablation_verdict(
         facts=_facts(evidence, ablated, shared, first),
     )
     return _with_vectors(verdict, rest)
+
+
+def _confirmed(changed: Changed) -> Changed | None:
+    """The writer itself; as a plain ablation where norms were not kept after all; None where it is none."""
+    reading = changed.reading
+    if reading.form not in _NORMED or _keeps_norms(changed):
+        return changed
+    if reading.share < _WHOLE or reading.fit is None or reading.fit.rest > _UNFITTED:
+        return None
+    return replace(changed, reading=replace(reading, form=_PLAIN[reading.form]))
+
+
+def _keeps_norms(changed: Changed, vectors: Array | None = None) -> bool:
+    """Whether the lengths of columns or of rows, each of them, are what they were, and the edit removes
+    something along its direction. A rotation keeps lengths too, but takes away nothing along one direction.
+    """
+    own = changed.reading.directions[:1]
+    directions = carried(vectors[:1], changed.gain) if vectors is not None else own
+    if not len(directions):
+        return False
+    found = probe(changed.measured.pair, changed.measured.view, directions[0])
+    if changed.reading.form == "row_norm_preserving":
+        return found.keeps_rows
+    return (found.keeps_columns or found.keeps_rows) and abs(found.right) >= _RIGHT
+
+
+def _hidden(ablated: Sequence[Changed], shared: SharedDirections, rest: Sequence[Changed]) -> list[Changed]:
+    """Writers whose sketch showed too little, and which a second look finds to be edited like the others.
+
+    Only where rows were rescaled: there eight columns may show too little of a writer by itself.
+    """
+    form = _majority(ablated)
+    if form == "ablation" or shared.agreement < AGREEMENT:
+        return []
+    candidates = [
+        replace(each, reading=replace(each.reading, form=form))
+        for each in rest
+        if each.writer is not None and each.reading.form in ("low_rank", "dense")
+    ]
+    if form == "oblique":
+        return [each for each in candidates if _is_oblique(each, shared.vectors[0])]
+    return [each for each in candidates if _keeps_norms(each, shared.vectors)]
+
+
+def _is_oblique(changed: Changed, vector: Array) -> bool:
+    """Whether Δ lies along N r, and its right side is that of an oblique ablation along this very r."""
+    measured = changed.measured
+    q = carried(vector[None], changed.gain)[0]
+    norms = np.maximum(measured.row_norms, measured.row_norms.max() * 1e-6)
+    u = q * norms / np.linalg.norm(q * norms)
+    change = (u @ measured.change)[None]
+    inside = float(np.sum(change**2) / np.sum(measured.change**2))
+    return inside > _RIGHT and fit_relation(change, ((q / norms) @ measured.before)[None]).rest < _LOOSE
 
 
 def _all_strengths(
@@ -111,7 +176,7 @@ def _effect(ablated: Sequence[Changed], strengths: Sequence[float]) -> Effect:
     return effect_of([median(strengths)], _BLURRED)
 
 
-def _majority(ablated: Sequence[Changed]) -> str:
+def _majority(ablated: Sequence[Changed]) -> Form:
     return Counter(each.reading.form for each in ablated).most_common(1)[0][0]
 
 

@@ -81,26 +81,26 @@ def _changed(evidence: Evidence) -> list[Verdict]:
     if not changed:
         return []
     matrices = [each for each in changed if each.reading.form not in ("vector", "opaque")]
-    if matrices and median(each.measured.numbers.cosine for each in matrices) < _UNRELATED:
+    if len(matrices) > evidence.identical and _median_cosine(matrices) < _UNRELATED:
         return [_different_base(evidence, changed)]
     ablated = [each for each in matrices if each.reading.form in ABLATIONS]
     rest = [each for each in changed if each.reading.form not in ABLATIONS]
     parts = []
     if ablated:
         part = ablation_verdict(evidence, ablated, rest)
-        if part is None:
-            rest = [*ablated, *rest]
-        else:
-            explained = set(part.tensors)
-            rest = [each for each in rest if each.name not in explained]
-            parts.append(part)
+        explained = set(part.tensors) if part is not None else set()
+        rest = [each for each in (*ablated, *rest) if each.name not in explained]
+        parts += [part] if part is not None else []
     return parts + other_verdicts(rest)
 
 
+def _median_cosine(changed: Sequence[Changed]) -> float:
+    return median(each.measured.numbers.cosine for each in changed)
+
+
 def _different_base(evidence: Evidence, changed: Sequence[Changed]) -> Verdict:
-    cosines = [each.measured.numbers.cosine for each in changed]
     facts = {
-        "median_cosine": median(cosines),
+        "median_cosine": _median_cosine(changed),
         "changed_tensors": len(changed),
         "identical": evidence.identical,
     }

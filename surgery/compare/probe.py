@@ -21,7 +21,7 @@ from surgery.compare.measure import View
 from surgery.compare.pairing import Pair
 
 Array = npt.NDArray[np.float64]
-_KEPT = 0.35
+_DRIFT = 0.4
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Probe:
     """What an edit did along one direction, measured exactly.
 
     `columns` and `rows` are the slopes above in units of −(2λ − λ²): 1 for an orthogonal ablation, 0 where
-    these norms were preserved. `right` is the cosine of what was removed with what the writer wrote there.
+    these norms were preserved. The drifts are Σ | |B_j|² − |A_j|² | / ‖Δ‖², at least 1 at λ = 1. `right` is
+    the cosine of what was removed with what the writer wrote there.
     """
 
     tensor: str
@@ -38,14 +39,18 @@ class Probe:
     right: float
     columns: float
     rows: float
+    column_drift: float
+    row_drift: float
 
     @property
     def keeps_columns(self) -> bool:
-        return abs(self.columns) < _KEPT
+        """Whether every column has the length that it had, up to rounding."""
+        return self.column_drift < _DRIFT
 
     @property
     def keeps_rows(self) -> bool:
-        return abs(self.rows) < _KEPT
+        """Whether every row has the length that it had, up to rounding."""
+        return self.row_drift < _DRIFT
 
 
 def probe(pair: Pair, view: View, direction: Array) -> Probe:
@@ -73,6 +78,8 @@ def probe(pair: Pair, view: View, direction: Array) -> Probe:
         right=float(a @ removed) / scale if scale else 0.0,
         columns=columns / unit if unit else 0.0,
         rows=rows / unit if unit else 0.0,
+        column_drift=_drift(sums.columns, sums.energy),
+        row_drift=_drift(sums.rows, sums.energy),
     )
 
 
@@ -85,10 +92,12 @@ class _Sums:
         self.rows = np.zeros((2, view.d))
         self.columns = np.zeros((2, view.n))
         self.along = np.zeros((2, view.n))
+        self.energy = 0.0
 
     def add(self, tile: PairTile) -> None:
         wide = tile.both.double()
         squares = wide.square()
+        self.energy += float((wide[1] - wide[0]).square_().sum())
         by_line, by_place = squares.sum(2).numpy(), squares.sum(1).numpy()
         first, count = tile.first, tile.both.shape[1]
         if self.view.by_rows:
@@ -106,6 +115,10 @@ class _Sums:
             self.columns[:, here] += squares[:, done : done + part].sum(1).numpy()
             self.along[:, here] += (self.q[row : row + part] @ lines).numpy()
             done += part
+
+
+def _drift(norms: Array, expected: float) -> float:
+    return float(np.abs(norms[1] - norms[0]).sum()) / expected if expected else 0.0
 
 
 def _slope(norms: Array, expected: Array) -> float:

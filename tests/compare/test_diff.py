@@ -144,7 +144,7 @@ def test_an_extracted_adapter_rebuilds_the_edit(dtype: torch.dtype, tmp_path: Pa
             assert not delta.any()
             continue
         assert float((rebuilt - delta).norm() / delta.norm()) < step, name
-    assert adapter.lost < step**2
+    assert adapter.lost < max(step**2, 1e-6)
 
 
 def test_an_adapter_of_a_fine_tune_needs_a_rank(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_an_adapter_is_compared_with_its_scale(rslora: bool, tmp_path: Path) -> 
     folder.mkdir()
     settings = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "use_rslora": rslora}
     (folder / "adapter_config.json").write_text(json.dumps(settings))
-    A, B = torch.randn(4, pairs.D), torch.randn(pairs.D, 4)
+    A, B = torch.randn(4, pairs.D), 0.003 * torch.randn(pairs.D, 4)
     key = "base_model.model.model.layers.1.self_attn.o_proj"
     save_file({f"{key}.lora_A.weight": A, f"{key}.lora_B.weight": B}, folder / "adapter_model.safetensors")
     found = compare_adapter(open_checkpoint(base), folder)
