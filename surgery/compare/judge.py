@@ -24,7 +24,8 @@ def judge(evidence: Evidence) -> Verdict:
     """
     parts = [*_stored_otherwise(evidence), *_changed(evidence), *_rest(evidence)]
     if not parts:
-        return Verdict("repacked" if evidence.moved else "identical", facts={"moved_tensors": evidence.moved})
+        moved = {"tensors_in_another_file": evidence.moved} if evidence.moved else {}
+        return Verdict("repacked" if moved else "identical", facts=moved)
     if len(parts) == 1:
         return parts[0]
     return Verdict("several", tuple(name for part in parts for name in part.tensors), parts=tuple(parts))
