@@ -21,6 +21,7 @@ FLOORS = {
     "export": 6,
     "direction": 4,
     "verify": 4,
+    "compare": 4,
     "model": 3,
     "dictionary": 3,
     "recipe": 3,

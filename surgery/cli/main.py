@@ -16,6 +16,7 @@ COMMANDS = {
     "audit": "check a finished result again, from its bytes alone",
     "check": "read recipes and report everything wrong with them",
     "demo": "build the embedded model again from its seed",
+    "diff": "say what changed between two checkpoints, and what kind of edit it was",
     "schema": "print the JSON Schema of a recipe, for editors",
 }
 """Command → one line; each lives in `surgery/cli/<command>.py` as a function of the same name."""

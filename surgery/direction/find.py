@@ -12,11 +12,13 @@ from surgery.direction.difference_of_means import Contrast, difference_of_means
 from surgery.direction.direction import Direction
 from surgery.direction.reconstruction import Reconstruction, reconstruct, with_examples
 from surgery.direction.selection import Selection
+from surgery.direction.weight_difference import weight_difference
 from surgery.errors import DirectionError
 from surgery.hook_point import HookPoint
 from surgery.model.language_model import LanguageModel
 from surgery.model.prompts import PromptSet
-from surgery.recipe.schema import FindDifferenceOfMeans, FindFile, PromptSource
+from surgery.model.source import locate_model
+from surgery.recipe.schema import FindDifferenceOfMeans, FindFile, FindWeightDifference, PromptSource
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Sources:
 
 def find_direction(
     name: str,
-    wanted: FindDifferenceOfMeans | FindFile,
+    wanted: FindDifferenceOfMeans | FindFile | FindWeightDifference,
     model: LanguageModel,
     sources: Sources,
     *,
@@ -81,7 +83,7 @@ def find_direction(
 
 
 def _find(
-    wanted: FindDifferenceOfMeans | FindFile,
+    wanted: FindDifferenceOfMeans | FindFile | FindWeightDifference,
     model: LanguageModel,
     sources: Sources,
     seed: int,
@@ -89,6 +91,8 @@ def _find(
 ) -> tuple[Contrast, list[str]]:
     if isinstance(wanted, FindFile):
         return Contrast(_from_file(wanted, sources), (0, 0), None), []
+    if isinstance(wanted, FindWeightDifference):
+        return Contrast(_from_weights(wanted), (0, 0), None), []
     positive, negative = sources.prompts(wanted.positive), sources.prompts(wanted.negative)
     contrast = difference_of_means(model, positive, negative, wanted.select, seed=seed, progress=progress)
     return contrast, [*positive.prompts, *negative.prompts]
@@ -100,6 +104,14 @@ def _from_file(wanted: FindFile, sources: Sources) -> Direction:
         return found
     point = HookPoint(wanted.layer, wanted.hook_point or "resid_pre")
     return Direction(found.vector, found.norm, point, found.origin)
+
+
+def _from_weights(wanted: FindWeightDifference) -> Direction:
+    base, edited = (
+        Path(source) if source.endswith(".gguf") else locate_model(source, revision=revision).folder
+        for source, revision in ((wanted.base, wanted.revision), (wanted.edited, wanted.edited_revision))
+    )
+    return weight_difference(wanted, base, edited)
 
 
 def _sha256(dictionary: Dictionary | None) -> str | None:

@@ -182,7 +182,28 @@ class FindFile(Section):
     reconstruct: Reconstruct | None = None
 
 
-Find = Annotated[FindDifferenceOfMeans | FindFile, Field(discriminator="find")]
+class FindWeightDifference(Section):
+    """What an edited checkpoint's writers no longer write, against the unedited one."""
+
+    find: Literal["weight_difference"]
+    base: Text
+    """The unedited checkpoint: `demo:refuser`, a folder relative to the working directory, a Hub id, or a
+    GGUF file."""
+    edited: Text
+    """The edited one, of the same kind."""
+    revision: str | None = None
+    """Hub branch, tag or commit of `base`."""
+    edited_revision: str | None = None
+    """Hub branch, tag or commit of `edited`."""
+    variant: Literal["shared", "early_mlp"] = "shared"
+    """shared: what all writers have in common. early_mlp: singular vectors of the first two blocks' MLP
+    outputs, as the experiment did that this tool grew from (it took component 1)."""
+    component: Annotated[int, Field(ge=0)] = 0
+    """Which component, counted from 0; the direction's origin lists them all."""
+    reconstruct: Reconstruct | None = None
+
+
+Find = Annotated[FindDifferenceOfMeans | FindFile | FindWeightDifference, Field(discriminator="find")]
 
 
 class Ablate(Section):

@@ -8,6 +8,8 @@ from surgery.errors import Problem
 from surgery.recipe.validation import validate
 from surgery.recipe.yaml_tree import read_yaml
 
+FINDS = "difference_of_means, file, weight_difference"
+
 HEAD = "model: {source: m}\noutput: {folder: o}\n"
 DIRECTION = "direction: {d: {find: file, path: p}}\n"
 EDIT = "edit: [{ablate: d}]\n"
@@ -40,11 +42,11 @@ def marked(before: str, body: str) -> tuple[list[tuple[str, str]], bool]:
     [
         ("«fnd: file, path: p", ".fnd", "unknown key; did you mean 'find'?"),
         ("find: «fil, path: p", ".find",
-         "expected one of difference_of_means, file; found 'fil'; did you mean 'file'?"),
-        ("find: «5, path: p", ".find", "expected one of difference_of_means, file; found 5"),
-        ("find: «[file], path: p", ".find", "expected one of difference_of_means, file; found a list"),
-        ("@path: p", "", "missing key 'find' (one of difference_of_means, file); it has only path"),
-        ("@", "", "missing key 'find' (one of difference_of_means, file); it is empty"),
+         f"expected one of {FINDS}; found 'fil'; did you mean 'file'?"),
+        ("find: «5, path: p", ".find", f"expected one of {FINDS}; found 5"),
+        ("find: «[file], path: p", ".find", f"expected one of {FINDS}; found a list"),
+        ("@path: p", "", f"missing key 'find' (one of {FINDS}); it has only path"),
+        ("@", "", f"missing key 'find' (one of {FINDS}); it is empty"),
         ("@find: file", "", "missing key 'path' (text)"),
         ("find: file, path: p, tensor: «3", ".tensor",
          "expected text, found 3, which YAML reads as a number; put it in quotes"),

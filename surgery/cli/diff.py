@@ -1,0 +1,215 @@
+"""`surgery diff`: what changed between two checkpoints, and what kind of edit it was."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from surgery.compare.diff import Diff
+    from surgery.compare.nearest import Nearest
+
+
+@click.command()
+@click.argument("before")
+@click.argument("after")
+@click.option("--revision-before", help="Branch, tag or commit of BEFORE on the Hub.")
+@click.option("--revision-after", help="Branch, tag or commit of AFTER on the Hub.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON (docs/diff.md).")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing; the exit code is the answer.")
+@click.option("--exit-zero", is_flag=True, help="Exit 0 also where they differ.")
+@click.option("--tensors", is_flag=True, help="Also print a line for every changed tensor.")
+@click.option("--save-direction", type=click.Path(path_type=Path), help="Save the recovered directions here.")
+@click.option(
+    "--direction",
+    "directions",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A safetensors file of directions to compare with; may be repeated.",
+)
+@click.option(
+    "--dictionary", "dictionaries", multiple=True, help="A dictionary whose features to compare with."
+)
+@click.option(
+    "--html", type=click.Path(path_type=Path), help="Write a page with every number and picture here."
+)
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write a summary for a model card here.")
+@click.option(
+    "--extract-lora", type=click.Path(path_type=Path), help="Write the change as a PEFT adapter here."
+)
+@click.option("--rank", default="auto", show_default=True, help="Rank of that adapter: auto, or a number.")
+@click.option(
+    "--expect",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A recipe or lock of `surgery apply`: exit 0 if exactly what it says has changed, else 1.",
+)
+def diff(
+    before: str,
+    after: str,
+    revision_before: str | None,
+    revision_after: str | None,
+    as_json: bool,
+    quiet: bool,
+    exit_zero: bool,
+    tensors: bool,
+    save_direction: Path | None,
+    directions: tuple[Path, ...],
+    dictionaries: tuple[str, ...],
+    html: Path | None,
+    markdown: Path | None,
+    extract_lora: Path | None,
+    rank: str,
+    expect: Path | None,
+) -> None:
+    """Compare BEFORE and AFTER: folders, Hub ids, or demo:refuser; AFTER may be a LoRA adapter of BEFORE.
+
+    Both are streamed; neither is ever whole in memory. Exit codes: 0 the same, 1 different, 2 trouble.
+    """
+    from surgery.errors import SurgeryError
+
+    try:
+        found = _compare(before, after, revision_before, revision_after)
+        nearest, cosines = _neighbours(found, directions, dictionaries)
+        if save_direction is not None:
+            _save(found, save_direction, after)
+        if not quiet:
+            _show(found, nearest, cosines, as_json=as_json, tensors=tensors)
+        _write_pages(found, nearest, cosines, html=html, markdown=markdown)
+        if extract_lora is not None:
+            _extract(found, extract_lora, rank, base=before, quiet=quiet)
+        surprises = _surprises(found, expect, quiet=quiet)
+    except SurgeryError as error:
+        from surgery.cli.console import print_error
+
+        print_error(error)
+        sys.exit(2)
+    differs = bool(surprises) if expect is not None else not found.same
+    if differs and not exit_zero:
+        sys.exit(1)
+
+
+def _compare(before: str, after: str, revision_before: str | None, revision_after: str | None) -> Diff:
+    from surgery.checkpoint.layout import open_checkpoint
+    from surgery.cli.console import LiveProgress
+    from surgery.compare.diff import compare_adapter, compare_checkpoints
+    from surgery.compare.lora import is_adapter
+    from surgery.model.source import locate_model
+
+    one = open_checkpoint(locate_model(before, revision=revision_before).folder)
+    folder = locate_model(after, revision=revision_after).folder
+    two = None if is_adapter(folder) else open_checkpoint(folder)
+    with LiveProgress() as progress:
+        progress.stage("compare")
+
+        def advance(done: int, total: int) -> None:
+            progress.advance(done, total, "bytes")
+
+        if two is None:
+            return compare_adapter(one, folder, progress=advance)
+        return compare_checkpoints(one, two, progress=advance)
+
+
+def _neighbours(
+    found: Diff, directions: tuple[Path, ...], dictionaries: tuple[str, ...]
+) -> tuple[tuple[Nearest, ...], dict[str, tuple[float, ...]]]:
+    """What the recovered direction is close to; the edited folder's own record is always looked at."""
+    from surgery.cli.diff_screen import ablation_of
+    from surgery.compare.nearest import cosines_with, nearest_features
+    from surgery.dictionary.source import open_dictionary
+    from surgery.direction.direction import read_directions
+
+    part = ablation_of(found.verdict)
+    if part is None or part.shared is None:
+        return (), {}
+    own = found.after.folder / "surgery" / "direction.safetensors"
+    files = [*([own] if own.is_file() else []), *directions]
+    saved = {
+        f"{file.name}: {name}": direction.vector.astype("float64")
+        for file in files
+        for name, direction in read_directions(file).items()
+    }
+    near = [nearest_features(part.shared.vectors[0], open_dictionary(name)) for name in dictionaries]
+    return tuple(near), cosines_with(part.shared.vectors, saved)
+
+
+def _save(found: Diff, path: Path, after: str) -> None:
+    from surgery.cli.diff_screen import ablation_of
+    from surgery.direction.direction import unit_direction, write_directions
+    from surgery.errors import DirectionError
+
+    part = ablation_of(found.verdict)
+    if part is None or part.shared is None:
+        raise DirectionError(f"{after}: no direction is shared by what changed, so there is none to save")
+    origin = {"find": "weight_difference", "verdict": part.kind, "agreement": part.facts["agreement"]}
+    write_directions(
+        path,
+        {
+            "direction" if number == 0 else f"direction{number + 1}": unit_direction(row, origin=origin)
+            for number, row in enumerate(part.shared.vectors)
+        },
+    )
+
+
+def _write_pages(
+    found: Diff,
+    nearest: tuple[Nearest, ...],
+    cosines: dict[str, tuple[float, ...]],
+    *,
+    html: Path | None,
+    markdown: Path | None,
+) -> None:
+    if html is None and markdown is None:
+        return
+    from surgery.report.diff_page import render_diff_page, render_diff_summary
+
+    if html is not None:
+        html.write_text(render_diff_page(found, nearest, cosines), encoding="utf-8")
+    if markdown is not None:
+        markdown.write_text(render_diff_summary(found, nearest, cosines), encoding="utf-8")
+
+
+def _extract(found: Diff, folder: Path, rank: str, *, base: str, quiet: bool) -> None:
+    from surgery.compare.adapter import extract_adapter, summary, write_extracted
+
+    if rank != "auto" and not (rank.isdigit() and int(rank) > 0):
+        raise click.UsageError(f"--rank: expected auto or a whole number of at least 1, found {rank!r}")
+    adapter = extract_adapter(found, None if rank == "auto" else int(rank))
+    write_extracted(adapter, folder, base=base)
+    if not quiet:
+        click.echo(f"{folder}: " + "; ".join(summary(adapter)), err=True)
+
+
+def _surprises(found: Diff, expect: Path | None, *, quiet: bool) -> tuple[str, ...]:
+    if expect is None:
+        return ()
+    from surgery.cli.diff_expect import unexpected
+
+    surprises = unexpected(expect, found.before, found.after)
+    if not quiet:
+        for line in surprises or (f"exactly what {expect.name} says, to the last rounding",):
+            click.echo(f"expect      {line}", err=True)
+    return surprises
+
+
+def _show(
+    found: Diff,
+    nearest: tuple[Nearest, ...],
+    cosines: dict[str, tuple[float, ...]],
+    *,
+    as_json: bool,
+    tensors: bool,
+) -> None:
+    if as_json:
+        from surgery.compare.as_json import diff_as_json
+
+        click.echo(json.dumps(diff_as_json(found, nearest=nearest, cosines=cosines), indent=2))
+        return
+    from surgery.cli.console import open_console, print_lines
+    from surgery.cli.diff_screen import diff_lines
+
+    console = open_console()
+    print_lines(console, diff_lines(found, nearest, cosines, tensors=tensors, width=console.width))

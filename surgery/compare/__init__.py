@@ -1,0 +1,1 @@
+"""Two checkpoints held against each other: what changed, and what kind of edit it was."""

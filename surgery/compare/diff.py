@@ -1,0 +1,238 @@
+"""Two checkpoints compared, from their headers to a verdict.
+
+    pair ─► compare bytes ─► measure what changed ─► read each change ─► pool directions ─► verdict
+
+Both are streamed side by side, tensor by tensor; what stays in memory of a changed tensor is its numbers and,
+for a writer, a sketch of 8 columns, up to `SKETCH_BYTES` in all. Writers beyond that are measured against the
+directions pooled so far.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from surgery.checkpoint.layout import Checkpoint
+from surgery.checkpoint.pair import same_bytes
+from surgery.compare.evidence import Cast, Evidence, Resized
+from surgery.compare.judge import judge
+from surgery.compare.lora import pair_adapter
+from surgery.compare.measure import can_measure, cast_type, measure
+from surgery.compare.pairing import Pair, Pairing, compare_files, config_differences, pair_tensors
+from surgery.compare.reading import ABLATIONS, read_change
+from surgery.compare.shared import Changed, pool, read_gains, settled
+from surgery.compare.verdict import Verdict
+from surgery.errors import AnatomyError
+from surgery.model.anatomy import Anatomy, Gain, Writer, read_anatomy
+
+Array = npt.NDArray[np.float64]
+Progress = Callable[[int, int], None]
+
+SKETCH_BYTES = 96 << 20
+_MOST_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Diff:
+    """Two checkpoints, what differs between them, and what that means."""
+
+    before: Checkpoint
+    after: Checkpoint
+    evidence: Evidence
+    verdict: Verdict
+
+    @property
+    def same(self) -> bool:
+        """Whether every tensor and every file that matters is the same."""
+        found = self.evidence
+        return not (
+            found.changed
+            or found.cast
+            or found.opaque
+            or found.resized
+            or found.pairing.added
+            or found.pairing.removed
+            or any(file.matters for file in found.files)
+        )
+
+
+def compare_checkpoints(
+    before: Checkpoint, after: Checkpoint, *, workers: int | None = None, progress: Progress | None = None
+) -> Diff:
+    """Say what changed between two checkpoints, and what kind of edit it was.
+
+    Args:
+        before, after: the checkpoints; neither is ever whole in memory.
+        workers: threads, by default one per available core.
+        progress: called with (bytes done, bytes in all) of the second one.
+
+    Raises:
+        CheckpointError: a file is malformed or ends too early.
+    """
+    pairing = pair_tensors(before, after)
+    evidence = gather(before, after, pairing, workers=workers, progress=progress)
+    return Diff(before, after, evidence, judge(evidence))
+
+
+def compare_adapter(
+    before: Checkpoint, adapter: Path, *, workers: int | None = None, progress: Progress | None = None
+) -> Diff:
+    """Say what a LoRA adapter does to its base; see `compare_checkpoints`.
+
+    Raises:
+        CheckpointError: the adapter cannot be read, or does not fit this base.
+    """
+    after, pairing = pair_adapter(before, adapter)
+    evidence = gather(before, after, pairing, workers=workers, progress=progress)
+    return Diff(before, after, evidence, judge(evidence))
+
+
+def gather(
+    before: Checkpoint,
+    after: Checkpoint,
+    pairing: Pairing,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Evidence:
+    """Compare and measure; see `compare_checkpoints`."""
+    anatomy, why = _anatomy(before)
+    writers = {writer.tensor: writer for writer in anatomy.writers} if anatomy else {}
+    gains = read_gains(before, tuple(writers.values()))
+    outcomes = _Outcomes()
+    total = sum(pair.after.entry.n_bytes for pair in pairing.pairs)
+    done = 0
+    for pair, outcome in _in_parallel(pairing.pairs, writers, gains, workers):
+        outcomes.add(pair, outcome)
+        done += pair.after.entry.n_bytes
+        if progress is not None:
+            progress(done, total)
+    return Evidence(
+        pairing=pairing,
+        identical=outcomes.identical,
+        moved=sum(pair.moved for pair in pairing.pairs),
+        cast=tuple(outcomes.cast),
+        opaque=tuple(outcomes.opaque),
+        resized=tuple(outcomes.resized),
+        changed=tuple(outcomes.changed),
+        anatomy=anatomy,
+        why_no_anatomy=why,
+        files=compare_files(before, after) if after.headers else (),
+        config=config_differences(before.config, after.config),
+    )
+
+
+_Outcome = Changed | Cast | Resized | Literal["identical", "opaque"]
+"""What came of a pair."""
+
+
+class _Outcomes:
+    """What came of each pair, in order; sketches are given up beyond their budget."""
+
+    def __init__(self) -> None:
+        self.identical = 0
+        self.cast: list[Cast] = []
+        self.opaque: list[Pair] = []
+        self.resized: list[Resized] = []
+        self.changed: list[Changed] = []
+        self._held = 0
+
+    def add(self, pair: Pair, outcome: _Outcome) -> None:
+        if isinstance(outcome, Changed):
+            self.changed.append(self._kept(outcome))
+        elif isinstance(outcome, Cast):
+            self.cast.append(outcome)
+        elif isinstance(outcome, Resized):
+            self.resized.append(outcome)
+        elif outcome == "opaque":
+            self.opaque.append(pair)
+        else:
+            self.identical += 1
+
+    def _kept(self, changed: Changed) -> Changed:
+        measured = changed.measured
+        if changed.writer is None:
+            bare = replace(changed.reading, directions=np.empty((0, measured.view.d)))
+            empty = np.empty((0, 0))
+            return replace(
+                changed, reading=bare, measured=replace(measured, before=empty, change=empty, row_norms=empty)
+            )
+        self._held += measured.before.nbytes + measured.change.nbytes
+        if self._held <= SKETCH_BYTES:
+            return changed
+        shared = pool([each for each in self.changed if each.reading.form in ABLATIONS])
+        return changed if shared is None else settled(changed, shared)
+
+
+def _anatomy(checkpoint: Checkpoint) -> tuple[Anatomy | None, str | None]:
+    try:
+        return read_anatomy(checkpoint.config, checkpoint.shapes), None
+    except AnatomyError as error:
+        return None, str(error)
+
+
+def _in_parallel(
+    pairs: Sequence[Pair],
+    writers: Mapping[str, Writer],
+    gains: Mapping[Gain, Array],
+    workers: int | None,
+) -> Iterator[tuple[Pair, _Outcome]]:
+    def run(pair: Pair) -> _Outcome:
+        return _compare(pair, writers.get(pair.name), gains)
+
+    with _one_torch_thread(), ThreadPoolExecutor(workers or _cores(), "surgery-diff") as pool_of_threads:
+        yield from zip(pairs, pool_of_threads.map(run, pairs), strict=True)
+
+
+def _compare(pair: Pair, writer: Writer | None, gains: Mapping[Gain, Array]) -> _Outcome:
+    if pair.reshaped:
+        return Resized(pair, _same_prefix(pair))
+    if not (pair.retyped or pair.worked_out) and same_bytes(pair.before, pair.after):
+        return "identical"
+    if not can_measure(pair):
+        return "opaque"
+    through = None if pair.worked_out else cast_type(pair)
+    if through is not None:
+        return Cast(pair, through)
+    measured = measure(pair, None if writer is None else writer.residual_axis)
+    gain = gains[writer.gain] if writer is not None and writer.gain is not None else None
+    return Changed(measured, read_change(measured, writer=writer is not None), writer, gain)
+
+
+def _same_prefix(pair: Pair) -> bool:
+    """Whether only lines were added or taken away at the end, and the others hold the same bytes."""
+    first, second = pair.before.entry, pair.after.entry
+    if first.shape[1:] != second.shape[1:] or first.dtype != second.dtype or not first.shape:
+        return False
+    size = min(first.n_bytes, second.n_bytes)
+    slots = (
+        replace(slot, entry=replace(slot.entry, end=slot.entry.start + size))
+        for slot in (pair.before, pair.after)
+    )
+    return same_bytes(*slots)
+
+
+def _cores() -> int:
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_MOST_WORKERS, available)
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Workers share the cores already; torch's own threads would only wait for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,66 @@
+"""What is known about two checkpoints before anybody says what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from surgery.compare.pairing import FileChange, Pair, Pairing
+from surgery.compare.shared import Changed
+from surgery.model.anatomy import Anatomy
+
+
+@dataclass(frozen=True)
+class Cast:
+    """A tensor whose values are those of the first, rounded to another type; `through` names it."""
+
+    pair: Pair
+    through: str
+
+
+@dataclass(frozen=True)
+class Resized:
+    """A tensor of another shape. `same_prefix`: only lines were added or taken away at its end."""
+
+    pair: Pair
+    same_prefix: bool
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that two checkpoints differ in.
+
+    Attributes:
+        identical: number of tensors with the same bytes.
+        moved: number of tensors that stand in another file.
+        opaque: changed tensors that cannot be read as numbers.
+        anatomy: None where the family is not known; `why_no_anatomy` then says why.
+        config: keys of config.json that say something else, with both values.
+    """
+
+    pairing: Pairing
+    identical: int
+    moved: int
+    cast: tuple[Cast, ...]
+    opaque: tuple[Pair, ...]
+    resized: tuple[Resized, ...]
+    changed: tuple[Changed, ...]
+    anatomy: Anatomy | None
+    why_no_anatomy: str | None
+    files: tuple[FileChange, ...]
+    config: Mapping[str, tuple[Any, Any]]
+
+    @property
+    def changed_readers(self) -> tuple[Changed, ...]:
+        """Changed tensors that do not write to the residual stream."""
+        return tuple(each for each in self.changed if each.writer is None)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Writers with the same bytes in both."""
+        if self.anatomy is None:
+            return ()
+        touched = {each.name for each in self.changed} | {each.pair.name for each in self.resized}
+        touched |= {each.pair.name for each in self.cast}
+        return tuple(each.tensor for each in self.anatomy.writers if each.tensor not in touched)

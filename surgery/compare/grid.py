@@ -1,0 +1,71 @@
+"""Whether the values of a tensor stand on the levels of a quantised format although they are stored wider.
+
+A block of a quantised tensor is a scale times one of few levels. Whole multiples of max/127 betray eight bits
+with a scale a block (Q8_0: 32 entries, int8: a row); few distinct values betray fewer bits or an eight-bit
+float. Weights that were never quantised show neither.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from surgery.checkpoint.pair import walk_pair
+from surgery.compare.pairing import Pair
+
+Array = npt.NDArray[np.float32]
+_LINES = 64
+_NEAR = 0.12
+_LEVELS = 127
+_SMALL = 32
+_FEWER = 0.5
+
+
+def quantised_grid(pair: Pair) -> str | None:
+    """The grid that the second tensor stands on and the first does not, in words; None where there is none.
+
+    Raises:
+        CheckpointError: a file ends too early.
+    """
+    for tile in walk_pair(pair.before, pair.after, most_lines=_LINES):
+        before, after = (side.float().numpy().copy() for side in tile.both)
+        return _multiples(before, after) or _levels(before, after)
+    return None
+
+
+def _multiples(before: Array, after: Array) -> str | None:
+    for width, name in ((32, "blocks of 32"), (after.shape[1], "rows")):
+        if after.shape[1] < width or after.shape[1] < 2 * _SMALL:
+            continue
+        near, far = _distance(after, width), _distance(before, width)
+        if near < _NEAR < far:
+            return (
+                f"values in {name} are whole multiples of max/127 (rms distance {near:.2f}, before {far:.2f})"
+            )
+    return None
+
+
+def _distance(values: Array, width: int) -> float:
+    """Root mean square distance to the next whole multiple of max/127; 0.29 where there is no such grid."""
+    blocks = values[:, : values.shape[1] // width * width].reshape(-1, width)
+    scale = np.abs(blocks).max(1, keepdims=True) / _LEVELS
+    steps = blocks[scale[:, 0] > 0] / scale[scale[:, 0] > 0]
+    small = steps[(np.abs(steps) < _SMALL) & (np.abs(steps) > 0.25)]  # larger ones are blurred by storage
+    return float(np.sqrt(np.mean((small - np.round(small)) ** 2))) if small.size else 0.29
+
+
+def _levels(before: Array, after: Array) -> str | None:
+    for width, most in ((32, 16), (64, 16), (128, 16)):
+        if after.shape[1] >= width > most and after.shape[1] % width == 0:
+            new, old = _distinct(after, width), _distinct(before, width)
+            if new <= most and new < _FEWER * old:
+                return f"blocks of {width} hold {new:.0f} distinct values, before {old:.0f}"
+    new, old = (len(np.unique(np.abs(side))) for side in (after, before))
+    if after.size >= 4096 and new < 4 * _LEVELS and new < _FEWER * old:
+        return f"{after.size:,} values hold {new:,} distinct magnitudes, before {old:,}"
+    return None
+
+
+def _distinct(values: Array, width: int) -> float:
+    ordered = np.sort(values[:, : values.shape[1] // width * width].reshape(-1, width), axis=1)
+    return float(np.mean(1 + np.count_nonzero(np.diff(ordered, axis=1), axis=1)))

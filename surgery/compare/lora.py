@@ -1,0 +1,118 @@
+"""A LoRA adapter against its base: B is the base with the adapter merged, worked out tile by tile.
+
+    W' = W + s · B A,  s = alpha / r  (alpha / √r with rslora);  in an embedding  E' = E + s · (B A)ᵀ
+
+Nothing is merged on disk. What no factors express (DoRA, saved modules, a bias) is refused or listed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from surgery.checkpoint.header import Header, TensorEntry, parse_json, read_header
+from surgery.checkpoint.layout import Checkpoint
+from surgery.checkpoint.pair import Shifted, Slot
+from surgery.checkpoint.tensor import open_to_read, read_into, torch_dtype
+from surgery.compare.pairing import Pair, Pairing
+from surgery.errors import CheckpointError
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_PREFIX = "base_model.model."
+_FACTORS = {
+    ".lora_A.weight": "A",
+    ".lora_B.weight": "B",
+    ".lora_embedding_A": "A",
+    ".lora_embedding_B": "B",
+}
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds a PEFT adapter and no checkpoint."""
+    return (folder / CONFIG).is_file() and not (folder / "config.json").is_file()
+
+
+def pair_adapter(base: Checkpoint, folder: Path) -> tuple[Checkpoint, Pairing]:
+    """The base with an adapter merged, as a checkpoint that is only paired, never read whole.
+
+    Raises:
+        CheckpointError: the adapter cannot be read, is no plain LoRA, or does not fit this base.
+    """
+    config = _config(folder)
+    header = read_header(folder / WEIGHTS)
+    factors, left = _sorted(header)
+    shifted = {
+        f"{module}.weight": _shifted(base, folder, module, sides, config) for module, sides in factors.items()
+    }
+    pairs = []
+    for name in base.tensors:
+        slot = _slot(base, name)
+        pairs.append(Pair(name, slot, shifted.get(name, slot)))
+    merged = Checkpoint(folder, MappingProxyType({}), base.config, ())
+    return merged, Pairing(tuple(pairs), added=tuple(left), removed=())
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    found = parse_json((folder / CONFIG).read_bytes(), str(folder / CONFIG))
+    if not isinstance(found, dict) or found.get("peft_type") != "LORA" or found.get("use_dora"):
+        raise CheckpointError(f"{folder}: is no plain LoRA adapter; merge it into its base and compare that")
+    return found
+
+
+def _sorted(header: Header) -> tuple[dict[str, dict[str, TensorEntry]], list[TensorEntry]]:
+    """Factors by module, and what is no factor."""
+    factors: dict[str, dict[str, TensorEntry]] = {}
+    left = []
+    for name, entry in header.tensors.items():
+        suffix = next((each for each in _FACTORS if name.endswith(each)), None)
+        if suffix is None:
+            left.append(entry)
+            continue
+        module = name.removeprefix(_PREFIX).removesuffix(suffix)
+        factors.setdefault(module, {})[_FACTORS[suffix]] = entry
+    return factors, left
+
+
+def _shifted(
+    base: Checkpoint,
+    folder: Path,
+    module: str,
+    sides: Mapping[str, TensorEntry],
+    config: Mapping[str, Any],
+) -> Shifted:
+    slot = _slot(base, f"{module}.weight")
+    if set(sides) != {"A", "B"}:
+        raise CheckpointError(f"{folder / WEIGHTS}: {module} has only one of its two factors")
+    A, B = (_read(folder / WEIGHTS, sides[side]) for side in "AB")
+    scale = _scale(config, module, len(A))
+    embedding = "embedding" in sides["A"].name
+    left, right = (A.T.contiguous(), (scale * B).T.contiguous()) if embedding else (scale * B, A)
+    if slot.entry.shape != (left.shape[0], right.shape[1]):
+        raise CheckpointError(
+            f"{folder / WEIGHTS}: {module} is made for a tensor of {left.shape[0]} × {right.shape[1]},"
+            f" the base has {list(slot.entry.shape)}; it belongs to another model"
+        )
+    return Shifted(slot.path, replace(slot.entry, dtype="F32"), slot.entry.dtype, left, right)
+
+
+def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
+    alpha = (config.get("alpha_pattern") or {}).get(module, config.get("lora_alpha", rank))
+    return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _slot(base: Checkpoint, name: str) -> Slot:
+    file, entry = base.entry(name)
+    return Slot(base.folder / file, entry)
+
+
+def _read(path: Path, entry: TensorEntry) -> torch.Tensor:
+    buffer = bytearray(entry.n_bytes)
+    with open_to_read(path) as file:
+        read_into(file, memoryview(buffer), entry.start)
+    return torch.frombuffer(buffer, dtype=torch_dtype(entry.dtype)).reshape(entry.shape).float()

@@ -1,0 +1,128 @@
+"""A second look at one writer, once the direction q is known: exact components and norms, column by column.
+
+    a = qᵀA, b = qᵀB, (n,)      λ = 1 − ⟨a, b⟩ / ‖a‖²      leak = ‖b‖ / ‖a‖
+
+Which norms an edit preserved is read from two regressions, each beside a term for a general rescaling:
+
+    columns   |B_j|² − |A_j|²  on  a_j²  and  |A_j|²               slope −(2λ − λ²) orthogonal, 0 preserved
+    rows      |B_i|² − |A_i|²  on  q_i² |A_i|²  and  |A_i|²        the same
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from surgery.checkpoint.pair import PairTile, lines_of, walk_pair
+from surgery.compare.measure import View
+from surgery.compare.pairing import Pair
+
+Array = npt.NDArray[np.float64]
+_DRIFT = 0.4
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What an edit did along one direction, measured exactly.
+
+    `columns` and `rows` are the slopes above in units of −(2λ − λ²): 1 for an orthogonal ablation, 0 where
+    these norms were preserved. The drifts are Σ | |B_j|² − |A_j|² | / ‖Δ‖², at least 1 at λ = 1. `right` is
+    the cosine of what was removed with what the writer wrote there.
+    """
+
+    tensor: str
+    strength: float
+    leak: float
+    right: float
+    columns: float
+    rows: float
+    column_drift: float
+    row_drift: float
+
+    @property
+    def keeps_columns(self) -> bool:
+        """Whether every column has the length that it had, up to rounding."""
+        return self.column_drift < _DRIFT
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether every row has the length that it had, up to rounding."""
+        return self.row_drift < _DRIFT
+
+
+def probe(pair: Pair, view: View, direction: Array) -> Probe:
+    """Look again at one writer along a unit direction (d,) of its own coordinates.
+
+    Raises:
+        CheckpointError: a file ends too early.
+    """
+    sums = _Sums(pair, view, direction)
+    with torch.no_grad():
+        for tile in walk_pair(pair.before, pair.after):
+            sums.add(tile)
+    a, b = sums.along
+    energy = float(a @ a)
+    strength = 1 - float(a @ b) / energy if energy else 0.0
+    unit = -(2 * strength - strength**2)
+    columns = _slope(sums.columns, a**2)
+    rows = _slope(sums.rows, direction**2 * sums.rows[0])
+    removed = a - b
+    scale = float(np.linalg.norm(a) * np.linalg.norm(removed))
+    return Probe(
+        tensor=pair.name,
+        strength=strength,
+        leak=float(np.linalg.norm(b)) / np.sqrt(energy) if energy else 0.0,
+        right=float(a @ removed) / scale if scale else 0.0,
+        columns=columns / unit if unit else 0.0,
+        rows=rows / unit if unit else 0.0,
+        column_drift=_drift(sums.columns, sums.energy),
+        row_drift=_drift(sums.rows, sums.energy),
+    )
+
+
+class _Sums:
+    """Squared norms (before, after) by column (2, n) and by row (2, d), and components along q, (2, n)."""
+
+    def __init__(self, pair: Pair, view: View, direction: Array) -> None:
+        self.view, self.q = view, torch.from_numpy(direction)
+        self.lines, self.length = lines_of(pair.before.entry.shape)
+        self.rows = np.zeros((2, view.d))
+        self.columns = np.zeros((2, view.n))
+        self.along = np.zeros((2, view.n))
+        self.energy = 0.0
+
+    def add(self, tile: PairTile) -> None:
+        wide = tile.both.double()
+        squares = wide.square()
+        self.energy += float((wide[1] - wide[0]).square_().sum())
+        by_line, by_place = squares.sum(2).numpy(), squares.sum(1).numpy()
+        first, count = tile.first, tile.both.shape[1]
+        if self.view.by_rows:
+            self.columns[:, first : first + count] = by_line
+            self.rows += by_place
+            self.along[:, first : first + count] = (wide @ self.q).numpy()
+            return
+        done = 0
+        while done < count:  # lines are rows, matrix after matrix
+            matrix, row = divmod(first + done, self.view.d)
+            part = min(count - done, self.view.d - row)
+            here = slice(matrix * self.length, (matrix + 1) * self.length)
+            lines = wide[:, done : done + part]
+            self.rows[:, row : row + part] += by_line[:, done : done + part]
+            self.columns[:, here] += squares[:, done : done + part].sum(1).numpy()
+            self.along[:, here] += (self.q[row : row + part] @ lines).numpy()
+            done += part
+
+
+def _drift(norms: Array, expected: float) -> float:
+    return float(np.abs(norms[1] - norms[0]).sum()) / expected if expected else 0.0
+
+
+def _slope(norms: Array, expected: Array) -> float:
+    """Coefficient of `expected` in the change of squared norms, beside a common factor."""
+    terms = np.stack([expected, norms[0]], 1)
+    solution, *_ = np.linalg.lstsq(terms, norms[1] - norms[0], rcond=None)
+    return float(solution[0])

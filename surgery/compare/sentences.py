@@ -1,0 +1,145 @@
+"""A verdict in words: what it is, and the numbers that led to it, one sentence each.
+
+Terminal, page and card say the same; nothing is said here that is not in the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+from surgery.compare.diff import Diff
+from surgery.compare.verdict import Verdict
+
+_KINDS = {
+    "identical": "identical: every tensor has the same bytes",
+    "repacked": "the same tensors, byte for byte, in other files",
+    "bias_addition": "bias addition: vectors were added where the model writes a bias",
+    "dense_fine_tune": "dense change (a fine-tune or a merge)",
+    "requantisation": "requantisation: the same weights, rounded to another format",
+    "embedding_resize": "embedding resize: rows were added or taken away, the others are identical",
+    "different_base": "another base: B was not made from this A",
+    "unknown": "unknown: the numbers fit no kind of edit that is known here",
+}
+_FORMS = {
+    "ablation": "orthogonal (not norm-preserving)",
+    "oblique_ablation": "oblique: projected between rows of unit length, so the direction stays in part",
+    "row_norm_preserving_ablation": "oblique, with the length of every row kept",
+    "column_norm_preserving_ablation": "with the length of every column kept",
+}
+_VERBS = {
+    "removed": "the component is removed",
+    "weakened": "the component is weakened",
+    "inverted": "the component is turned to the other side",
+    "strengthened": "the component is strengthened",
+    "mixed": "strengths differ from writer to writer",
+}
+
+
+def headline(verdict: Verdict) -> str:
+    """What kind of edit it was, in one line."""
+    if verdict.kind == "several":
+        return f"{len(verdict.parts)} kinds of edit: " + "; ".join(headline(part) for part in verdict.parts)
+    if verdict.kind in _FORMS:
+        return _ablation_headline(verdict)
+    if verdict.kind == "low_rank":
+        rank = verdict.facts["rank"]
+        return f"low-rank change (LoRA-like), rank {rank}: the right sides are no ablation's"
+    return _KINDS[verdict.kind]
+
+
+def proofs(verdict: Verdict) -> list[str]:
+    """The numbers that led to a verdict, a sentence each."""
+    if verdict.kind == "several":
+        return [line for part in verdict.parts for line in (f"{headline(part)}:", *proofs(part))]
+    if verdict.kind in _FORMS:
+        return _ablation_proofs(verdict)
+    return [_fact(name, value) for name, value in verdict.facts.items() if value is not None and value != []]
+
+
+def base_sentence(diff: Diff) -> str:
+    """Whether B was made from this A, as far as bytes can say."""
+    found = diff.evidence
+    total = len(found.pairing.pairs)
+    if diff.verdict.kind == "different_base":
+        return f"another base: {found.identical:,} of {total:,} tensors identical"
+    changed = len(found.changed_readers)
+    if found.anatomy is None:
+        return f"{found.identical:,} of {total:,} tensors identical"
+    if changed:
+        readers = len(found.anatomy.readers)
+        return (
+            f"{found.identical:,} of {total:,} tensors identical; {changed:,} of {readers:,} readers differ,"
+            " so B was trained further, merged, or made from another revision of A"
+        )
+    return (
+        f"{found.identical:,} of {total:,} tensors identical, every reader among them: B was made from this A"
+    )
+
+
+def left_out_sentence(diff: Diff) -> str:
+    """Which writers an edit did not touch."""
+    anatomy = diff.evidence.anatomy
+    if anatomy is None:
+        return "the writers of this family are not in the tables, so no ablation could be recognised"
+    left = set(diff.evidence.left_out)
+    if not left:
+        return "every writer" + ("" if diff.evidence.changed_readers else ", and nothing else")
+    roles = {
+        role: sum(writer.role == role for writer in anatomy.writers if writer.tensor in left)
+        for role in ("embedding", "attention_out", "mlp_out")
+    }
+    parts = [f"{count:,} {role.replace('_', ' ')}" for role, count in roles.items() if count]
+    return (
+        f"{len(anatomy.writers) - len(left):,} of {len(anatomy.writers):,} writers; left out: "
+        + ", ".join(parts)
+    )
+
+
+def _ablation_headline(verdict: Verdict) -> str:
+    rank = verdict.facts["directions_per_writer"]
+    count = "one direction" if rank == 1 else f"{rank} directions"
+    whose = count if verdict.shared is not None else f"{count} of its own in each writer"
+    mean, spread = verdict.facts["strength_mean"], verdict.facts["strength_spread"]
+    strength = f"strength {mean:.2f} ± {spread:.2f}"
+    if verdict.kind != "ablation":
+        strength = (
+            f"strength about {median(value for each in verdict.strengths.values() for value in each):.1f}"
+        )
+    effect = _VERBS[verdict.effect or "mixed"]
+    return f"directional ablation of {whose}, {strength} ({effect}), {_FORMS[verdict.kind]}"
+
+
+def _ablation_proofs(verdict: Verdict) -> list[str]:
+    facts = verdict.facts
+    lines = [
+        f"residual-side vectors of {facts['writers']:,} writers agree to {facts['agreement']:.4f}"
+        + ("" if verdict.shared is not None else ", so no direction is shared"),
+        f"{100 * facts['energy_along_it_above_rounding']:.2f} % of the change above rounding lies along them",
+        f"right sides are the writers' own components up to {100 * facts['right_side_unexplained']:.2g} %",
+    ]
+    for found in verdict.probes:
+        lines.append(
+            f"{found.tensor}: strength {found.strength:.3f}, what is left {found.leak:.4f} of the component;"
+            f" norms against an orthogonal ablation: columns {found.columns:.2f}, rows {found.rows:.2f}"
+        )
+    return lines
+
+
+def _fact(name: str, value: Any) -> str:
+    words = name.replace("_", " ")
+    if isinstance(value, Mapping):
+        shown = [f"{key} {_number(each)}" for key, each in list(value.items())[:6]]
+        more = f", and {len(value) - 6} more" if len(value) > 6 else ""
+        return f"{words}: {', '.join(shown)}{more}"
+    if isinstance(value, list):
+        more = f", and {len(value) - 6} more" if len(value) > 6 else ""
+        return f"{words}: {', '.join(map(str, value[:6]))}{more}"
+    return f"{words}: {_number(value)}"
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, list):
+        return " → ".join(_number(each) for each in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

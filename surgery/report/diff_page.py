@@ -1,0 +1,76 @@
+"""A comparison as a page of its own and as a paragraph for a model card.
+
+The page asks nothing of the network and runs nothing; names in a checkpoint are escaped as foreign text is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup
+
+from surgery.compare.diff import Diff
+from surgery.compare.nearest import Nearest
+from surgery.compare.sentences import base_sentence, headline, left_out_sentence, proofs
+from surgery.compare.verdict import Verdict
+from surgery.report.diff_pictures import agreement, change_map, spectra
+from surgery.report.page import TEMPLATES, content_policy, environment
+from surgery.report.text import code, inline
+
+Cosines = Mapping[str, tuple[float, ...]]
+
+
+def render_diff_page(diff: Diff, nearest: Sequence[Nearest] = (), cosines: Cosines | None = None) -> str:
+    """The whole page as HTML."""
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    changed = diff.evidence.changed
+    part = _ablation(diff.verdict)
+    return (
+        environment()
+        .get_template("diff.html.j2")
+        .render(
+            diff=diff,
+            style=Markup(style),
+            policy=content_policy(style, ""),
+            headline=headline(diff.verdict),
+            proofs=proofs(diff.verdict),
+            base=base_sentence(diff),
+            writers=left_out_sentence(diff),
+            map=change_map(changed),
+            spectra=spectra(changed),
+            agreement=None if part is None else agreement(part),
+            nearest=nearest,
+            cosines=cosines or {},
+        )
+    )
+
+
+def render_diff_summary(diff: Diff, nearest: Sequence[Nearest] = (), cosines: Cosines | None = None) -> str:
+    """What changed, as Markdown for a card."""
+    found = diff.evidence
+    lines = [
+        "## What changed against the base model",
+        "",
+        f"**{inline(headline(diff.verdict))}.**",
+        "",
+        f"- {inline(base_sentence(diff))}",
+        f"- {len(found.changed):,} tensors changed: {inline(left_out_sentence(diff))}",
+        *(f"- {inline(line)}" for line in proofs(diff.verdict)),
+        *(
+            f"- cosine {', '.join(f'{value:.4f}' for value in values)} with {code(name)}"
+            for name, values in (cosines or {}).items()
+        ),
+        *(
+            f"- {each.cosine:.2f} along features {' + '.join(map(str, each.code))} of {code(each.dictionary)}"
+            for each in nearest
+        ),
+        *(f"- file {code(each.name)}: {each.status}" for each in found.files if each.matters),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _ablation(verdict: Verdict) -> Verdict | None:
+    return next(
+        (part for part in (verdict, *verdict.parts) if part.kind.endswith("ablation")),
+        None,
+    )
