@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+
 from surgery.errors import DictionaryError
 from surgery.hook_point import SITES, HookPoint, Site, from_transformer_lens
 

@@ -2,9 +2,9 @@
 
     f = [x W_enc + b_enc > threshold] (x W_enc + b_enc)     output = f W_dec + b_dec [+ x A]
 
-A is `affine_skip_connection`. Nothing is subtracted or normalised. Version 1 says layer and site only in its repository and folder names:
-`google/gemma-scope-2b-pt-res`, `layer_20/width_16k/average_l0_71`. Layer N is the OUTPUT of block N
-(`resid_post`); `att` reads the concatenated heads, which is no place of the residual stream.
+A is `affine_skip_connection`. Nothing is subtracted or normalised. Version 1 says layer and site only in its
+repository and folder names: `google/gemma-scope-2b-pt-res`, `layer_20/width_16k/average_l0_71`.
+Layer N is the OUTPUT of block N (`resid_post`); `att` reads the concatenated heads, no place of the stream.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """OpenAI's sparse_autoencoder: one pickle, a state dict with the activation's name in it.
 
     encoder.weight (m, d)   latent_bias (m)   decoder.weight (d, m)   pre_bias (d)
-    f = relu, or the k largest, of (N(x) − pre_bias) W_encᵀ + latent_bias     output = N⁻¹(f W_decᵀ + pre_bias)
+    f = relu, or the k largest, of (N(x) − pre_bias) W_encᵀ + latent_bias   output = N⁻¹(f W_decᵀ + pre_bias)
 
 N is layer norm where the activation is TopK, and nothing where it is ReLU.
 """

@@ -1,7 +1,7 @@
 """SAELens' folder: `cfg.json` and `sae_weights.safetensors`, of version 6 or the flat one before it.
 
     W_enc (d_in, m)   b_enc (m)   W_dec (m, d_out)   b_dec (d_out)
-    gated: b_gate, b_mag, r_mag (m) in place of b_enc     jumprelu: threshold (m)     skip: W_skip (d_out, d_in)
+    gated: b_gate, b_mag, r_mag (m) in place of b_enc   jumprelu: threshold (m)   skip: W_skip (d_out, d_in)
 
 `expected_average_only_in` is x √d / E‖x‖ before the encoder; E‖x‖ stands in no tensor, so it is taken from
 `activation_scaler.json` or from the fact `input_norm`, and folded into the vectors.
@@ -68,7 +68,8 @@ def read_saelens(folder: Path, *, name: str | None = None, facts: Facts = NO_FAC
     name = name or str(folder)
     settings = _settings(read_config(folder / CONFIG, name), name, facts)
     weights = open_weights(folder / WEIGHTS, name)
-    weights.require(["W_enc", "W_dec", "b_dec"])
+    biases = ("b_gate", "b_mag", "r_mag") if settings.architecture == "gated" else ("b_enc",)
+    weights.require(["W_enc", "W_dec", "b_dec", *biases])
     found = Dictionary(
         name=name,
         architecture=settings.architecture,
