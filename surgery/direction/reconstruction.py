@@ -1,9 +1,9 @@
 """A direction rebuilt from a few features of a sparse dictionary, beside what chance would give.
 
 With unit-norm decoder rows d_i and a code (i, c_i) of k distinct features the rebuilt vector is v̂ = Σ c_i
-d_i, signs
-kept. Printed with it: cosine(v̂, v), ‖v̂‖ / ‖v‖ and FVU = ‖v − v̂‖² / ‖v‖² for each k, the cosine that k
-random features reach by least squares, and the cosine that the same pursuit reaches on random directions.
+d_i, signs kept. Printed with it: cosine(v̂, v), ‖v̂‖ / ‖v‖ and FVU = ‖v − v̂‖² / ‖v‖² for each k, the cosine
+that k random features reach by least squares, the cosine that the same method reaches on random directions,
+and which features the other methods choose.
 """
 
 from __future__ import annotations
@@ -13,16 +13,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surgery.dictionary.dictionary import Dictionary, encode, unit_atoms
+from surgery.dictionary.coding import METHODS, as_atoms, code_paths
+from surgery.dictionary.coding import Path as CodePath
+from surgery.dictionary.dictionary import Dictionary, encode, unit_rows
+from surgery.dictionary.facts import Facts, parse_hook_point
+from surgery.dictionary.source import open_dictionary
 from surgery.direction.direction import Direction, unit_direction
+from surgery.direction.encoded import FeatureContrast, encoded_difference_path
 from surgery.errors import DirectionError
-from surgery.linalg.pursuit import SparseCode, gradient_pursuit
+from surgery.linalg.atoms import SparseCode
+from surgery.linalg.lasso import refit_code
 from surgery.model.language_model import LanguageModel, chat_tokens
 from surgery.model.residuals import stream_at
+from surgery.recipe.schema import Reconstruct
 
 CURVE = 8
 DRAWS = 20
 EXAMPLES = 3
+ENCODED = "encoded_difference"
+_EXACT = 1e-20
+_CHANCE_METHOD = "gradient_pursuit"
+"""What random directions are coded with where the method needs prompts."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,18 @@ class Feature:
     coefficient: float
     cosine: float
     examples: tuple[Example, ...]
+    auroc: float | None = None
+    """How well its activation tells positive from negative prompts, where both were encoded."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What another method chose at the same k: its features, its cosine, how many are the same."""
+
+    method: str
+    features: tuple[int, ...]
+    cosine: float
+    shared: int
 
 
 @dataclass(frozen=True)
@@ -66,54 +89,70 @@ class Reconstruction:
     curve: tuple[CurvePoint, ...]
     features: tuple[Feature, ...]
     note: str | None
+    agreement: tuple[Agreement, ...] = ()
 
     @property
     def k(self) -> int:
         return self.point.k
 
 
+def open_wanted(wanted: Reconstruct) -> Dictionary:
+    """The dictionary that a recipe names, with the facts it gives.
+
+    Raises:
+        SourceError: there is none under that name.
+        DictionaryError: it cannot be read exactly.
+    """
+    said = wanted.facts.model_dump() if wanted.facts is not None else {}
+    if said.get("hook_point") is not None:
+        said["hook_point"] = parse_hook_point(said["hook_point"])
+    return open_dictionary(wanted.dictionary, revision=wanted.revision, path=wanted.path, facts=Facts(**said))
+
+
 def reconstruct(
-    direction: Direction, dictionary: Dictionary, k: int, *, method: str, seed: int
+    direction: Direction,
+    dictionary: Dictionary,
+    k: int,
+    *,
+    method: str,
+    seed: int,
+    refit: bool = False,
+    contrast: FeatureContrast | None = None,
 ) -> tuple[Direction, Reconstruction]:
     """Rebuild a direction from k distinct features.
+
+    Args:
+        method: one of `METHODS`, or `encoded_difference`.
+        refit: give the features their least-squares coefficients.
+        contrast: the codes of two sets of prompts; `encoded_difference` needs it, every method reports it.
 
     Raises:
         DirectionError: the widths differ, or the dictionary cannot give k features.
     """
-    if dictionary.d_model != direction.d_model:
-        raise DirectionError(
-            f"dictionary {dictionary.name} has d_model {dictionary.d_model} and the direction"
-            f" {direction.d_model};"
-            " it was trained on another model"
-        )
-    if k > dictionary.n_features:
-        raise DirectionError(
-            f"k = {k}, but dictionary {dictionary.name} has {dictionary.n_features} features"
-        )
-    atoms = unit_atoms(dictionary)
-    code = gradient_pursuit(atoms, direction.vector, k)
-    rng = np.random.default_rng(seed)
+    _check_fit(direction, dictionary, k, method, contrast)
     sizes = sorted({*range(1, min(CURVE, dictionary.n_features) + 1), k})
-    curve = tuple(_curve_point(atoms, direction.vector, size, rng) for size in sizes)
-    rebuilt = unit_direction(
-        code.coefficients @ atoms[code.features],
-        direction.hook_point,
-        {
-            **direction.origin,
-            "reconstructed_from": dictionary.name,
-            "features": code.features.tolist(),
-            "coefficients": code.coefficients.tolist(),
-        },
+    paths = _paths(direction, dictionary, sizes[-1], contrast)
+    if refit:
+        paths[method] = [refit_code(as_atoms(dictionary), direction.vector, code) for code in paths[method]]
+    if len(paths[method]) < k and not _is_exact(dictionary, direction, paths[method]):
+        raise DirectionError(
+            f"{method} finds {len(paths[method])} features of {dictionary.name} for this direction, and k is"
+            f" {k}; use a smaller k or another method"
+        )
+    code = paths[method][min(k, len(paths[method])) - 1]
+    curve = _curve(
+        direction, dictionary, paths[method], sizes, _chance(direction, dictionary, sizes, method, seed)
     )
-    rebuilt = Direction(rebuilt.vector, rebuilt.norm * direction.norm, rebuilt.hook_point, rebuilt.origin)
-    features = tuple(
-        Feature(int(number), float(coefficient), float(atoms[number] @ direction.vector), ())
-        for number, coefficient in zip(code.features, code.coefficients, strict=True)
-    )
-    point = next(each for each in curve if each.k == k)
     note = _hook_point_note(direction, dictionary)
-    return rebuilt, Reconstruction(
-        dictionary.name, dictionary.n_features, method, point, curve, features, note
+    return _rebuilt(direction, dictionary, code), Reconstruction(
+        dictionary.name,
+        dictionary.n_features,
+        method,
+        next(each for each in curve if each.k == k),
+        curve,
+        _features(direction, dictionary, code, contrast),
+        note,
+        _agreements(direction, dictionary, paths, method, code),
     )
 
 
@@ -152,28 +191,141 @@ def _top(activations: np.ndarray, prompts: Sequence[str]) -> tuple[Example, ...]
     return tuple(Example(prompts[row], float(activations[row])) for row in order if activations[row] > 0)
 
 
-def _curve_point(atoms: np.ndarray, vector: np.ndarray, k: int, rng: np.random.Generator) -> CurvePoint:
-    cosine, norm_ratio, fvu = _quality(atoms, vector, gradient_pursuit(atoms, vector, k))
-    chance_features = [_random_features_cosine(atoms, vector, k, rng) for _ in range(DRAWS)]
-    chance_directions = []
-    for drawn in rng.standard_normal((DRAWS, vector.shape[0])):
-        chance_directions.append(_quality(atoms, drawn, gradient_pursuit(atoms, drawn, k))[0])
-    return CurvePoint(k, cosine, norm_ratio, fvu, _spread(chance_features), _spread(chance_directions))
+def _check_fit(
+    direction: Direction, dictionary: Dictionary, k: int, method: str, contrast: FeatureContrast | None
+) -> None:
+    if dictionary.d_model != direction.d_model:
+        raise DirectionError(
+            f"dictionary {dictionary.name} has d_model {dictionary.d_model} and the direction"
+            f" {direction.d_model}; it was trained on another model"
+        )
+    if k > dictionary.n_features:
+        raise DirectionError(
+            f"k = {k}, but dictionary {dictionary.name} has {dictionary.n_features} features"
+        )
+    if method == ENCODED and contrast is None:
+        raise DirectionError(
+            "the encoded difference is taken between two sets of prompts at the dictionary's hook point, and"
+            " there are none here, or no such place; use another method"
+        )
+    if method != ENCODED and method not in METHODS:
+        raise DirectionError(f"no method is called {method!r}; known: {', '.join([*METHODS, ENCODED])}")
 
 
-def _quality(atoms: np.ndarray, vector: np.ndarray, code: SparseCode) -> tuple[float, float, float]:
+def _paths(
+    direction: Direction, dictionary: Dictionary, k: int, contrast: FeatureContrast | None
+) -> dict[str, CodePath]:
+    """Every method's codes of 1 to k features."""
+    vector = direction.vector.astype(np.float64)
+    found = {name: code_paths(dictionary, vector[None], k, method=name)[0] for name in METHODS}
+    if contrast is not None:
+        found[ENCODED] = encoded_difference_path(dictionary, contrast, k)
+    return found
+
+
+def _is_exact(dictionary: Dictionary, direction: Direction, path: CodePath) -> bool:
+    return bool(path) and _quality(dictionary, direction.vector, path[-1])[2] < _EXACT
+
+
+def _rebuilt(direction: Direction, dictionary: Dictionary, code: SparseCode) -> Direction:
+    rebuilt = unit_direction(
+        code.coefficients @ unit_rows(dictionary, code.features),
+        direction.hook_point,
+        {
+            **direction.origin,
+            "reconstructed_from": dictionary.name,
+            "features": code.features.tolist(),
+            "coefficients": code.coefficients.tolist(),
+        },
+    )
+    return Direction(rebuilt.vector, rebuilt.norm * direction.norm, rebuilt.hook_point, rebuilt.origin)
+
+
+def _features(
+    direction: Direction, dictionary: Dictionary, code: SparseCode, contrast: FeatureContrast | None
+) -> tuple[Feature, ...]:
+    cosines = unit_rows(dictionary, code.features) @ direction.vector.astype(np.float64)
+    return tuple(
+        Feature(
+            int(number),
+            float(coefficient),
+            float(cosine),
+            (),
+            None if contrast is None else float(contrast.auroc[number]),
+        )
+        for number, coefficient, cosine in zip(code.features, code.coefficients, cosines, strict=True)
+    )
+
+
+def _agreements(
+    direction: Direction, dictionary: Dictionary, paths: dict[str, CodePath], method: str, code: SparseCode
+) -> tuple[Agreement, ...]:
+    """The other methods at the same k, in the order of the table."""
+    chosen, found = set(code.features.tolist()), []
+    for name, path in paths.items():
+        if name == method or not path:
+            continue
+        other = path[min(len(code.features), len(path)) - 1]
+        numbers = tuple(int(number) for number in other.features)
+        cosine = _quality(dictionary, direction.vector, other)[0]
+        found.append(Agreement(name, numbers, cosine, len(chosen & set(numbers))))
+    return tuple(found)
+
+
+def _chance(
+    direction: Direction, dictionary: Dictionary, sizes: Sequence[int], method: str, seed: int
+) -> dict[int, tuple[list[float], list[float]]]:
+    """For each size the cosines of random features, and of the method on random directions."""
+    rng = np.random.default_rng((seed, DRAWS))
+    drawn = rng.standard_normal((DRAWS, dictionary.d_model))
+    method = _CHANCE_METHOD if method in (ENCODED, "fista") else method
+    paths = code_paths(dictionary, drawn, sizes[-1], method=method)
+    chance = {}
+    for size in sizes:
+        fitted = [_random_features_cosine(dictionary, direction.vector, size, rng) for _ in range(DRAWS)]
+        coded = [
+            _quality(dictionary, vector, path[min(size, len(path)) - 1])[0]
+            for vector, path in zip(drawn, paths, strict=True)
+        ]
+        chance[size] = (fitted, coded)
+    return chance
+
+
+def _curve(
+    direction: Direction,
+    dictionary: Dictionary,
+    path: CodePath,
+    sizes: Sequence[int],
+    chance: dict[int, tuple[list[float], list[float]]],
+) -> tuple[CurvePoint, ...]:
+    return tuple(
+        CurvePoint(
+            size,
+            *_quality(dictionary, direction.vector, path[min(size, len(path)) - 1]),
+            _spread(chance[size][0]),
+            _spread(chance[size][1]),
+        )
+        for size in sizes
+    )
+
+
+def _quality(dictionary: Dictionary, vector: np.ndarray, code: SparseCode) -> tuple[float, float, float]:
     target = np.asarray(vector, dtype=np.float64)
-    rebuilt = code.coefficients @ atoms[code.features].astype(np.float64)
+    rebuilt = code.coefficients @ unit_rows(dictionary, code.features)
     length, rebuilt_length = np.linalg.norm(target), np.linalg.norm(rebuilt)
     fvu = float(np.sum((target - rebuilt) ** 2) / length**2)
-    return float(target @ rebuilt / (length * rebuilt_length)), float(rebuilt_length / length), fvu
+    product = float(length * rebuilt_length)
+    return float(target @ rebuilt) / product if product > 0 else 0.0, float(rebuilt_length / length), fvu
 
 
-def _random_features_cosine(atoms: np.ndarray, vector: np.ndarray, k: int, rng: np.random.Generator) -> float:
-    chosen = atoms[rng.choice(atoms.shape[0], size=k, replace=False)].astype(np.float64)
-    fitted = np.linalg.lstsq(chosen.T, np.asarray(vector, dtype=np.float64), rcond=None)[0] @ chosen
+def _random_features_cosine(
+    dictionary: Dictionary, vector: np.ndarray, k: int, rng: np.random.Generator
+) -> float:
+    chosen = unit_rows(dictionary, rng.choice(dictionary.n_features, size=k, replace=False))
+    target = np.asarray(vector, dtype=np.float64)
+    fitted = np.linalg.lstsq(chosen.T, target, rcond=None)[0] @ chosen
     length = np.linalg.norm(fitted)
-    return float(vector @ fitted / (length * np.linalg.norm(vector))) if length > 0 else 0.0
+    return float(target @ fitted / (length * np.linalg.norm(target))) if length > 0 else 0.0
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float]:

@@ -4,9 +4,9 @@
                                              back (O'Donoghue and Candès 2015)
 
 Only a working set of atoms is iterated on, through its Gram matrix: after each solution one pass over the
-whole dictionary looks for atoms with |⟨d_j, r⟩| > λ, which are added, until there are none. Then the solution
-is that of the whole dictionary, and its signs give it in closed form: w_S = (D_S D_Sᵀ)⁻¹ (D_S v − λ sign w_S).
-The support grows as λ falls from max |⟨d_j, v⟩|, where it is empty; bisection on log λ finds k atoms.
+whole dictionary looks for atoms with |⟨d_j, r⟩| > λ, which are added, until there are none. Then it is the
+solution of the whole dictionary, and its signs give it in closed form: w_S = (D_S D_Sᵀ)⁻¹ (D_S v − λ sign
+w_S). The support grows as λ falls from max |⟨d_j, v⟩|, where it is empty; bisection on log λ finds k atoms.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ Each step takes the atom j with the largest |⟨d_j, r⟩| into the support Γ a
 gradient on it by the exact line search:  g = D_Γ r,  c = gᵀ D_Γ,  a = ⟨c, r⟩ / ⟨c, c⟩,  w_Γ += a g,  r = v −
 w_Γᵀ D_Γ.
 
-The gathered atoms D_Γ are kept, so a step reads the dictionary once, for however many vectors are coded. A step
-that picks an atom again refines the coefficients; steps go on until k distinct atoms are in use, which is what k
-means here.
+The gathered atoms D_Γ are kept, so a step reads the dictionary once, for however many vectors are coded. A
+step that picks an atom again refines the coefficients; steps go on until k distinct atoms are in use, which
+is what k means here.
 """
 
 from __future__ import annotations
