@@ -15,6 +15,7 @@ COMMANDS = {
     "apply": "run a recipe: find, edit, write, verify",
     "check": "read recipes and report everything wrong with them",
     "demo": "build the embedded model again from its seed",
+    "dictionary": "look at a sparse dictionary: its facts, its fit on a model, its features",
     "schema": "print the JSON Schema of a recipe, for editors",
 }
 """Command → one line; each lives in `surgery/cli/<command>.py` as a function of the same name."""

@@ -103,7 +103,7 @@ def test_examples_are_the_strongest_prompts(tiny_model: Any) -> None:
 def test_every_method_finds_planted_features_and_says_what_the_others_find(method: str) -> None:
     dictionary, vector = _planted()
     if method == "nonnegative_omp":
-        vector = np.abs(2.0) * unit_rows(dictionary, [7])[0] + 1.5 * unit_rows(dictionary, [90])[0]
+        vector = 2.0 * unit_rows(dictionary, [7])[0] + 1.5 * unit_rows(dictionary, [90])[0]
     difference = np.zeros(N_FEATURES)
     difference[[7, 90]] = np.array([2.0, -1.5]) / dictionary.row_norms[[7, 90]]
     contrast = FeatureContrast(
