@@ -131,5 +131,6 @@ def _line(excerpt: Excerpt) -> str:
     at = excerpt.activations.index(excerpt.strongest)
     before = "".join(excerpt.tokens[max(0, at - _TOKENS_BEFORE) : at])
     after = "".join(excerpt.tokens[at + 1 : at + 1 + _TOKENS_AFTER])
-    text = one_line(f"{before}[{excerpt.tokens[at].strip()}]{after}")
+    strongest = excerpt.tokens[at].strip(" ").replace("\n", "⏎")
+    text = one_line(f"{before}[{strongest}]{after}")
     return f"{fixed(excerpt.strongest, 2)}  {text}"

@@ -1,8 +1,8 @@
 """What a feature responds to and what it promotes, over many texts in one pass for all asked features.
 
 Per feature: the windows of text where it is strongest with its activation at every token, how often it fires
-and how strongly, and the logit lens of its decoder row: W_U N(d) − W_U N(0) with N the model's final norm, so
-that a norm's bias does not speak for the feature.
+and how strongly, and the logit lens of its decoder row: W_U N(d) − W_U N(0), centred over the vocabulary,
+with N the model's final norm; a norm's bias does not speak for the feature.
 """
 
 from __future__ import annotations
@@ -209,4 +209,6 @@ def _lens(model: LanguageModel, dictionary: Dictionary, features: Sequence[int])
         if norm is not None:
             rows = norm(rows) - norm(torch.zeros_like(rows))
         scores: np.ndarray = (rows @ weight.T).float().cpu().numpy()
+    # A logit means something beside the others only, so the mean over the vocabulary is taken out.
+    scores -= scores.mean(axis=1, keepdims=True)
     return scores / np.float32(dictionary.d_model**0.5)
