@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": "build the embedded model again from its seed",
     "dictionary": "look at a sparse dictionary: its facts, its fit on a model, its features",
     "schema": "print the JSON Schema of a recipe, for editors",
+    "sweep": "measure a recipe over numbers of features, strengths or layers",
 }
 """Command → one line; each lives in `surgery/cli/<command>.py` as a function of the same name."""
 

@@ -71,7 +71,7 @@ def find_direction(
             method=wanted.reconstruct.method,
             seed=seed,
             refit=wanted.reconstruct.refit,
-            contrast=_feature_contrast(wanted, dictionary, original, model, sources),
+            contrast=contrast_of_codes(wanted, dictionary, original, model, sources),
         )
         reconstruction = with_examples(reconstruction, dictionary, model, prompts)
     return Finding(
@@ -100,7 +100,7 @@ def _find(
     return contrast, [*positive.prompts, *negative.prompts]
 
 
-def _feature_contrast(
+def contrast_of_codes(
     wanted: FindDifferenceOfMeans | FindFile,
     dictionary: Dictionary,
     original: Direction,

@@ -131,7 +131,8 @@ def reconstruct(
     """
     _check_fit(direction, dictionary, k, method, contrast)
     sizes = sorted({*range(1, min(CURVE, dictionary.n_features) + 1), k})
-    paths = _paths(direction, dictionary, sizes[-1], contrast)
+    methods = [*METHODS] if contrast is None else [*METHODS, ENCODED]
+    paths = {name: _path(direction, dictionary, sizes[-1], name, contrast) for name in methods}
     if refit:
         paths[method] = [refit_code(as_atoms(dictionary), direction.vector, code) for code in paths[method]]
     if len(paths[method]) < k and not _is_exact(dictionary, direction, paths[method]):
@@ -154,6 +155,31 @@ def reconstruct(
         note,
         _agreements(direction, dictionary, paths, method, code),
     )
+
+
+def rebuilt_directions(
+    direction: Direction,
+    dictionary: Dictionary,
+    k: int,
+    *,
+    method: str,
+    refit: bool = False,
+    contrast: FeatureContrast | None = None,
+) -> list[Direction]:
+    """The direction rebuilt from 1, 2, … k features, and nothing measured; arguments as of `reconstruct`.
+
+    Shorter than k where fewer features rebuild it exactly, or the method finds no more.
+
+    Raises:
+        DirectionError: as of `reconstruct`, or the method finds no feature at all.
+    """
+    _check_fit(direction, dictionary, k, method, contrast)
+    path = _path(direction, dictionary, k, method, contrast)
+    if not path:
+        raise DirectionError(f"{method} finds no feature of {dictionary.name} for this direction")
+    if refit:
+        path = [refit_code(as_atoms(dictionary), direction.vector, code) for code in path]
+    return [_rebuilt(direction, dictionary, code) for code in path]
 
 
 def with_examples(
@@ -212,15 +238,14 @@ def _check_fit(
         raise DirectionError(f"no method is called {method!r}; known: {', '.join([*METHODS, ENCODED])}")
 
 
-def _paths(
-    direction: Direction, dictionary: Dictionary, k: int, contrast: FeatureContrast | None
-) -> dict[str, CodePath]:
-    """Every method's codes of 1 to k features."""
-    vector = direction.vector.astype(np.float64)
-    found = {name: code_paths(dictionary, vector[None], k, method=name)[0] for name in METHODS}
-    if contrast is not None:
-        found[ENCODED] = encoded_difference_path(dictionary, contrast, k)
-    return found
+def _path(
+    direction: Direction, dictionary: Dictionary, k: int, method: str, contrast: FeatureContrast | None
+) -> CodePath:
+    """One method's codes of 1 to k features."""
+    if method == ENCODED:
+        assert contrast is not None
+        return encoded_difference_path(dictionary, contrast, k)
+    return code_paths(dictionary, direction.vector.astype(np.float64)[None], k, method=method)[0]
 
 
 def _is_exact(dictionary: Dictionary, direction: Direction, path: CodePath) -> bool:
