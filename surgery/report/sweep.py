@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from surgery.errors import OutputError
 from surgery.verify.rows import Row
@@ -67,8 +67,10 @@ def append_point(folder: Path, point: Point) -> None:
         OutputError: it cannot be written.
     """
     try:
-        with (folder / POINTS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_as_json(point)) + "\n")
+        with (folder / POINTS).open("a+b") as file:
+            # The line that a killed run was writing has no end; what follows must not become part of it.
+            start = b"" if _ends_a_line(file) else b"\n"
+            file.write(start + json.dumps(_as_json(point)).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -90,6 +92,13 @@ def read_points(folder: Path) -> dict[str, Point]:
             continue
         found[point.key] = point
     return found
+
+
+def _ends_a_line(file: IO[bytes]) -> bool:
+    if file.seek(0, os.SEEK_END) == 0:
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
 
 
 def _as_json(point: Point) -> dict[str, Any]:

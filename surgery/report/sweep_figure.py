@@ -82,7 +82,9 @@ def _panel(panel: Axes, sweep: Sweep, label: str) -> None:
         linewidth=0,
     )
     panel.plot(x, [factor * row.value.value for _, row in found], color=_MAIN, marker="o", markersize=4)
-    counts = sorted({row.n for _, row in found})
+    counts = sorted(
+        {min((row.n for _, row in found), default=0), max((row.n for _, row in found), default=0)}
+    )
     panel.set_title(
         f"{label}, {'%' if unit == 'share' else unit}   n = {'–'.join(map(str, counts))}", **_title()
     )
