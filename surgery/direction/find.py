@@ -19,6 +19,10 @@ from surgery.model.prompts import PromptSet
 from surgery.recipe.schema import FindDifferenceOfMeans, FindFile, PromptSource
 
 
+_CONTRASTED = 256
+"""Prompts a side whose codes are compared; more hardly move a mean, and all of them are held at once."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One direction of a recipe: what is used, what it was rebuilt from, and how both were chosen."""
@@ -114,7 +118,7 @@ def contrast_of_codes(
     if point.site not in ("resid_pre", "resid_post") or point.layer >= model.n_layers:
         return None
     sides = [
-        [chat_tokens(model, prompt) for prompt in sources.prompts(side).prompts]
+        [chat_tokens(model, prompt) for prompt in sources.prompts(side).prompts[:_CONTRASTED]]
         for side in (wanted.positive, wanted.negative)
     ]
     position = original.origin.get("position", -1)

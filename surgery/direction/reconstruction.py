@@ -20,6 +20,8 @@ from surgery.dictionary.facts import Facts, parse_hook_point
 from surgery.dictionary.source import open_dictionary
 from surgery.direction.direction import Direction, unit_direction
 from surgery.direction.encoded import FeatureContrast, encoded_difference_path
+from surgery.direction.quality import CurvePoint as CurvePoint
+from surgery.direction.quality import code_quality, quality_curve
 from surgery.errors import DirectionError
 from surgery.linalg.atoms import SparseCode
 from surgery.linalg.lasso import refit_code
@@ -28,12 +30,9 @@ from surgery.model.residuals import stream_at
 from surgery.recipe.schema import Reconstruct
 
 CURVE = 8
-DRAWS = 20
 EXAMPLES = 3
 ENCODED = "encoded_difference"
 _EXACT = 1e-20
-_CHANCE_METHOD = "gradient_pursuit"
-"""What random directions are coded with where the method needs prompts."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +63,6 @@ class Agreement:
     features: tuple[int, ...]
     cosine: float
     shared: int
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """Quality at one k; the random columns are (mean, standard deviation) of a cosine over `DRAWS` draws."""
-
-    k: int
-    cosine: float
-    norm_ratio: float
-    fvu: float
-    random_features: tuple[float, float]
-    random_direction: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -141,9 +128,7 @@ def reconstruct(
             f" {k}; use a smaller k or another method"
         )
     code = paths[method][min(k, len(paths[method])) - 1]
-    curve = _curve(
-        direction, dictionary, paths[method], sizes, _chance(direction, dictionary, sizes, method, seed)
-    )
+    curve = quality_curve(direction.vector, dictionary, paths[method], sizes, method=method, seed=seed)
     note = _hook_point_note(direction, dictionary)
     return _rebuilt(direction, dictionary, code), Reconstruction(
         dictionary.name,
@@ -249,7 +234,7 @@ def _path(
 
 
 def _is_exact(dictionary: Dictionary, direction: Direction, path: CodePath) -> bool:
-    return bool(path) and _quality(dictionary, direction.vector, path[-1])[2] < _EXACT
+    return bool(path) and code_quality(dictionary, direction.vector, path[-1])[2] < _EXACT
 
 
 def _rebuilt(direction: Direction, dictionary: Dictionary, code: SparseCode) -> Direction:
@@ -292,69 +277,9 @@ def _agreements(
             continue
         other = path[min(len(code.features), len(path)) - 1]
         numbers = tuple(int(number) for number in other.features)
-        cosine = _quality(dictionary, direction.vector, other)[0]
+        cosine = code_quality(dictionary, direction.vector, other)[0]
         found.append(Agreement(name, numbers, cosine, len(chosen & set(numbers))))
     return tuple(found)
-
-
-def _chance(
-    direction: Direction, dictionary: Dictionary, sizes: Sequence[int], method: str, seed: int
-) -> dict[int, tuple[list[float], list[float]]]:
-    """For each size the cosines of random features, and of the method on random directions."""
-    rng = np.random.default_rng((seed, DRAWS))
-    drawn = rng.standard_normal((DRAWS, dictionary.d_model))
-    method = _CHANCE_METHOD if method in (ENCODED, "fista") else method
-    paths = code_paths(dictionary, drawn, sizes[-1], method=method)
-    chance = {}
-    for size in sizes:
-        fitted = [_random_features_cosine(dictionary, direction.vector, size, rng) for _ in range(DRAWS)]
-        coded = [
-            _quality(dictionary, vector, path[min(size, len(path)) - 1])[0]
-            for vector, path in zip(drawn, paths, strict=True)
-        ]
-        chance[size] = (fitted, coded)
-    return chance
-
-
-def _curve(
-    direction: Direction,
-    dictionary: Dictionary,
-    path: CodePath,
-    sizes: Sequence[int],
-    chance: dict[int, tuple[list[float], list[float]]],
-) -> tuple[CurvePoint, ...]:
-    return tuple(
-        CurvePoint(
-            size,
-            *_quality(dictionary, direction.vector, path[min(size, len(path)) - 1]),
-            _spread(chance[size][0]),
-            _spread(chance[size][1]),
-        )
-        for size in sizes
-    )
-
-
-def _quality(dictionary: Dictionary, vector: np.ndarray, code: SparseCode) -> tuple[float, float, float]:
-    target = np.asarray(vector, dtype=np.float64)
-    rebuilt = code.coefficients @ unit_rows(dictionary, code.features)
-    length, rebuilt_length = np.linalg.norm(target), np.linalg.norm(rebuilt)
-    fvu = float(np.sum((target - rebuilt) ** 2) / length**2)
-    product = float(length * rebuilt_length)
-    return float(target @ rebuilt) / product if product > 0 else 0.0, float(rebuilt_length / length), fvu
-
-
-def _random_features_cosine(
-    dictionary: Dictionary, vector: np.ndarray, k: int, rng: np.random.Generator
-) -> float:
-    chosen = unit_rows(dictionary, rng.choice(dictionary.n_features, size=k, replace=False))
-    target = np.asarray(vector, dtype=np.float64)
-    fitted = np.linalg.lstsq(chosen.T, target, rcond=None)[0] @ chosen
-    length = np.linalg.norm(fitted)
-    return float(target @ fitted / (length * np.linalg.norm(target))) if length > 0 else 0.0
-
-
-def _spread(values: Sequence[float]) -> tuple[float, float]:
-    return float(np.mean(values)), float(np.std(values))
 
 
 def _hook_point_note(direction: Direction, dictionary: Dictionary) -> str | None:
