@@ -18,7 +18,6 @@ from surgery.model.language_model import LanguageModel, chat_tokens
 from surgery.model.prompts import PromptSet
 from surgery.recipe.schema import FindDifferenceOfMeans, FindFile, PromptSource
 
-
 _CONTRASTED = 256
 """Prompts a side whose codes are compared; more hardly move a mean, and all of them are held at once."""
 

@@ -9,7 +9,7 @@ and which features the other methods choose.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -171,30 +171,19 @@ def with_examples(
     reconstruction: Reconstruction, dictionary: Dictionary, model: LanguageModel, prompts: Sequence[str]
 ) -> Reconstruction:
     """Add to each feature the prompts in which it is strongest, over every position of the prompt."""
-    if dictionary.hook_point is None or not prompts:
+    point = dictionary.hook_point
+    if point is None or point.site not in ("resid_pre", "resid_post") or not prompts:
         return reconstruction
     numbers = [feature.number for feature in reconstruction.features]
+    streams = stream_at(model, [chat_tokens(model, prompt) for prompt in prompts], point)
     strongest = np.stack(
-        [
-            encode(dictionary, stream)[:, numbers].max(axis=0)
-            for stream in stream_at(
-                model, [chat_tokens(model, prompt) for prompt in prompts], dictionary.hook_point
-            )
-        ]
+        [encode(dictionary, stream, features=numbers).max(axis=0) for stream in streams]
     )  # (prompts, k)
     features = tuple(
-        Feature(feature.number, feature.coefficient, feature.cosine, _top(strongest[:, column], prompts))
+        replace(feature, examples=_top(strongest[:, column], prompts))
         for column, feature in enumerate(reconstruction.features)
     )
-    return Reconstruction(
-        reconstruction.dictionary,
-        reconstruction.n_features,
-        reconstruction.method,
-        reconstruction.point,
-        reconstruction.curve,
-        features,
-        reconstruction.note,
-    )
+    return replace(reconstruction, features=features)
 
 
 def _top(activations: np.ndarray, prompts: Sequence[str]) -> tuple[Example, ...]:

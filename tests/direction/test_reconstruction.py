@@ -91,6 +91,7 @@ def test_examples_are_the_strongest_prompts(tiny_model: Any) -> None:
     _, facts = reconstruct(unit_direction(vector), dictionary, 2, method="gradient_pursuit", seed=0)
     prompts = ["apple", "How do I water the fern?", "river stone", "I cannot help with that", "7 8 9"]
     shown = with_examples(facts, dictionary, tiny_model, prompts)
+    assert shown.agreement == facts.agreement != ()
     for feature in shown.features:
         activations = [example.activation for example in feature.examples]
         assert 1 <= len(activations) <= 3
