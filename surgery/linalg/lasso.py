@@ -20,6 +20,7 @@ from surgery.linalg.atoms import Atoms, SparseCode, all_products, as_atoms
 _ITERATIONS = 5000
 _TIGHT = 1e-12
 _SLACK = 1e-9
+_TRIED_EVERY = 10
 _BISECTIONS = 60
 _LOWEST = 1e-4
 """Smallest λ that is tried, as a share of the largest product."""
@@ -109,7 +110,6 @@ def _solve(problem: _Problem, penalty: float, working: np.ndarray) -> tuple[Spar
         chosen = problem.atoms.unit(working)
         gram, linear = chosen @ chosen.T, chosen @ problem.vector
         weights = _fista(gram, linear, penalty, problem.nonnegative)
-        weights = _polished(gram, linear, penalty, weights)
         residual = problem.vector - weights @ chosen
         products = all_products(problem.atoms, residual[None])[0].astype(np.float64)
         scores = products if problem.nonnegative else np.abs(products)
@@ -127,7 +127,7 @@ def _fista(gram: np.ndarray, linear: np.ndarray, penalty: float, nonnegative: bo
     step = 1.0 / max(float(np.linalg.eigvalsh(gram)[-1]), np.finfo(float).tiny)
     weights = ahead = np.zeros(len(linear))
     momentum = 1.0
-    for _ in range(_ITERATIONS):
+    for iteration in range(1, _ITERATIONS + 1):
         moved = ahead - step * (gram @ ahead - linear)
         if nonnegative:
             following: np.ndarray = np.maximum(moved - step * penalty, 0.0)
@@ -135,12 +135,30 @@ def _fista(gram: np.ndarray, linear: np.ndarray, penalty: float, nonnegative: bo
             following = np.sign(moved) * np.maximum(np.abs(moved) - step * penalty, 0.0)
         change = following - weights
         if np.abs(change).max() <= _TIGHT * max(1.0, float(np.abs(following).max())):
-            return following
+            return _polished(gram, linear, penalty, following)
         if (ahead - following) @ change > 0:
             momentum = 1.0
         grown = (1 + np.sqrt(1 + 4 * momentum * momentum)) / 2
         ahead, weights, momentum = following + (momentum - 1) / grown * change, following, grown
-    return weights
+        if iteration % _TRIED_EVERY == 0:
+            exact = _polished(gram, linear, penalty, weights)
+            if _is_optimal(gram, linear, penalty, exact, nonnegative):
+                return exact
+    return _polished(gram, linear, penalty, weights)
+
+
+def _is_optimal(
+    gram: np.ndarray, linear: np.ndarray, penalty: float, weights: np.ndarray, nonnegative: bool
+) -> bool:
+    """Whether the slope is λ sign w on the support and at most λ elsewhere, to rounding."""
+    slope = linear - gram @ weights
+    active = weights != 0
+    tolerance = _TIGHT * max(1.0, float(np.abs(linear).max()))
+    on_support = np.abs(slope[active] - penalty * np.sign(weights[active]))
+    elsewhere = slope[~active] if nonnegative else np.abs(slope[~active])
+    return bool(
+        on_support.max(initial=0.0) <= tolerance and elsewhere.max(initial=0.0) <= penalty + tolerance
+    )
 
 
 def _polished(gram: np.ndarray, linear: np.ndarray, penalty: float, weights: np.ndarray) -> np.ndarray:
