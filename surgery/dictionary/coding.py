@@ -13,7 +13,6 @@ any of them by the least-squares fit on the same features.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import numpy as np
 
@@ -68,12 +67,17 @@ def _cosine_paths(atoms: Atoms, vectors: np.ndarray, k: int) -> list[Path]:
 
 
 def _fista_paths(atoms: Atoms, vectors: np.ndarray, k: int) -> list[Path]:
-    paths = []
-    for vector in vectors:
-        path = [lasso_of_size(atoms, vector, size) for size in range(1, k + 1)]
-        grew = [True, *(len(later.features) > len(earlier.features) for earlier, later in pairwise(path))]
-        paths.append([code for code, new in zip(path, grew, strict=True) if new and len(code.features)])
-    return paths
+    return [_fista_path(atoms, vector, k) for vector in vectors]
+
+
+def _fista_path(atoms: Atoms, vector: np.ndarray, k: int) -> Path:
+    path: Path = []
+    for size in range(1, k + 1):
+        code = lasso_of_size(atoms, vector, size)
+        if len(code.features) < size:
+            break
+        path.append(code)
+    return path
 
 
 METHODS: dict[str, Callable[[Atoms, np.ndarray, int], list[Path]]] = {
