@@ -9,12 +9,14 @@ import numpy as np
 from rich.text import Text
 
 from surgery.cli.layout import HEADING, LABEL, NARROWEST, WIDEST, joined, labelled, section
+from surgery.dictionary.config import read_config
 from surgery.dictionary.dictionary import Dictionary
 from surgery.model.language_model import LanguageModel
 from surgery.report.numbers import count, fixed, level, size
 from surgery.report.text import one_line
 from surgery.verify.dictionary_fit import DictionaryFit, Fit
 
+_METRICS = {"fvu": "FVU", "l0": "L0", "dead_share": "dead", "loss_recovered": "loss recovered"}
 _NOTED = ("center_writing_weights", "center_unembed", "fold_ln")
 
 
@@ -40,6 +42,7 @@ def info_as_json(opened: Dictionary, *, sha256: bool) -> dict[str, Any]:
         "file": None if opened.file is None else opened.file.name,
         "bytes": None if opened.file is None else opened.file.stat().st_size,
         "notes": _notes(opened),
+        "metrics": _metrics(opened),
     }
     return held | ({"sha256": opened.sha256} if sha256 else {})
 
@@ -57,6 +60,8 @@ def info_lines(opened: Dictionary, *, sha256: bool) -> list[Text]:
     }
     if sha256:
         rows["sha256"] = facts["sha256"]
+    if facts["metrics"]:
+        rows["its trainer says"] = " · ".join(_said(facts["metrics"]))
     head = labelled(one_line(opened.name), [f"{opened.format} · {opened.architecture}"], WIDEST - HEADING)
     lines = section("dictionary", [*head, *(line for key, text in rows.items() for line in _row(key, text))])
     return lines + section("note", [Text(note) for note in facts["notes"]])
@@ -148,6 +153,23 @@ def _notes(opened: Dictionary) -> list[str]:
     return [
         f"it was trained on a model loaded with {key}: raw activations differ from what it learnt"
         for key in changed
+    ]
+
+
+def _metrics(opened: Dictionary) -> dict[str, float]:
+    """What the trainer wrote beside the weights, where it is the one of this house."""
+    path = None if opened.file is None else opened.file.parent / "metrics.json"
+    if path is None or not path.is_file():
+        return {}
+    held = read_config(path, opened.name)
+    return {name: float(held[name]) for name in _METRICS if isinstance(held.get(name), (int, float))}
+
+
+def _said(metrics: dict[str, float]) -> list[str]:
+    digits = {"fvu": 3, "l0": 1}
+    return [
+        f"{_METRICS[name]} {fixed(value, digits[name]) if name in digits else level(value, 'share')}"
+        for name, value in metrics.items()
     ]
 
 

@@ -91,8 +91,9 @@ def detect_format(place: Path, name: str) -> str:
     below = _dictionaries_below(place)
     if below:
         listed = ", ".join(below[:_MOST_LISTED]) + (", …" if len(below) > _MOST_LISTED else "")
+        noun = "dictionary" if len(below) == 1 else "dictionaries"
         raise DictionaryError(
-            f"{name}: holds {len(below)} dictionaries ({listed}); name one with --path {below[0]} (in a"
+            f"{name}: holds {len(below)} {noun} ({listed}); name one with --path {below[0]} (in a"
             f" recipe: path: {below[0]})"
         )
     listed = ", ".join(sorted(each.name for each in place.iterdir())[:_MOST_LISTED]) or "nothing"

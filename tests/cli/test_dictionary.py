@@ -26,6 +26,8 @@ def test_info_says_what_it_is() -> None:
     assert "saelens · topk" in screen and "resid_pre" in screen and "mapped" in screen
     facts = json.loads(_run("info", "demo:refuser", "--json"))
     assert facts["format"] == "saelens" and facts["d_model"] == 128 and "sha256" not in facts
+    assert facts["metrics"].keys() == {"fvu", "l0", "dead_share", "loss_recovered"}
+    assert "its trainer says" in screen and "loss recovered" in screen
     said = json.loads(_run("info", "demo:refuser", "--json", "--hook-point", "resid_post.2", "--k", "7"))
     assert (said["hook_point"], said["k"]) == ("layer 2 resid_post", 7)
 
