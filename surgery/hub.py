@@ -49,6 +49,30 @@ def fetch_model(source: str, *, revision: str | None = None) -> Snapshot:
     return Snapshot(path, path.name)
 
 
+def fetch_dictionary(source: str, path: str | None = None, *, revision: str | None = None) -> Snapshot:
+    """A folder as it stands, or a Hub repository of which only `path` (a folder or file in it) is downloaded.
+
+    Without a path everything is downloaded, which is what a repository of one dictionary needs.
+
+    Raises:
+        SourceError: neither a folder nor a repository that can be had.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return Snapshot(folder.resolve(), None)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    _refuse_path(source)
+    inside = None if path is None else path.strip("/")
+    wanted = None if inside is None else [inside, f"{inside}/*"]
+    try:
+        found = Path(snapshot_download(source, revision=revision, allow_patterns=wanted))
+    except (OSError, ValueError, HFValidationError) as error:
+        raise _unavailable(source, error) from error
+    return Snapshot(found, found.name)
+
+
 def fetch_dataset_file(source: str, file: str, *, revision: str | None = None) -> Path:
     """One file of a Hub dataset, downloaded to the cache.
 

@@ -16,6 +16,7 @@ FLOORS = {
     "apply": 7,
     "artefacts": 7,
     "preparation": 7,
+    "sweep": 7,
     "report": 6,
     "edit": 5,
     "export": 6,
@@ -34,8 +35,8 @@ FLOORS = {
 }
 GROUND = {"errors", "hook_point"}
 """Nouns of the ground floor that everyone may use, neighbours included."""
-SPINE = {"apply", "artefacts", "preparation"}
-"""The top floor below the command line is one flow in three files, which import each other without a
+SPINE = {"apply", "artefacts", "preparation", "sweep"}
+"""The top floor below the command line is one flow in four files, which import each other without a
 circle."""
 TRAINER_MAY_IMPORT = {
     "surgery.checkpoint",

@@ -17,7 +17,9 @@ COMMANDS = {
     "check": "read recipes and report everything wrong with them",
     "demo": "build the embedded model again from its seed",
     "diff": "say what changed between two checkpoints, and what kind of edit it was",
+    "dictionary": "look at a sparse dictionary: its facts, its fit on a model, its features",
     "schema": "print the JSON Schema of a recipe, for editors",
+    "sweep": "measure a recipe over numbers of features, strengths or layers",
 }
 """Command → one line; each lives in `surgery/cli/<command>.py` as a function of the same name."""
 

@@ -110,7 +110,16 @@ def _dictionary(found: Reconstruction, body: int) -> list[Text]:
     if found.note:
         parts.append(one_line(found.note))
     lines = labelled(found.dictionary, joined(parts, body - LABEL), body)
-    return lines + [_feature(feature, found, body) for feature in found.features]
+    others = joined(agreement_parts(found), body - LABEL)
+    lines += [_feature(feature, found, body) for feature in found.features]
+    return lines + (labelled("same features by", others, body) if others else [])
+
+
+def agreement_parts(found: Reconstruction) -> list[str]:
+    """How many of the features each other method chooses at the same k: `omp 2 of 2`."""
+    return [
+        f"{each.method.replace('_', ' ')} {each.shared} of {len(found.features)}" for each in found.agreement
+    ]
 
 
 def _feature(feature: Feature, found: Reconstruction, body: int) -> Text:

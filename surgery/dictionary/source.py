@@ -1,19 +1,163 @@
-"""From the name in a recipe to an open dictionary."""
+"""From the name in a recipe to an open dictionary: where it is, which format it has, who reads it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
 from surgery.demo.sources import dictionary_folder, is_demo
 from surgery.dictionary.dictionary import Dictionary
+from surgery.dictionary.dictionary_learning import read_dictionary_learning
+from surgery.dictionary.facts import NO_FACTS, Facts
+from surgery.dictionary.gemma_scope import read_gemma_scope, read_gemma_scope_2
+from surgery.dictionary.llama_scope import R1_MARK, read_llama_scope
+from surgery.dictionary.openai import read_openai
+from surgery.dictionary.qwen_scope import FILE as QWEN_FILE
+from surgery.dictionary.qwen_scope import read_qwen_scope
 from surgery.dictionary.saelens import read_saelens
-from surgery.hub import fetch_model
+from surgery.dictionary.saex import MARK as SAEX_MARK
+from surgery.dictionary.saex import read_saex
+from surgery.dictionary.sparsify import read_sparsify
+from surgery.dictionary.weights import open_weights
+from surgery.errors import DictionaryError, SourceError
+from surgery.hub import fetch_dictionary
 
 
-def open_dictionary(source: str, *, revision: str | None = None) -> Dictionary:
-    """Open `demo:refuser`, a folder, or a Hub repository.
+class Reader(Protocol):
+    """How every format is read: `place` is a folder, or the file itself where a format is one file."""
+
+    def __call__(self, place: Path, /, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary: ...
+
+
+READERS: dict[str, Reader] = {
+    "saelens": read_saelens,
+    "saex": read_saex,
+    "gemma_scope": read_gemma_scope,
+    "gemma_scope_2": read_gemma_scope_2,
+    "llama_scope": read_llama_scope,
+    "qwen_scope": read_qwen_scope,
+    "openai": read_openai,
+    "sparsify": read_sparsify,
+    "dictionary_learning": read_dictionary_learning,
+}
+"""Format → its reader."""
+_OF_ONE_FILE = ("qwen_scope", "openai")
+_MOST_LISTED = 8
+
+
+def open_dictionary(
+    source: str, *, revision: str | None = None, path: str | None = None, facts: Facts = NO_FACTS
+) -> Dictionary:
+    """Open a dictionary of any known format.
+
+    Args:
+        source: `demo:refuser`, a folder or file, or a Hub id.
+        revision: Hub branch, tag or commit.
+        path: folder or file inside the source, where it holds several dictionaries.
+        facts: what the files do not say, or say wrongly.
 
     Raises:
         SourceError: there is nothing under that name.
         DictionaryError: what is there is not a dictionary that can be read exactly.
     """
-    folder = dictionary_folder(source) if is_demo(source) else fetch_model(source, revision=revision).folder
-    return read_saelens(folder, name=source)
+    name = source if path is None else f"{source}/{path.strip('/')}"
+    place = _locate(source, revision, path, name)
+    kind = facts.format or detect_format(place, name)
+    if kind not in READERS:
+        raise DictionaryError(f"{name}: no format is called {kind!r}; known: {', '.join(READERS)}")
+    if place.is_file() and kind not in _OF_ONE_FILE:
+        place = place.parent
+    if place.is_dir() and kind in _OF_ONE_FILE:
+        place = _only_pickle(place, name)
+    return READERS[kind](place, name=name, facts=facts)
+
+
+def detect_format(place: Path, name: str) -> str:
+    """The format of a folder or file, told by its files' names and, where two share them, by a tensor.
+
+    Raises:
+        DictionaryError: it is none that is known; the message says what is there.
+    """
+    if place.is_file():
+        if place.suffix in (".pt", ".pth") and place.name != "ae.pt":
+            return "qwen_scope" if QWEN_FILE.search(place.name) else "openai"
+        place = place.parent
+    found = next((kind for kind, fits in _SIGNS.items() if fits(place)), None)
+    if found is not None:
+        return found
+    if _has_config(place) and not any(place.rglob("*.safetensors")):
+        raise DictionaryError(f"{name}: has a configuration and no weights; download its weights file too")
+    below = _dictionaries_below(place)
+    if below:
+        listed = ", ".join(below[:_MOST_LISTED]) + (", …" if len(below) > _MOST_LISTED else "")
+        noun = "dictionary" if len(below) == 1 else "dictionaries"
+        raise DictionaryError(
+            f"{name}: holds {len(below)} {noun} ({listed}); name one with --path {below[0]} (in a"
+            f" recipe: path: {below[0]})"
+        )
+    listed = ", ".join(sorted(each.name for each in place.iterdir())[:_MOST_LISTED]) or "nothing"
+    raise DictionaryError(
+        f"{name}: no dictionary of a known format is there ({', '.join(READERS)}); it holds: {listed}"
+    )
+
+
+def _has(*names: str) -> Callable[[Path], bool]:
+    return lambda place: all((place / name).is_file() for name in names)
+
+
+def _holds(place: Path, tensor: str) -> bool:
+    weights = place / "sae_weights.safetensors"
+    return weights.is_file() and tensor in open_weights(weights, str(place))
+
+
+_SIGNS: dict[str, Callable[[Path], bool]] = {
+    "gemma_scope": _has("params.npz"),
+    "gemma_scope_2": _has("params.safetensors"),
+    "llama_scope": lambda place: (
+        _has("hyperparams.json", "checkpoints/final.safetensors")(place) or _holds(place, R1_MARK)
+    ),
+    "sparsify": _has("cfg.json", "sae.safetensors"),
+    "dictionary_learning": _has("ae.pt"),
+    "saex": lambda place: _holds(place, SAEX_MARK),
+    "saelens": _has("sae_weights.safetensors"),
+    "qwen_scope": lambda place: sum(bool(QWEN_FILE.fullmatch(each.name)) for each in place.iterdir()) == 1,
+    "openai": lambda place: (
+        len(list(place.glob("*.pt"))) == 1
+        and not any(QWEN_FILE.fullmatch(each.name) for each in place.iterdir())
+    ),
+}
+
+
+def _has_config(place: Path) -> bool:
+    return any((place / each).is_file() for each in ("cfg.json", "hyperparams.json"))
+
+
+def _dictionaries_below(place: Path) -> list[str]:
+    names = ("params.npz", "params.safetensors", "sae_weights.safetensors", "sae.safetensors", "ae.pt")
+    folders = {each.parent for name in names for each in place.glob(f"*/**/{name}")}
+    folders |= {each.parent.parent for each in place.glob("*/**/checkpoints/final.safetensors")}
+    files = {each for each in place.rglob("*.pt") if each.name != "ae.pt"}
+    return sorted(each.relative_to(place).as_posix() for each in folders | files)
+
+
+def _only_pickle(folder: Path, name: str) -> Path:
+    files = sorted(folder.glob("*.pt"))
+    if len(files) != 1:
+        raise DictionaryError(f"{name}: {len(files)} .pt files are there; name one with --path")
+    return files[0]
+
+
+def _locate(source: str, revision: str | None, path: str | None, name: str) -> Path:
+    if path is not None and ".." in Path(path).parts:
+        raise SourceError(f"{name}: the path inside a source cannot lead out of it")
+    if is_demo(source):
+        place = dictionary_folder(source)
+    elif Path(source).expanduser().is_file():
+        place = Path(source).expanduser().resolve()
+    else:
+        place = fetch_dictionary(source, path, revision=revision).folder
+    place = place if path is None else place / path.strip("/")
+    if not place.exists():
+        raise SourceError(f"{name}: there is nothing under that path")
+    return place

@@ -7,18 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surgery.dictionary.dictionary import Dictionary
-from surgery.dictionary.source import open_dictionary
 from surgery.direction.difference_of_means import Contrast, difference_of_means
 from surgery.direction.direction import Direction
-from surgery.direction.reconstruction import Reconstruction, reconstruct, with_examples
+from surgery.direction.encoded import FeatureContrast, feature_contrast
+from surgery.direction.reconstruction import Reconstruction, open_wanted, reconstruct, with_examples
 from surgery.direction.selection import Selection
 from surgery.direction.weight_difference import weight_difference
 from surgery.errors import DirectionError
 from surgery.hook_point import HookPoint
-from surgery.model.language_model import LanguageModel
+from surgery.model.language_model import LanguageModel, chat_tokens
 from surgery.model.prompts import PromptSet
 from surgery.model.source import locate_model
 from surgery.recipe.schema import FindDifferenceOfMeans, FindFile, FindWeightDifference, PromptSource
+
+_CONTRASTED = 256
+"""Prompts a side whose codes are compared; more hardly move a mean, and all of them are held at once."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,15 @@ def find_direction(
         )
     direction, reconstruction, dictionary = original, None, None
     if wanted.reconstruct is not None:
-        dictionary = open_dictionary(wanted.reconstruct.dictionary, revision=wanted.reconstruct.revision)
+        dictionary = open_wanted(wanted.reconstruct)
         direction, reconstruction = reconstruct(
-            original, dictionary, wanted.reconstruct.k, method=wanted.reconstruct.method, seed=seed
+            original,
+            dictionary,
+            wanted.reconstruct.k,
+            method=wanted.reconstruct.method,
+            seed=seed,
+            refit=wanted.reconstruct.refit,
+            contrast=contrast_of_codes(wanted, dictionary, original, model, sources),
         )
         reconstruction = with_examples(reconstruction, dictionary, model, prompts)
     return Finding(
@@ -96,6 +105,27 @@ def _find(
     positive, negative = sources.prompts(wanted.positive), sources.prompts(wanted.negative)
     contrast = difference_of_means(model, positive, negative, wanted.select, seed=seed, progress=progress)
     return contrast, [*positive.prompts, *negative.prompts]
+
+
+def contrast_of_codes(
+    wanted: FindDifferenceOfMeans | FindFile,
+    dictionary: Dictionary,
+    original: Direction,
+    model: LanguageModel,
+    sources: Sources,
+) -> FeatureContrast | None:
+    """How the prompts' codes differ, where there are prompts and a place in the stream to encode them at."""
+    point = dictionary.hook_point
+    if isinstance(wanted, FindFile) or point is None or dictionary.d_in != model.d_model:
+        return None
+    if point.site not in ("resid_pre", "resid_post") or point.layer >= model.n_layers:
+        return None
+    sides = [
+        [chat_tokens(model, prompt) for prompt in sources.prompts(side).prompts[:_CONTRASTED]]
+        for side in (wanted.positive, wanted.negative)
+    ]
+    position = original.origin.get("position", -1)
+    return feature_contrast(dictionary, model, *sides, position=position if isinstance(position, int) else -1)
 
 
 def _from_file(wanted: FindFile, sources: Sources) -> Direction:

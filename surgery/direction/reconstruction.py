@@ -1,28 +1,38 @@
 """A direction rebuilt from a few features of a sparse dictionary, beside what chance would give.
 
 With unit-norm decoder rows d_i and a code (i, c_i) of k distinct features the rebuilt vector is v̂ = Σ c_i
-d_i, signs
-kept. Printed with it: cosine(v̂, v), ‖v̂‖ / ‖v‖ and FVU = ‖v − v̂‖² / ‖v‖² for each k, the cosine that k
-random features reach by least squares, and the cosine that the same pursuit reaches on random directions.
+d_i, signs kept. Printed with it: cosine(v̂, v), ‖v̂‖ / ‖v‖ and FVU = ‖v − v̂‖² / ‖v‖² for each k, the cosine
+that k random features reach by least squares, the cosine that the same method reaches on random directions,
+and which features the other methods choose.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from surgery.dictionary.dictionary import Dictionary, encode, unit_atoms
+from surgery.dictionary.coding import METHODS, as_atoms, code_paths
+from surgery.dictionary.coding import Path as CodePath
+from surgery.dictionary.dictionary import Dictionary, encode, unit_rows
+from surgery.dictionary.facts import Facts, parse_hook_point
+from surgery.dictionary.source import open_dictionary
 from surgery.direction.direction import Direction, unit_direction
+from surgery.direction.encoded import FeatureContrast, encoded_difference_path
+from surgery.direction.quality import CurvePoint as CurvePoint
+from surgery.direction.quality import code_quality, quality_curve
 from surgery.errors import DirectionError
-from surgery.linalg.pursuit import SparseCode, gradient_pursuit
+from surgery.linalg.atoms import SparseCode
+from surgery.linalg.lasso import refit_code
 from surgery.model.language_model import LanguageModel, chat_tokens
 from surgery.model.residuals import stream_at
+from surgery.recipe.schema import Reconstruct
 
 CURVE = 8
-DRAWS = 20
 EXAMPLES = 3
+ENCODED = "encoded_difference"
+_EXACT = 1e-20
 
 
 @dataclass(frozen=True)
@@ -41,18 +51,18 @@ class Feature:
     coefficient: float
     cosine: float
     examples: tuple[Example, ...]
+    auroc: float | None = None
+    """How well its activation tells positive from negative prompts, where both were encoded."""
 
 
 @dataclass(frozen=True)
-class CurvePoint:
-    """Quality at one k; the random columns are (mean, standard deviation) of a cosine over `DRAWS` draws."""
+class Agreement:
+    """What another method chose at the same k: its features, its cosine, how many are the same."""
 
-    k: int
+    method: str
+    features: tuple[int, ...]
     cosine: float
-    norm_ratio: float
-    fvu: float
-    random_features: tuple[float, float]
-    random_direction: tuple[float, float]
+    shared: int
 
 
 @dataclass(frozen=True)
@@ -66,37 +76,159 @@ class Reconstruction:
     curve: tuple[CurvePoint, ...]
     features: tuple[Feature, ...]
     note: str | None
+    agreement: tuple[Agreement, ...] = ()
 
     @property
     def k(self) -> int:
         return self.point.k
 
 
+def open_wanted(wanted: Reconstruct) -> Dictionary:
+    """The dictionary that a recipe names, with the facts it gives.
+
+    Raises:
+        SourceError: there is none under that name.
+        DictionaryError: it cannot be read exactly.
+    """
+    said = wanted.facts.model_dump() if wanted.facts is not None else {}
+    if said.get("hook_point") is not None:
+        said["hook_point"] = parse_hook_point(said["hook_point"])
+    return open_dictionary(wanted.dictionary, revision=wanted.revision, path=wanted.path, facts=Facts(**said))
+
+
 def reconstruct(
-    direction: Direction, dictionary: Dictionary, k: int, *, method: str, seed: int
+    direction: Direction,
+    dictionary: Dictionary,
+    k: int,
+    *,
+    method: str,
+    seed: int,
+    refit: bool = False,
+    contrast: FeatureContrast | None = None,
 ) -> tuple[Direction, Reconstruction]:
     """Rebuild a direction from k distinct features.
+
+    Args:
+        method: one of `METHODS`, or `encoded_difference`.
+        refit: give the features their least-squares coefficients.
+        contrast: the codes of two sets of prompts; `encoded_difference` needs it, every method reports it.
 
     Raises:
         DirectionError: the widths differ, or the dictionary cannot give k features.
     """
+    _check_fit(direction, dictionary, k, method, contrast)
+    sizes = sorted({*range(1, min(CURVE, dictionary.n_features) + 1), k})
+    methods = [*METHODS] if contrast is None else [*METHODS, ENCODED]
+    paths = {name: _path(direction, dictionary, sizes[-1], name, contrast) for name in methods}
+    if refit:
+        paths[method] = [refit_code(as_atoms(dictionary), direction.vector, code) for code in paths[method]]
+    if len(paths[method]) < k and not _is_exact(dictionary, direction, paths[method]):
+        raise DirectionError(
+            f"{method} finds {len(paths[method])} features of {dictionary.name} for this direction, and k is"
+            f" {k}; use a smaller k or another method"
+        )
+    code = paths[method][min(k, len(paths[method])) - 1]
+    curve = quality_curve(direction.vector, dictionary, paths[method], sizes, method=method, seed=seed)
+    note = _hook_point_note(direction, dictionary)
+    return _rebuilt(direction, dictionary, code), Reconstruction(
+        dictionary.name,
+        dictionary.n_features,
+        method,
+        next(each for each in curve if each.k == k),
+        curve,
+        _features(direction, dictionary, code, contrast),
+        note,
+        _agreements(direction, dictionary, paths, method, code),
+    )
+
+
+def rebuilt_directions(
+    direction: Direction,
+    dictionary: Dictionary,
+    k: int,
+    *,
+    method: str,
+    refit: bool = False,
+    contrast: FeatureContrast | None = None,
+) -> list[Direction]:
+    """The direction rebuilt from 1, 2, … k features, and nothing measured; arguments as of `reconstruct`.
+
+    Shorter than k where fewer features rebuild it exactly, or the method finds no more.
+
+    Raises:
+        DirectionError: as of `reconstruct`, or the method finds no feature at all.
+    """
+    _check_fit(direction, dictionary, k, method, contrast)
+    path = _path(direction, dictionary, k, method, contrast)
+    if not path:
+        raise DirectionError(f"{method} finds no feature of {dictionary.name} for this direction")
+    if refit:
+        path = [refit_code(as_atoms(dictionary), direction.vector, code) for code in path]
+    return [_rebuilt(direction, dictionary, code) for code in path]
+
+
+def with_examples(
+    reconstruction: Reconstruction, dictionary: Dictionary, model: LanguageModel, prompts: Sequence[str]
+) -> Reconstruction:
+    """Add to each feature the prompts in which it is strongest, over every position of the prompt."""
+    point = dictionary.hook_point
+    if point is None or point.site not in ("resid_pre", "resid_post") or not prompts:
+        return reconstruction
+    numbers = [feature.number for feature in reconstruction.features]
+    streams = stream_at(model, [chat_tokens(model, prompt) for prompt in prompts], point)
+    strongest = np.stack(
+        [encode(dictionary, stream, features=numbers).max(axis=0) for stream in streams]
+    )  # (prompts, k)
+    features = tuple(
+        replace(feature, examples=_top(strongest[:, column], prompts))
+        for column, feature in enumerate(reconstruction.features)
+    )
+    return replace(reconstruction, features=features)
+
+
+def _top(activations: np.ndarray, prompts: Sequence[str]) -> tuple[Example, ...]:
+    order = np.argsort(-activations, kind="stable")[:EXAMPLES]
+    return tuple(Example(prompts[row], float(activations[row])) for row in order if activations[row] > 0)
+
+
+def _check_fit(
+    direction: Direction, dictionary: Dictionary, k: int, method: str, contrast: FeatureContrast | None
+) -> None:
     if dictionary.d_model != direction.d_model:
         raise DirectionError(
             f"dictionary {dictionary.name} has d_model {dictionary.d_model} and the direction"
-            f" {direction.d_model};"
-            " it was trained on another model"
+            f" {direction.d_model}; it was trained on another model"
         )
     if k > dictionary.n_features:
         raise DirectionError(
             f"k = {k}, but dictionary {dictionary.name} has {dictionary.n_features} features"
         )
-    atoms = unit_atoms(dictionary)
-    code = gradient_pursuit(atoms, direction.vector, k)
-    rng = np.random.default_rng(seed)
-    sizes = sorted({*range(1, min(CURVE, dictionary.n_features) + 1), k})
-    curve = tuple(_curve_point(atoms, direction.vector, size, rng) for size in sizes)
+    if method == ENCODED and contrast is None:
+        raise DirectionError(
+            "the encoded difference is taken between two sets of prompts at the dictionary's hook point, and"
+            " there are none here, or no such place; use another method"
+        )
+    if method != ENCODED and method not in METHODS:
+        raise DirectionError(f"no method is called {method!r}; known: {', '.join([*METHODS, ENCODED])}")
+
+
+def _path(
+    direction: Direction, dictionary: Dictionary, k: int, method: str, contrast: FeatureContrast | None
+) -> CodePath:
+    """One method's codes of 1 to k features."""
+    if method == ENCODED:
+        assert contrast is not None
+        return encoded_difference_path(dictionary, contrast, k)
+    return code_paths(dictionary, direction.vector.astype(np.float64)[None], k, method=method)[0]
+
+
+def _is_exact(dictionary: Dictionary, direction: Direction, path: CodePath) -> bool:
+    return bool(path) and code_quality(dictionary, direction.vector, path[-1])[2] < _EXACT
+
+
+def _rebuilt(direction: Direction, dictionary: Dictionary, code: SparseCode) -> Direction:
     rebuilt = unit_direction(
-        code.coefficients @ atoms[code.features],
+        code.coefficients @ unit_rows(dictionary, code.features),
         direction.hook_point,
         {
             **direction.origin,
@@ -105,79 +237,38 @@ def reconstruct(
             "coefficients": code.coefficients.tolist(),
         },
     )
-    rebuilt = Direction(rebuilt.vector, rebuilt.norm * direction.norm, rebuilt.hook_point, rebuilt.origin)
-    features = tuple(
-        Feature(int(number), float(coefficient), float(atoms[number] @ direction.vector), ())
-        for number, coefficient in zip(code.features, code.coefficients, strict=True)
-    )
-    point = next(each for each in curve if each.k == k)
-    note = _hook_point_note(direction, dictionary)
-    return rebuilt, Reconstruction(
-        dictionary.name, dictionary.n_features, method, point, curve, features, note
-    )
+    return Direction(rebuilt.vector, rebuilt.norm * direction.norm, rebuilt.hook_point, rebuilt.origin)
 
 
-def with_examples(
-    reconstruction: Reconstruction, dictionary: Dictionary, model: LanguageModel, prompts: Sequence[str]
-) -> Reconstruction:
-    """Add to each feature the prompts in which it is strongest, over every position of the prompt."""
-    if dictionary.hook_point is None or not prompts:
-        return reconstruction
-    numbers = [feature.number for feature in reconstruction.features]
-    strongest = np.stack(
-        [
-            encode(dictionary, stream)[:, numbers].max(axis=0)
-            for stream in stream_at(
-                model, [chat_tokens(model, prompt) for prompt in prompts], dictionary.hook_point
-            )
-        ]
-    )  # (prompts, k)
-    features = tuple(
-        Feature(feature.number, feature.coefficient, feature.cosine, _top(strongest[:, column], prompts))
-        for column, feature in enumerate(reconstruction.features)
-    )
-    return Reconstruction(
-        reconstruction.dictionary,
-        reconstruction.n_features,
-        reconstruction.method,
-        reconstruction.point,
-        reconstruction.curve,
-        features,
-        reconstruction.note,
+def _features(
+    direction: Direction, dictionary: Dictionary, code: SparseCode, contrast: FeatureContrast | None
+) -> tuple[Feature, ...]:
+    cosines = unit_rows(dictionary, code.features) @ direction.vector.astype(np.float64)
+    return tuple(
+        Feature(
+            int(number),
+            float(coefficient),
+            float(cosine),
+            (),
+            None if contrast is None else float(contrast.auroc[number]),
+        )
+        for number, coefficient, cosine in zip(code.features, code.coefficients, cosines, strict=True)
     )
 
 
-def _top(activations: np.ndarray, prompts: Sequence[str]) -> tuple[Example, ...]:
-    order = np.argsort(-activations, kind="stable")[:EXAMPLES]
-    return tuple(Example(prompts[row], float(activations[row])) for row in order if activations[row] > 0)
-
-
-def _curve_point(atoms: np.ndarray, vector: np.ndarray, k: int, rng: np.random.Generator) -> CurvePoint:
-    cosine, norm_ratio, fvu = _quality(atoms, vector, gradient_pursuit(atoms, vector, k))
-    chance_features = [_random_features_cosine(atoms, vector, k, rng) for _ in range(DRAWS)]
-    chance_directions = []
-    for drawn in rng.standard_normal((DRAWS, vector.shape[0])):
-        chance_directions.append(_quality(atoms, drawn, gradient_pursuit(atoms, drawn, k))[0])
-    return CurvePoint(k, cosine, norm_ratio, fvu, _spread(chance_features), _spread(chance_directions))
-
-
-def _quality(atoms: np.ndarray, vector: np.ndarray, code: SparseCode) -> tuple[float, float, float]:
-    target = np.asarray(vector, dtype=np.float64)
-    rebuilt = code.coefficients @ atoms[code.features].astype(np.float64)
-    length, rebuilt_length = np.linalg.norm(target), np.linalg.norm(rebuilt)
-    fvu = float(np.sum((target - rebuilt) ** 2) / length**2)
-    return float(target @ rebuilt / (length * rebuilt_length)), float(rebuilt_length / length), fvu
-
-
-def _random_features_cosine(atoms: np.ndarray, vector: np.ndarray, k: int, rng: np.random.Generator) -> float:
-    chosen = atoms[rng.choice(atoms.shape[0], size=k, replace=False)].astype(np.float64)
-    fitted = np.linalg.lstsq(chosen.T, np.asarray(vector, dtype=np.float64), rcond=None)[0] @ chosen
-    length = np.linalg.norm(fitted)
-    return float(vector @ fitted / (length * np.linalg.norm(vector))) if length > 0 else 0.0
-
-
-def _spread(values: Sequence[float]) -> tuple[float, float]:
-    return float(np.mean(values)), float(np.std(values))
+def _agreements(
+    direction: Direction, dictionary: Dictionary, paths: dict[str, CodePath], method: str, code: SparseCode
+) -> tuple[Agreement, ...]:
+    """The other methods at the same k, in the order of the table."""
+    chosen, found = set(code.features.tolist()), []
+    for name, path in paths.items():
+        if name == method or not path:
+            continue
+        other = path[min(len(code.features), len(path)) - 1]
+        numbers = tuple(int(number) for number in other.features)
+        cosine = code_quality(dictionary, direction.vector, other)[0]
+        found.append(Agreement(name, numbers, cosine, len(chosen & set(numbers))))
+    return tuple(found)
 
 
 def _hook_point_note(direction: Direction, dictionary: Dictionary) -> str | None:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from surgery.errors import AnatomyError
 from surgery.hook_point import HookPoint
 from surgery.model.language_model import LanguageModel
-from surgery.model.sites import find_blocks
+from surgery.model.sites import Together, find_blocks
 
 if TYPE_CHECKING:
     import torch
@@ -76,6 +77,26 @@ def adding(model: LanguageModel, vector: np.ndarray, point: HookPoint) -> Iterat
     block = find_blocks(model.network)[point.layer].module
     place = _before(block, shift) if point.site == "resid_pre" else _after(block, shift)
     with place:
+        yield
+
+
+@contextmanager
+def changing(model: LanguageModel, point: HookPoint, change: Change) -> Iterator[None]:
+    """Put what `change` makes of it in place of the tensor (batch, position, d_model) at a hook point.
+
+    Raises:
+        AnatomyError: the model has no such layer, or the site is not one module's input or output there.
+    """
+    blocks = find_blocks(model.network)
+    if not 0 <= point.layer < len(blocks):
+        raise AnatomyError(f"{point}: this model has layers 0 to {len(blocks) - 1}")
+    block = blocks[point.layer]
+    module = {"attn_out": block.attn_out, "mlp_out": block.mlp_out}.get(point.site, block.module)
+    if point.site == "resid_mid" or isinstance(module, Together):
+        raise AnatomyError(
+            f"{point}: no one module of this model reads or writes that, so it cannot be hooked"
+        )
+    with _before(module, change) if point.site == "resid_pre" else _after(module, change):
         yield
 
 

@@ -144,6 +144,21 @@ Select = Annotated[
 ]
 
 
+class DictionaryFacts(Section):
+    """What a dictionary's files do not say, or say wrongly; an error about one names the fact it wants."""
+
+    format: Text | None = None
+    """Which reader to use: saelens, saex, gemma_scope, …; default told by the files."""
+    hook_point: Text | None = None
+    """What it reads: `resid_pre.16`, or TransformerLens' `blocks.16.hook_resid_pre`."""
+    k: Annotated[int, Field(ge=1)] | None = None
+    """Active features a token of a topk dictionary."""
+    input_norm: Annotated[float, Field(ge=0)] | None = None
+    """Mean length of the activations it was trained on; 0 says that they were not normalised."""
+    trust_pickle: bool = False
+    """Open a `.pt` file, as tensors and plain values only. Off unless you say so."""
+
+
 class Reconstruct(Section):
     """Rebuild the direction from a few features of a sparse dictionary."""
 
@@ -151,10 +166,20 @@ class Reconstruct(Section):
     """`demo:refuser`, a folder relative to the working directory, or a Hub id."""
     revision: str | None = None
     """Hub branch, tag or commit of the dictionary."""
+    path: Text | None = None
+    """Folder or file inside the dictionary's source, where it holds several."""
+    facts: DictionaryFacts | None = None
     k: Annotated[int, Field(ge=1)]
     """Number of distinct features."""
-    method: Literal["gradient_pursuit"] = "gradient_pursuit"
-    """How the features and their signed coefficients are found."""
+    method: Literal[
+        "gradient_pursuit", "omp", "nonnegative_omp", "fista", "encoded_difference", "decoder_cosine"
+    ] = "gradient_pursuit"
+    """How the features and their signed coefficients are found.
+
+    encoded_difference compares the codes of the positive and the negative prompts.
+    """
+    refit: bool = False
+    """Give the chosen features their least-squares coefficients."""
 
 
 class FindDifferenceOfMeans(Section):

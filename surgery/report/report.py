@@ -10,7 +10,8 @@ Layout of report.json (`schema` rises when a key changes its meaning or goes awa
     directions[]    name, find, n_train [positive, negative], dictionary_sha256,
                     direction and original {sha256, d_model, norm, hook_point {layer, site} | null, origin},
                     selection {chosen, candidates[], limits, n_validation, refusal_tokens, baseline} | null,
-                    reconstruction {dictionary, n_features, method, point, curve[], features[], note}
+                    reconstruction {dictionary, n_features, method, point, curve[], features[], note,
+                    agreement[]}
                     | null
     edit            steps[], effects[], n_writers, n_edits, edited_bytes, total_bytes, rounding, notes[],
                     proof {exact, max_component, …} | null, audit {rows[], max_leak, …} | null, edits[]

@@ -78,9 +78,9 @@ def test_loads_from_a_folder_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"architecture": "gated"}, "architecture 'gated'"),
+        ({"architecture": "temporal"}, "architecture 'temporal'"),
         ({"k": None}, "does not say k"),
-        ({"normalize_activations": "layer_norm"}, "normalize_activations"),
+        ({"normalize_activations": "covariance_whitening"}, "normalize_activations"),
         ({"tensors": {"b_enc": np.zeros(3)}}, r"b_enc has shape \(3,\)"),
         ({"tensors": {"b_dec": np.full(D_MODEL, np.nan)}}, "b_dec holds values that are not finite"),
     ],

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from surgery.dictionary.dictionary import Dictionary
+from surgery.dictionary.coding import METHODS
+from surgery.dictionary.dictionary import Dictionary, unit_rows
 from surgery.direction.direction import unit_direction
-from surgery.direction.reconstruction import reconstruct, with_examples
-from surgery.errors import DirectionError
+from surgery.direction.encoded import FeatureContrast
+from surgery.direction.reconstruction import open_wanted, reconstruct, with_examples
+from surgery.errors import DictionaryError, DirectionError
 from surgery.hook_point import HookPoint
+from surgery.recipe.schema import DictionaryFacts, Reconstruct
 
 D_MODEL, N_FEATURES = 32, 200
 
@@ -29,7 +33,6 @@ def _dictionary(d_model: int = D_MODEL) -> Dictionary:
         k=None,
         subtract_b_dec=True,
         hook_point=HookPoint(1, "resid_pre"),
-        sha256="",
     )
 
 
@@ -70,27 +73,92 @@ def test_the_curve_stands_above_chance() -> None:
 def test_a_direction_from_elsewhere_is_noted_or_refused() -> None:
     dictionary, vector = _planted()
     _, facts = reconstruct(
-        unit_direction(vector, HookPoint(2, "resid_pre")), dictionary, 1, method="", seed=0
+        unit_direction(vector, HookPoint(2, "resid_pre")), dictionary, 1, method="gradient_pursuit", seed=0
     )
     assert facts.note == "the direction is from layer 2 resid_pre, the dictionary from layer 1 resid_pre"
     _, same = reconstruct(
-        unit_direction(vector, HookPoint(0, "resid_post")), dictionary, 1, method="", seed=0
+        unit_direction(vector, HookPoint(0, "resid_post")), dictionary, 1, method="gradient_pursuit", seed=0
     )
     assert same.note is None
     with pytest.raises(DirectionError, match="d_model 16"):
-        reconstruct(unit_direction(vector), _dictionary(16), 1, method="", seed=0)
+        reconstruct(unit_direction(vector), _dictionary(16), 1, method="gradient_pursuit", seed=0)
     with pytest.raises(DirectionError, match="has 200 features"):
-        reconstruct(unit_direction(vector), dictionary, 201, method="", seed=0)
+        reconstruct(unit_direction(vector), dictionary, 201, method="gradient_pursuit", seed=0)
 
 
 def test_examples_are_the_strongest_prompts(tiny_model: Any) -> None:
     dictionary, vector = _planted()
-    _, facts = reconstruct(unit_direction(vector), dictionary, 2, method="", seed=0)
+    _, facts = reconstruct(unit_direction(vector), dictionary, 2, method="gradient_pursuit", seed=0)
     prompts = ["apple", "How do I water the fern?", "river stone", "I cannot help with that", "7 8 9"]
     shown = with_examples(facts, dictionary, tiny_model, prompts)
+    assert shown.agreement == facts.agreement != ()
     for feature in shown.features:
         activations = [example.activation for example in feature.examples]
         assert 1 <= len(activations) <= 3
         assert activations == sorted(activations, reverse=True)
         assert all(activation > 0 for activation in activations)
         assert {example.prompt for example in feature.examples} <= set(prompts)
+
+
+@pytest.mark.parametrize("method", [*METHODS, "encoded_difference"])
+def test_every_method_finds_planted_features_and_says_what_the_others_find(method: str) -> None:
+    dictionary, vector = _planted()
+    if method == "nonnegative_omp":
+        vector = 2.0 * unit_rows(dictionary, [7])[0] + 1.5 * unit_rows(dictionary, [90])[0]
+    difference = np.zeros(N_FEATURES)
+    difference[[7, 90]] = np.array([2.0, -1.5]) / dictionary.row_norms[[7, 90]]
+    contrast = FeatureContrast(
+        difference, np.full(N_FEATURES, 0.9), np.ones(N_FEATURES), np.zeros(N_FEATURES)
+    )
+    direction = unit_direction(vector, HookPoint(1, "resid_pre"))
+    _, facts = reconstruct(direction, dictionary, 2, method=method, seed=0, contrast=contrast)
+    assert {feature.number for feature in facts.features} == {7, 90}
+    assert facts.features[0].auroc == 0.9
+    assert facts.method == method
+    others = {each.method: each for each in facts.agreement}
+    assert others.keys() == {*METHODS, "encoded_difference"} - {method}
+    assert all(each.shared == len({7, 90} & set(each.features)) for each in others.values())
+    assert others["omp" if method != "omp" else "gradient_pursuit"].shared == 2
+
+
+def test_a_refit_is_never_worse() -> None:
+    dictionary, vector = _planted()
+    direction = unit_direction(vector + 0.3 * np.random.default_rng(1).standard_normal(D_MODEL))
+    for method in METHODS:
+        plain, refitted = (
+            reconstruct(direction, dictionary, 3, method=method, seed=0, refit=refit)[1]
+            for refit in (False, True)
+        )
+        assert [each.number for each in plain.features] == [each.number for each in refitted.features]
+        assert refitted.point.fvu <= plain.point.fvu + 1e-12
+
+
+def test_a_method_that_needs_prompts_or_is_unknown_is_refused() -> None:
+    dictionary, vector = _planted()
+    with pytest.raises(DirectionError, match="two sets of prompts"):
+        reconstruct(unit_direction(vector), dictionary, 2, method="encoded_difference", seed=0)
+    with pytest.raises(DirectionError, match="known: gradient_pursuit"):
+        reconstruct(unit_direction(vector), dictionary, 2, method="guess", seed=0)
+    with pytest.raises(DirectionError, match="finds 0 features"):
+        reconstruct(
+            unit_direction(-unit_rows(_one_sided(), [0])[0]),
+            _one_sided(),
+            2,
+            method="nonnegative_omp",
+            seed=0,
+        )
+
+
+def _one_sided() -> Dictionary:
+    """Every row points the same way, so nothing with positive weights rebuilds the opposite."""
+    rows = np.ones((10, D_MODEL), np.float32) + 0.1 * np.arange(10, dtype=np.float32)[:, None]
+    return replace(_dictionary(), W_dec=rows, W_enc=rows, b_enc=np.zeros(10, np.float32))
+
+
+def test_facts_of_a_recipe_reach_the_reader() -> None:
+    said = Reconstruct(
+        dictionary="demo:refuser", k=2, facts=DictionaryFacts(hook_point="resid_post.2", format="saelens")
+    )
+    assert open_wanted(said).hook_point == HookPoint(2, "resid_post")
+    with pytest.raises(DictionaryError, match="no format is called"):
+        open_wanted(Reconstruct(dictionary="demo:refuser", k=2, facts=DictionaryFacts(format="none")))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
+from surgery.errors import AnatomyError
 from surgery.hook_point import HookPoint
 from surgery.model.chat import post_instruction_length
-from surgery.model.interventions import ablating, adding
+from surgery.model.interventions import ablating, adding, changing
 from surgery.model.language_model import chat_tokens, final_log_probs
 from surgery.model.residuals import mean_residuals, residuals, stream_at
 
@@ -86,3 +88,28 @@ def test_post_instruction_tokens_are_the_templates_own(tiny_model: Any) -> None:
     suffixes = {tuple(tokens[-length:]) for tokens in _tokens(tiny_model)}
     assert len(suffixes) == 1
     assert tiny_model.tokenizer.decode(list(suffixes.pop())) == "<|end|>\n<|assistant|>\n"
+
+
+@pytest.mark.parametrize(
+    "point", [HookPoint(1, "resid_pre"), HookPoint(0, "resid_post"), HookPoint(1, "mlp_out")]
+)
+def test_changing_replaces_what_passes_a_hook_point(tiny_model: Any, point: HookPoint) -> None:
+    before = final_log_probs(tiny_model, [[5, 6, 7]])
+    seen: list[Any] = []
+
+    def keep(hidden: Any) -> Any:
+        seen.append(hidden.clone())
+        return hidden
+
+    with changing(tiny_model, point, keep):
+        same = final_log_probs(tiny_model, [[5, 6, 7]])
+    with changing(tiny_model, point, lambda hidden: 0.0 * hidden):
+        other = final_log_probs(tiny_model, [[5, 6, 7]])
+    assert (same == before).all() and not (other == before).all()
+    assert seen[0].shape == (1, 3, 32)
+
+
+@pytest.mark.parametrize("point", [HookPoint(9, "resid_pre"), HookPoint(1, "resid_mid")])
+def test_changing_refuses_what_cannot_be_hooked(tiny_model: Any, point: HookPoint) -> None:
+    with pytest.raises(AnatomyError, match=str(point)), changing(tiny_model, point, lambda hidden: hidden):
+        pass

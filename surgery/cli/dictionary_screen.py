@@ -1,0 +1,177 @@
+"""The screens of `surgery dictionary`: facts, and fit at the hook points."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from rich.text import Text
+
+from surgery.cli.layout import HEADING, LABEL, NARROWEST, WIDEST, joined, labelled, section
+from surgery.dictionary.config import read_config
+from surgery.dictionary.dictionary import Dictionary
+from surgery.model.language_model import LanguageModel
+from surgery.report.numbers import count, fixed, level, size
+from surgery.report.text import one_line
+from surgery.verify.dictionary_fit import DictionaryFit, Fit
+
+_METRICS = {"fvu": "FVU", "l0": "L0", "dead_share": "dead", "loss_recovered": "loss recovered"}
+_NOTED = ("center_writing_weights", "center_unembed", "fold_ln")
+
+
+def info_as_json(opened: Dictionary, *, sha256: bool) -> dict[str, Any]:
+    """What `info` knows, as plain data."""
+    held = {
+        "name": opened.name,
+        "format": opened.format,
+        "architecture": opened.architecture,
+        "n_features": opened.n_features,
+        "d_in": opened.d_in,
+        "d_model": opened.d_model,
+        "k": opened.k,
+        "hook_point": None if opened.hook_point is None else str(opened.hook_point),
+        "output_point": None if opened.output_point is None else str(opened.output_point),
+        "is_transcoder": opened.is_transcoder,
+        "subtract_b_dec": opened.subtract_b_dec,
+        "normalization": opened.normalization,
+        "rescaled": opened.gain is not None or opened.decoder_gain is not None,
+        "skip": opened.W_skip is not None,
+        "mapped": isinstance(opened.W_dec, np.memmap),
+        "model": opened.metadata.get("model_name"),
+        "file": None if opened.file is None else opened.file.name,
+        "bytes": None if opened.file is None else opened.file.stat().st_size,
+        "notes": _notes(opened),
+        "metrics": _metrics(opened),
+    }
+    return held | ({"sha256": opened.sha256} if sha256 else {})
+
+
+def info_lines(opened: Dictionary, *, sha256: bool) -> list[Text]:
+    """The screen of `info`."""
+    facts = info_as_json(opened, sha256=sha256)
+    reads = facts["hook_point"] or "not said; give it with --hook-point"
+    rows = {
+        "features": f"{count(opened.n_features)} of d_model {opened.d_model}",
+        "encoder": " · ".join(_encoder(opened)),
+        "reads": f"{reads}" + (f" → {facts['output_point']}" if facts["output_point"] else ""),
+        "trained on": one_line(str(facts["model"] or "not said")),
+        "file": " · ".join(_file(facts)),
+    }
+    if sha256:
+        rows["sha256"] = facts["sha256"]
+    if facts["metrics"]:
+        rows["its trainer says"] = " · ".join(_said(facts["metrics"]))
+    head = labelled(one_line(opened.name), [f"{opened.format} · {opened.architecture}"], WIDEST - HEADING)
+    lines = section("dictionary", [*head, *(line for key, text in rows.items() for line in _row(key, text))])
+    return lines + section("note", [Text(note) for note in facts["notes"]])
+
+
+def fit_as_json(opened: Dictionary, found: DictionaryFit) -> dict[str, Any]:
+    """What `check` measured, as plain data."""
+    fits = [{**asdict(fit), "point": str(fit.point)} for fit in found.fits]
+    better = found.better
+    return {
+        "dictionary": opened.name,
+        "tokens": found.tokens,
+        "predicted_tokens": found.predicted_tokens,
+        "ce_clean": found.ce_clean,
+        "fits": fits,
+        "fits_model": found.fits_model,
+        "better": None if better is None else str(better.point),
+    }
+
+
+def fit_lines(
+    opened: Dictionary, model: LanguageModel, texts: str, found: DictionaryFit, width: int
+) -> list[Text]:
+    """The screen of `check`."""
+    body = max(NARROWEST, min(width, WIDEST)) - HEADING
+    parts = [opened.format, opened.architecture, f"{count(opened.n_features)} features"]
+    lines = section("dictionary", labelled(one_line(opened.name), joined(parts, body - LABEL), body))
+    measured = f"{count(found.tokens)} tokens of {texts} · cross-entropy {fixed(found.ce_clean)}"
+    lines += section("model", labelled(one_line(model.name), joined([measured], body - LABEL), body))
+    header = Text(
+        " " * LABEL + f"{'FVU':>8}{'L0':>9}{'dead':>9}{'loss recovered':>17}{'CE spliced':>13}{'CE zero':>10}"
+    )
+    shown = sorted(
+        found.fits, key=lambda fit: (fit.point.layer + (fit.point.site == "resid_post"), fit.point)
+    )
+    rows = [_fit_row(fit, named=fit is found.named) for fit in shown]
+    lines += section("fit", [header, *rows])
+    return lines + section("verdict", [Text(each) for each in joined(verdict_parts(found), body)])
+
+
+def verdict_parts(found: DictionaryFit) -> list[str]:
+    """What the numbers say, in words."""
+    named, better = found.named, found.better
+    if better is not None:
+        said = f"it names {named.point} and fits {better.point} better: FVU {fixed(better.fvu)}"
+        return [
+            f"{said} against {fixed(named.fvu)}",
+            f"off by one; read it with --hook-point {better.point.site}.{better.point.layer}",
+        ]
+    if not named.fvu < 1:
+        return [
+            f"it does not fit this model at {named.point}: FVU {fixed(named.fvu)}",
+            "1 is what the mean alone gives",
+        ]
+    return [f"it fits at {named.point}, and no neighbour better"]
+
+
+def _fit_row(fit: Fit, *, named: bool) -> Text:
+    recovered = "–" if fit.loss_recovered is None else level(fit.loss_recovered, "share")
+    numbers = (
+        f"{fixed(fit.fvu):>8}{fixed(fit.l0, 1):>9}{level(fit.dead_share, 'share'):>9}{recovered:>17}"
+        f"{fixed(fit.ce_spliced):>13}{fixed(fit.ce_zero):>10}"
+    )
+    return Text(f"{fit.point!s:<{LABEL}}" + numbers + ("   named" if named else ""))
+
+
+def _encoder(opened: Dictionary) -> list[str]:
+    parts = ["reads x − b_dec" if opened.subtract_b_dec else "reads x"]
+    if opened.normalization != "none":
+        parts.append(f"after {opened.normalization.replace('_', ' ')}")
+    if opened.k is not None:
+        parts.append(f"k = {opened.k}")
+    if opened.gain is not None or opened.decoder_gain is not None:
+        parts.append("with rescalings folded in")
+    if opened.is_transcoder:
+        parts.append("transcoder" + (" with skip" if opened.W_skip is not None else ""))
+    return parts
+
+
+def _file(facts: dict[str, Any]) -> list[str]:
+    if facts["file"] is None:
+        return ["none"]
+    return [facts["file"], size(facts["bytes"]), "mapped" if facts["mapped"] else "in memory"]
+
+
+def _notes(opened: Dictionary) -> list[str]:
+    loaded = opened.metadata.get("model_from_pretrained_kwargs") or {}
+    changed = [key for key in _NOTED if isinstance(loaded, dict) and loaded.get(key)]
+    return [
+        f"it was trained on a model loaded with {key}: raw activations differ from what it learnt"
+        for key in changed
+    ]
+
+
+def _metrics(opened: Dictionary) -> dict[str, float]:
+    """What the trainer wrote beside the weights, where it is the one of this house."""
+    path = None if opened.file is None else opened.file.parent / "metrics.json"
+    if path is None or not path.is_file():
+        return {}
+    held = read_config(path, opened.name)
+    return {name: float(held[name]) for name in _METRICS if isinstance(held.get(name), (int, float))}
+
+
+def _said(metrics: dict[str, float]) -> list[str]:
+    digits = {"fvu": 3, "l0": 1}
+    return [
+        f"{_METRICS[name]} {fixed(value, digits[name]) if name in digits else level(value, 'share')}"
+        for name, value in metrics.items()
+    ]
+
+
+def _row(label: str, text: str) -> list[Text]:
+    return labelled(label, joined(text.split(" · "), WIDEST - HEADING - LABEL), WIDEST - HEADING)

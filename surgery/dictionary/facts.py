@@ -1,0 +1,91 @@
+"""What the user says of a dictionary where its files are silent or could mean two things.
+
+Each fact overrides what a file says; a reader that misses one raises an error that names it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from surgery.errors import DictionaryError
+from surgery.hook_point import SITES, HookPoint, Site, from_transformer_lens
+
+_SHORT = re.compile(r"(?:layer\s*)?(\d+)\s*[. /:]?\s*([a-z_]+)|([a-z_]+)[. ](\d+)")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts given beside a dictionary's files; None is "as the file says".
+
+    Attributes:
+        format: which reader to use, where the files fit several or none.
+        hook_point: what the dictionary reads.
+        k: active features a token of a topk dictionary.
+        input_norm: mean length of the activations it was trained on; 0 says that they were not normalised.
+        trust_pickle: a `.pt` file may be opened (its tensors only: no code in it runs).
+    """
+
+    format: str | None = None
+    hook_point: HookPoint | None = None
+    k: int | None = None
+    input_norm: float | None = None
+    trust_pickle: bool = False
+
+
+NO_FACTS = Facts()
+
+
+def missing_fact(name: str, what: str, fact: str, example: str) -> DictionaryError:
+    """The error for want of one fact.
+
+    Args:
+        what: what the files leave open.
+        fact: the name under which it is given.
+        example: a value it might have.
+    """
+    option = f"--{fact.replace('_', '-')}" + ("" if example == "true" else f" {example}")
+    return DictionaryError(
+        f"{name}: {what}; say it with {option} (in a recipe: facts: {{{fact}: {example}}})"
+    )
+
+
+def parse_hook_point(text: str) -> HookPoint:
+    """`blocks.4.hook_resid_pre`, `layer 4 resid_pre`, `4.resid_pre` or `resid_pre.4` as a hook point.
+
+    Raises:
+        DictionaryError: it is none of these.
+    """
+    found = from_transformer_lens(text)
+    if found is not None:
+        return found
+    match = _SHORT.fullmatch(text.strip())
+    if match:
+        layer, name = (match[1], match[2]) if match[1] else (match[4], match[3])
+        site: Site | None = next((each for each in SITES if each == name), None)
+        if site is not None:
+            return HookPoint(int(layer), site)
+    raise DictionaryError(
+        f"{text!r} is no hook point; write it as 'resid_pre.4', with a site of {', '.join(SITES)}"
+    )
+
+
+def from_module(name: str) -> HookPoint | None:
+    """The hook point that the output of a transformers module is, or None: `layers.10` is resid_post 10."""
+    match = re.fullmatch(r"(?:.*\.)?(?:layers|h|blocks)\.(\d+)(?:\.(.+))?", name)
+    if match is None:
+        return None
+    sites: dict[str | None, Site] = {
+        None: "resid_post",
+        "output": "resid_post",
+        "mlp": "mlp_out",
+        "mlp.output": "mlp_out",
+        "post_feedforward_layernorm.output": "mlp_out",
+        "attn": "attn_out",
+        "self_attn": "attn_out",
+        "attention": "attn_out",
+        "self_attn.output": "attn_out",
+        "post_attention_layernorm.output": "attn_out",
+    }
+    site = sites.get(match[2])
+    return None if site is None else HookPoint(int(match[1]), site)

@@ -1,0 +1,125 @@
+"""The results of a sweep: one point a line of JSON, each known by the content it was measured from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from surgery.errors import OutputError
+from surgery.verify.rows import Row
+from surgery.verify.statistics import Estimate
+
+Axis = Literal["k", "strength", "layer"]
+POINTS = "points.jsonl"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measured number of one point."""
+
+    label: str
+    unit: str
+    n: int
+    value: Estimate
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting, or one line to compare with. `value` is None of the latter, and `name` says what it is."""
+
+    key: str
+    name: str
+    value: float | None
+    cosine: float | None
+    """With the direction that is being rebuilt; None where there are several."""
+    directions: Mapping[str, Any]
+    rows: tuple[Measured, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All points of one axis, and the lines beside them."""
+
+    title: str
+    axis: Axis
+    points: tuple[Point, ...]
+    lines: tuple[Point, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What was measured, in order."""
+        return tuple(dict.fromkeys(row.label for point in (*self.lines, *self.points) for row in point.rows))
+
+
+def measured_rows(rows: tuple[Row, ...]) -> tuple[Measured, ...]:
+    """The edited side of each row that has one."""
+    return tuple(Measured(row.label, row.unit, row.n, row.edited) for row in rows if row.edited is not None)
+
+
+def append_point(folder: Path, point: Point) -> None:
+    """Add a point to the folder's file, so that it is there whatever happens next.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        with (folder / POINTS).open("a+b") as file:
+            # The line that a killed run was writing has no end; what follows must not become part of it.
+            start = b"" if _ends_a_line(file) else b"\n"
+            file.write(start + json.dumps(_as_json(point)).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputError(
+            f"{folder / POINTS}: cannot be written ({error.strerror}); name another --out"
+        ) from error
+
+
+def read_points(folder: Path) -> dict[str, Point]:
+    """The points that an earlier run left, by their keys; a line that was cut off is no point."""
+    path = folder / POINTS
+    found: dict[str, Point] = {}
+    if not path.is_file():
+        return found
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        try:
+            point = _from_json(json.loads(line))
+        except (ValueError, KeyError, TypeError):
+            continue
+        found[point.key] = point
+    return found
+
+
+def _ends_a_line(file: IO[bytes]) -> bool:
+    if file.seek(0, os.SEEK_END) == 0:
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def _as_json(point: Point) -> dict[str, Any]:
+    rows = [
+        {"label": row.label, "unit": row.unit, "n": row.n, "value": row.value.value, "low": row.value.low,
+         "high": row.value.high}
+        for row in point.rows
+    ]  # fmt: skip
+    return {
+        "key": point.key,
+        "name": point.name,
+        "value": point.value,
+        "cosine": point.cosine,
+        "directions": dict(point.directions),
+        "rows": rows,
+    }
+
+
+def _from_json(held: Mapping[str, Any]) -> Point:
+    rows = tuple(
+        Measured(row["label"], row["unit"], row["n"], Estimate(row["value"], row["low"], row["high"]))
+        for row in held["rows"]
+    )
+    return Point(held["key"], held["name"], held["value"], held["cosine"], held["directions"], rows)

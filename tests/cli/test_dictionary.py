@@ -1,0 +1,64 @@
+"""`surgery dictionary`, in process, on the embedded model and dictionary as they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from surgery.cli.dictionary import dictionary
+from surgery.direction.direction import unit_direction
+from surgery.errors import DictionaryError
+from surgery.hook_point import HookPoint
+
+
+def _run(*arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(dictionary, arguments, catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_info_says_what_it_is() -> None:
+    screen = _run("info", "demo:refuser", "--sha256")
+    assert "saelens · topk" in screen and "resid_pre" in screen and "mapped" in screen
+    facts = json.loads(_run("info", "demo:refuser", "--json"))
+    assert facts["format"] == "saelens" and facts["d_model"] == 128 and "sha256" not in facts
+    assert facts["metrics"].keys() == {"fvu", "l0", "dead_share", "loss_recovered"}
+    assert "its trainer says" in screen and "loss recovered" in screen
+    said = json.loads(_run("info", "demo:refuser", "--json", "--hook-point", "resid_post.2", "--k", "7"))
+    assert (said["hook_point"], said["k"]) == ("layer 2 resid_post", 7)
+
+
+def test_a_wrong_hook_point_is_an_error_with_the_right_spelling() -> None:
+    with pytest.raises(DictionaryError, match=r"resid_pre\.4"):
+        _run("info", "demo:refuser", "--hook-point", "layer four")
+
+
+def test_check_names_the_right_place_and_ends_with_3_where_it_is_another() -> None:
+    point = json.loads(_run("info", "demo:refuser", "--json"))["hook_point"]
+    good = json.loads(_run("check", "demo:refuser", "--model", "demo:refuser", "--tokens", "1024", "--json"))
+    assert good["fits_model"] and good["fits"][0]["point"] == point and good["tokens"] > 900
+    layer = int(point.split()[1])
+    off = ["--hook-point", f"resid_pre.{layer - 1}"]
+    screen = _run("check", "demo:refuser", "--model", "demo:refuser", "--tokens", "1024", *off, code=3)
+    assert "off by one" in screen and "named" in screen
+
+
+def test_features_explains_a_direction_and_writes_the_page(tmp_path: Path) -> None:
+    vector = np.random.default_rng(0).standard_normal(128)
+    unit_direction(vector, HookPoint(4, "resid_pre")).save(tmp_path / "d.safetensors", "noise")
+    common = ["demo:refuser", "--model", "demo:refuser", "--tokens", "600"]
+    direction = ["--direction", str(tmp_path / "d.safetensors"), "--top", "2"]
+    screen = _run("features", *common, *direction, "--html", str(tmp_path / "page.html"))
+    assert "same features by" in screen and "k = 2" in screen
+    assert "Coefficients are for decoder rows of unit length" in (tmp_path / "page.html").read_text()
+    held = json.loads(_run("features", *common, "--feature", "5", "--feature", "9", "--json"))
+    assert [each["number"] for each in held["portraits"]] == [5, 9]
+
+
+def test_features_wants_a_direction_or_numbers() -> None:
+    result = CliRunner().invoke(dictionary, ["features", "demo:refuser", "--model", "demo:refuser"])
+    assert result.exit_code == 2 and "--direction FILE or --feature N" in result.output

@@ -1,0 +1,38 @@
+"""Hook points in every spelling that a user or a file may give."""
+
+from __future__ import annotations
+
+import pytest
+
+from surgery.dictionary.facts import from_module, parse_hook_point
+from surgery.errors import DictionaryError
+from surgery.hook_point import HookPoint
+
+
+@pytest.mark.parametrize(
+    "text", ["blocks.4.hook_resid_pre", "layer 4 resid_pre", "4 resid_pre", "4.resid_pre", "resid_pre.4"]
+)
+def test_a_hook_point_has_several_spellings(text: str) -> None:
+    assert parse_hook_point(text) == HookPoint(4, "resid_pre")
+
+
+@pytest.mark.parametrize("text", ["", "resid_pre", "4", "4.hidden", "blocks.4.hook_z", "resid_pre.-1"])
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(DictionaryError, match=r"resid_pre\.4"):
+        parse_hook_point(text)
+
+
+@pytest.mark.parametrize(
+    ("module", "point"),
+    [
+        ("layers.10", HookPoint(10, "resid_post")),
+        ("model.layers.10.output", HookPoint(10, "resid_post")),
+        ("h.0.attn", HookPoint(0, "attn_out")),
+        ("transformer.h.3.mlp", HookPoint(3, "mlp_out")),
+        ("model.layers.2.post_feedforward_layernorm.output", HookPoint(2, "mlp_out")),
+        ("model.layers.2.self_attn.o_proj.input", None),
+        ("embed_tokens", None),
+    ],
+)
+def test_a_module_s_output_is_a_hook_point(module: str, point: HookPoint | None) -> None:
+    assert from_module(module) == point

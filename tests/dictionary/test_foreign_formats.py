@@ -1,0 +1,397 @@
+"""Gemma Scope, Llama Scope, Qwen Scope, OpenAI, sparsify and dictionary_learning: each equal to its own
+forward pass, written here from the formats' description."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from surgery import open_dictionary
+from surgery.dictionary.facts import Facts
+from surgery.errors import DictionaryError
+from surgery.hook_point import HookPoint
+
+D_MODEL, N_FEATURES, K = 6, 12, 3
+TRUSTED = Facts(trust_pickle=True)
+Forward = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def _transposed(rows: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(rows.T)
+
+
+def _double(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(value, dtype=np.float64) for name, value in tensors.items()}
+
+
+def _torch_save(path: Path, tensors: dict[str, Any]) -> None:
+    import torch
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = {
+        k: torch.from_numpy(np.asarray(v)) if isinstance(v, np.ndarray) else v for k, v in tensors.items()
+    }
+    torch.save(held, path)
+
+
+def _largest(values: np.ndarray, k: int) -> np.ndarray:
+    kept = np.zeros_like(values)
+    for row, out in zip(values, kept, strict=True):
+        best = np.argsort(-row)[:k]
+        out[best] = np.maximum(row[best], 0)
+    return kept
+
+
+def _jump(h: np.ndarray, threshold: Any) -> np.ndarray:
+    return np.where(h > threshold, np.maximum(h, 0), 0)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("lower", [False, True])
+def test_gemma_scope_1(
+    tmp_path: Path, weights: Any, draw: Any, agrees: Any, compressed: bool, lower: bool
+) -> None:
+    folder = tmp_path / "google" / "gemma-scope-2b-pt-res" / "layer_20/width_16k/average_l0_71"
+    folder.mkdir(parents=True)
+    t = {
+        "W_enc": _transposed(weights["enc"]),
+        "W_dec": weights["dec"],
+        "b_enc": weights["b_enc"],
+        "b_dec": weights["b_dec"],
+        "threshold": np.abs(draw(N_FEATURES)),
+    }
+    saved = {name.lower() if lower else name: value for name, value in t.items()}
+    (np.savez_compressed if compressed else np.savez)(folder / "params.npz", **saved)
+    found = open_dictionary(
+        str(tmp_path / "google/gemma-scope-2b-pt-res"), path="layer_20/width_16k/average_l0_71"
+    )
+    assert (found.format, found.hook_point) == ("gemma_scope", HookPoint(20, "resid_post"))
+    assert found.metadata["model_name"] == "google/gemma-2-2b"
+    assert isinstance(found.W_dec, np.memmap) is not compressed
+    t = _double(t)
+
+    def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        f = _jump(x @ t["W_enc"] + t["b_enc"], t["threshold"])
+        return f, f @ t["W_dec"] + t["b_dec"]
+
+    agrees(found, forward)
+
+
+@pytest.mark.parametrize(
+    ("place", "point", "is_transcoder"),
+    [
+        ("gemma-scope-2b-pt-mlp/layer_3/width_16k/average_l0_9", HookPoint(3, "mlp_out"), False),
+        ("gemma-scope-2b-pt-att/layer_3/width_16k/average_l0_9", None, False),
+        ("gemma-scope-2b-pt-res/embedding/width_4k/average_l0_6", None, False),
+        ("gemma-scope-2b-pt-transcoders/layer_3/width_16k/average_l0_5", None, True),
+        ("somewhere/else", None, False),
+    ],
+)
+def test_gemma_scope_1_says_its_place_in_its_names(
+    tmp_path: Path, weights: Any, draw: Any, place: str, point: HookPoint | None, is_transcoder: bool
+) -> None:
+    (tmp_path / place).mkdir(parents=True)
+    np.savez(
+        tmp_path / place / "params.npz",
+        W_enc=weights["enc"].T,
+        W_dec=weights["dec"],
+        b_enc=weights["b_enc"],
+        b_dec=weights["b_dec"],
+        threshold=np.abs(draw(N_FEATURES)),
+    )
+    found = open_dictionary(str(tmp_path / place))
+    assert (found.hook_point, found.is_transcoder) == (point, is_transcoder)
+    said = open_dictionary(str(tmp_path / place), facts=Facts(hook_point=HookPoint(7, "resid_pre")))
+    assert said.hook_point == HookPoint(7, "resid_pre")
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_gemma_scope_2(tmp_path: Path, weights: Any, draw: Any, agrees: Any, skip: bool) -> None:
+    folder = tmp_path / "layer_9_width_16k_l0_small"
+    folder.mkdir()
+    t = {
+        "w_enc": _transposed(weights["enc"]),
+        "w_dec": weights["dec"],
+        "b_enc": weights["b_enc"],
+        "b_dec": weights["b_dec"],
+        "threshold": np.abs(draw(N_FEATURES)),
+    }
+    config = {
+        "architecture": "jump_relu",
+        "hf_hook_point_in": "model.layers.9.output",
+        "model_name": "gemma-v3-1b-pt",
+    }
+    if skip:
+        t["affine_skip_connection"] = draw(D_MODEL, D_MODEL)
+        config["hf_hook_point_in"] = "model.layers.9.pre_feedforward_layernorm.output"
+        config["hf_hook_point_out"] = "model.layers.9.post_feedforward_layernorm.output"
+    save_file(t, folder / "params.safetensors")
+    (folder / "config.json").write_text(json.dumps(config))
+    found = open_dictionary(str(folder))
+    expected = (None, HookPoint(9, "mlp_out")) if skip else (HookPoint(9, "resid_post"), None)
+    assert (found.hook_point, found.output_point) == expected
+    t = _double(t)
+
+    def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        f = _jump(x @ t["w_enc"] + t["b_enc"], t["threshold"])
+        output = f @ t["w_dec"] + t["b_dec"]
+        return f, output + x @ t["affine_skip_connection"] if skip else output
+
+    agrees(found, forward)
+    t["w_dec"] = np.zeros((N_FEATURES, 2, D_MODEL))
+    save_file({name: value.astype(np.float32) for name, value in t.items()}, folder / "params.safetensors")
+    with pytest.raises(DictionaryError, match="cross-layer transcoder"):
+        open_dictionary(str(folder))
+
+
+def _linear(weights: Any) -> dict[str, np.ndarray]:
+    return {
+        "encoder.weight": weights["enc"],
+        "encoder.bias": weights["b_enc"],
+        "decoder.weight": _transposed(weights["dec"]),
+    }
+
+
+@pytest.mark.parametrize("variant", ["scope", "r1"])
+def test_llama_scope(tmp_path: Path, weights: Any, draw: Any, agrees: Any, variant: str) -> None:
+    folder = tmp_path / "Llama3_1-8B-Base-L15R-8x"
+    t = {**_linear(weights), "decoder.bias": weights["b_dec"]}
+    config: dict[str, Any] = {"d_model": D_MODEL, "hook_point_in": "blocks.15.hook_resid_post"}
+    if variant == "scope":
+        (folder / "checkpoints").mkdir(parents=True)
+        save_file(t, folder / "checkpoints/final.safetensors")
+        config |= {"act_fn": "jumprelu", "jump_relu_threshold": 0.4}
+        settings = folder / "hyperparams.json"
+    else:
+        folder.mkdir()
+        t["log_jumprelu_threshold"] = draw(N_FEATURES)
+        save_file(t, folder / "sae_weights.safetensors")
+        settings = folder / "config.json"
+    settings.write_text(json.dumps(config))
+    with pytest.raises(DictionaryError, match="--input-norm"):
+        open_dictionary(str(folder))
+    settings.write_text(json.dumps(config | {"dataset_average_activation_norm": {"in": 5.0, "out": 5.0}}))
+    found = open_dictionary(str(folder))
+    assert (found.format, found.hook_point) == ("llama_scope", HookPoint(15, "resid_post"))
+    t, scale = _double(t), np.sqrt(D_MODEL) / 5.0
+    threshold = 0.4 * scale if variant == "scope" else np.exp(t["log_jumprelu_threshold"])
+
+    def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        f = _jump(scale * x @ t["encoder.weight"].T + t["encoder.bias"], threshold)
+        return f, (f @ t["decoder.weight"].T + t["decoder.bias"]) / scale
+
+    agrees(found, forward)
+
+
+def test_qwen_scope(tmp_path: Path, weights: Any, agrees: Any) -> None:
+    repository = tmp_path / "SAE-Res-Qwen3-1.7B-Base-W32K-L0_3"
+    t = {
+        "W_enc": weights["enc"],
+        "W_dec": _transposed(weights["dec"]),
+        "b_enc": weights["b_enc"],
+        "b_dec": weights["b_dec"],
+    }
+    for layer in (4, 5):
+        _torch_save(repository / f"layer{layer}.sae.pt", t)
+    with pytest.raises(DictionaryError, match=r"holds 2 dictionaries .*--path layer4\.sae\.pt"):
+        open_dictionary(str(repository), facts=TRUSTED)
+    with pytest.raises(DictionaryError, match=r"is a pickle.*--trust-pickle"):
+        open_dictionary(str(repository), path="layer5.sae.pt")
+    found = open_dictionary(str(repository), path="layer5.sae.pt", facts=TRUSTED)
+    assert (found.format, found.k, found.hook_point) == ("qwen_scope", 3, HookPoint(5, "resid_post"))
+    t = _double(t)
+
+    def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        f = _largest(x @ t["W_enc"].T + t["b_enc"], 3)
+        return f, f @ t["W_dec"].T + t["b_dec"]
+
+    agrees(found, forward)
+    (repository / "layer5.sae.pt").rename(tmp_path / "layer5.sae.pt")
+    with pytest.raises(DictionaryError, match="alone says k"):
+        open_dictionary(str(tmp_path / "layer5.sae.pt"), facts=TRUSTED)
+
+
+@pytest.mark.parametrize("activation", ["ReLU", "TopK"])
+def test_openai(tmp_path: Path, weights: Any, agrees: Any, activation: str) -> None:
+    t = {
+        "encoder.weight": weights["enc"],
+        "decoder.weight": _transposed(weights["dec"]),
+        "pre_bias": weights["b_dec"],
+        "latent_bias": weights["b_enc"],
+    }
+    state = {"activation_state_dict": {"k": K}} if activation == "TopK" else {}
+    _torch_save(tmp_path / "8.pt", {**t, "activation": activation, **state})
+    found = open_dictionary(str(tmp_path / "8.pt"), facts=TRUSTED)
+    assert (found.format, found.hook_point) == ("openai", None)
+    t = _double(t)
+
+    def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean, std = x.mean(1, keepdims=True), x.std(1, ddof=1, keepdims=True)
+        inside = (x - mean) / (std + 1e-5) if activation == "TopK" else x
+        h = (inside - t["pre_bias"]) @ t["encoder.weight"].T + t["latent_bias"]
+        f = _largest(h, K) if activation == "TopK" else np.maximum(h, 0)
+        output = f @ t["decoder.weight"].T + t["pre_bias"]
+        return f, output * std + mean if activation == "TopK" else output
+
+    agrees(found, forward)
+    _torch_save(tmp_path / "8.pt", {**t, "activation": "Softmax"})
+    with pytest.raises(DictionaryError, match="activation 'Softmax'"):
+        open_dictionary(str(tmp_path / "8.pt"), facts=TRUSTED)
+
+
+@pytest.mark.parametrize("activation", ["topk", "groupmax"])
+@pytest.mark.parametrize("transcode", [False, True])
+def test_sparsify(
+    tmp_path: Path, weights: Any, draw: Any, agrees: Any, activation: str, transcode: bool
+) -> None:
+    folder = tmp_path / ("layers.10.mlp" if transcode else "layers.10")
+    folder.mkdir()
+    t = {
+        "encoder.weight": weights["enc"],
+        "encoder.bias": weights["b_enc"],
+        "W_dec": weights["dec"],
+        "b_dec": weights["b_dec"],
+    }
+    if transcode:
+        t["W_skip"] = draw(D_MODEL, D_MODEL)
+    save_file(t, folder / "sae.safetensors")
+    cfg = {"activation": activation, "num_latents": 0, "expansion_factor": 2, "k": K, "d_in": D_MODEL}
+    (folder / "cfg.json").write_text(json.dumps(cfg | {"transcode": transcode, "skip_connection": transcode}))
+    found = open_dictionary(str(folder))
+    places = (None, HookPoint(10, "mlp_out")) if transcode else (HookPoint(10, "resid_post"), None)
+    assert (found.format, found.n_features, found.hook_point, found.output_point) == ("sparsify", 12, *places)
+    t = _double(t)
+
+    def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        h = np.maximum((x if transcode else x - t["b_dec"]) @ t["encoder.weight"].T + t["encoder.bias"], 0)
+        if activation == "topk":
+            f = _largest(h, K)
+        else:
+            groups = h.reshape(len(h), K, -1)
+            f = (groups * (groups == groups.max(axis=2, keepdims=True))).reshape(h.shape)
+        output = f @ t["W_dec"] + t["b_dec"]
+        return f, output + x @ t["W_skip"].T if transcode else output
+
+    agrees(found, forward)
+    (folder / "cfg.json").write_text(json.dumps({name: value for name, value in cfg.items() if name != "k"}))
+    with pytest.raises(DictionaryError, match="--k 32"):
+        open_dictionary(str(folder))
+
+
+def _learnt(kind: str, weights: Any, draw: Any) -> tuple[dict[str, Any], Forward]:
+    """Tensors and forward pass of one class of dictionary_learning."""
+    enc, dec, b, c = (_double(weights)[name] for name in ("enc", "dec", "b_enc", "b_dec"))
+    threshold = np.asarray(0.5, np.float32)
+
+    def out(f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return f, f @ dec + c
+
+    if kind == "GatedAutoEncoder":
+        extra = {name: draw(N_FEATURES, scale=0.5) for name in ("r_mag", "gate_bias", "mag_bias")}
+        r, gate, magnitude = (_double(extra)[name] for name in ("r_mag", "gate_bias", "mag_bias"))
+        held = {k: v for k, v in _linear(weights).items() if k != "encoder.bias"}
+
+        def gated(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            z = (x - c) @ enc.T
+            return out((z + gate > 0) * np.maximum(np.exp(r) * z + magnitude, 0))
+
+        return held | extra | {"decoder_bias": weights["b_dec"]}, gated
+    if kind in ("MatryoshkaBatchTopKSAE", "JumpReluAutoEncoder"):
+        held = {"W_enc": _transposed(weights["enc"]), "W_dec": weights["dec"], "b_enc": weights["b_enc"]}
+        held |= {"b_dec": weights["b_dec"], "threshold": threshold}
+        if kind == "JumpReluAutoEncoder":
+            held["threshold"] = np.abs(draw(N_FEATURES))
+            each = held["threshold"].astype(np.float64)
+            return held, lambda x: out(_jump(x @ enc.T + b, each))
+        return held, lambda x: out(_jump((x - c) @ enc.T + b, 0.5))
+    bias = {"AutoEncoder": "bias", "AutoEncoderNew": "decoder.bias"}.get(kind, "b_dec")
+    held = _linear(weights) | {bias: weights["b_dec"]}
+    if kind == "AutoEncoderTopK":
+        held |= {"k": np.asarray(K), "threshold": np.asarray(-1.0, np.float32)}
+        return held, lambda x: out(_largest((x - c) @ enc.T + b, K))
+    if kind == "BatchTopKSAE":
+        held |= {"k": np.asarray(K), "threshold": threshold}
+        return held, lambda x: out(_jump((x - c) @ enc.T + b, 0.5))
+    shift = 0.0 if kind == "AutoEncoderNew" else c
+    return held, lambda x: out(np.maximum((x - shift) @ enc.T + b, 0))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "AutoEncoder",
+        "AutoEncoderNew",
+        "GatedAutoEncoder",
+        "AutoEncoderTopK",
+        "BatchTopKSAE",
+        "MatryoshkaBatchTopKSAE",
+        "JumpReluAutoEncoder",
+    ],
+)
+def test_dictionary_learning(tmp_path: Path, weights: Any, draw: Any, agrees: Any, kind: str) -> None:
+    tensors, forward = _learnt(kind, weights, draw)
+    _torch_save(tmp_path / "ae.pt", tensors)
+    trainer = {
+        "dict_class": kind,
+        "layer": 8,
+        "submodule_name": "resid_post_layer_8",
+        "lm_name": "google/gemma-2-2b",
+    }
+    (tmp_path / "config.json").write_text(json.dumps({"trainer": trainer, "buffer": {"ctx_len": 128}}))
+    with pytest.raises(DictionaryError, match="is a pickle"):
+        open_dictionary(str(tmp_path))
+    found = open_dictionary(str(tmp_path), facts=TRUSTED)
+    assert (found.format, found.hook_point) == ("dictionary_learning", HookPoint(8, "resid_post"))
+    assert found.metadata["model_name"] == "google/gemma-2-2b"
+    agrees(found, forward)
+
+
+def test_a_threshold_that_was_never_set_is_refused(tmp_path: Path, weights: Any, draw: Any) -> None:
+    tensors, _ = _learnt("BatchTopKSAE", weights, draw)
+    _torch_save(tmp_path / "ae.pt", tensors | {"threshold": np.asarray(-1.0, np.float32)})
+    (tmp_path / "config.json").write_text(json.dumps({"trainer": {"dict_class": "BatchTopKSAE"}}))
+    with pytest.raises(DictionaryError, match="never set it"):
+        open_dictionary(str(tmp_path), facts=TRUSTED)
+    (tmp_path / "config.json").write_text(json.dumps({"trainer": {"dict_class": "CrossCoder"}}))
+    with pytest.raises(DictionaryError, match=r"dict_class is 'CrossCoder'.*AutoEncoder, "):
+        open_dictionary(str(tmp_path), facts=TRUSTED)
+
+
+def test_a_pickle_with_code_in_it_is_not_run(tmp_path: Path) -> None:
+    import torch
+
+    class Trap:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "sprung",))
+
+    torch.save({"encoder.weight": Trap()}, tmp_path / "8.pt")
+    with pytest.raises(DictionaryError, match="not opened"):
+        open_dictionary(str(tmp_path / "8.pt"), facts=TRUSTED)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"readme.txt": b"x"}, "no dictionary of a known format is there .*it holds: readme.txt"),
+        ({"cfg.json": b"{}"}, "has a configuration and no weights"),
+        ({"params.npz": b"PK"}, "params.npz cannot be read"),
+        ({"sae_weights.safetensors": b"12"}, "sae_weights.safetensors cannot be read"),
+    ],
+)
+def test_what_is_no_dictionary_is_named(tmp_path: Path, files: dict[str, bytes], message: str) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DictionaryError, match=message):
+        open_dictionary(str(tmp_path))
+
+
+def test_a_format_can_be_named_and_must_be_known(tmp_path: Path) -> None:
+    with pytest.raises(DictionaryError, match="no format is called 'saelen'; known: saelens"):
+        open_dictionary(str(tmp_path), facts=Facts(format="saelen"))

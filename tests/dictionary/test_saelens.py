@@ -1,0 +1,250 @@
+"""SAELens' architectures and its older flat configuration, each equal to the formula in its documentation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from surgery import open_dictionary
+from surgery.dictionary.facts import Facts
+from surgery.errors import DictionaryError
+from surgery.hook_point import HookPoint
+
+D_MODEL, N_FEATURES = 6, 12
+Tensors = dict[str, np.ndarray]
+
+
+def _tensors(weights: Any, draw: Any, architecture: str) -> Tensors:
+    held = {
+        "W_enc": np.ascontiguousarray(weights["enc"].T),
+        "W_dec": weights["dec"],
+        "b_dec": weights["b_dec"],
+    }
+    if architecture == "gated":
+        return held | {name: draw(N_FEATURES, scale=0.5) for name in ("b_gate", "b_mag", "r_mag")}
+    held["b_enc"] = weights["b_enc"]
+    if "jumprelu" in architecture or "batchtopk" in architecture:
+        held["threshold"] = np.abs(draw(N_FEATURES))
+    if "skip" in architecture:
+        held["W_skip"] = draw(D_MODEL, D_MODEL)
+    return held
+
+
+def _save(folder: Path, tensors: Tensors, **config: Any) -> Path:
+    folder.mkdir()
+    save_file(tensors, folder / "sae_weights.safetensors")
+    cfg = {
+        "d_in": D_MODEL,
+        "d_sae": N_FEATURES,
+        "apply_b_dec_to_input": True,
+        "normalize_activations": "none",
+        "metadata": {"hook_name": "blocks.3.hook_resid_post"},
+    } | config
+    (folder / "cfg.json").write_text(json.dumps(cfg))
+    return folder
+
+
+def _largest(values: np.ndarray, k: int) -> np.ndarray:
+    kept = np.zeros_like(values)
+    for row, out in zip(values, kept, strict=True):
+        best = np.argsort(-row)[:k]
+        out[best] = np.maximum(row[best], 0)
+    return kept
+
+
+def _reference(architecture: str, tensors: Tensors, k: int, subtract: bool) -> Callable[..., Any]:
+    t = {name: value.astype(np.float64) for name, value in tensors.items()}
+
+    def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        inside = x - t["b_dec"] if subtract else x
+        if architecture == "gated":
+            opened = inside @ t["W_enc"] + t["b_gate"] > 0
+            f = opened * np.maximum(inside @ (t["W_enc"] * np.exp(t["r_mag"])) + t["b_mag"], 0)
+        else:
+            h = inside @ t["W_enc"] + t["b_enc"]
+            f = np.maximum(h, 0)
+            if "threshold" in t:
+                f = f * (h > t["threshold"])
+            if architecture == "topk":
+                f = _largest(h, k)
+        output = f @ t["W_dec"] + t["b_dec"]
+        return f, output + x @ t["W_skip"].T if "W_skip" in t else output
+
+    return forward
+
+
+@pytest.mark.parametrize("subtract", [True, False])
+@pytest.mark.parametrize(
+    "architecture", ["standard", "gated", "jumprelu", "topk", "batchtopk", "matryoshka_batchtopk"]
+)
+def test_autoencoders(
+    tmp_path: Path, weights: Any, draw: Any, agrees: Any, architecture: str, subtract: bool
+) -> None:
+    tensors = _tensors(weights, draw, architecture)
+    folder = _save(tmp_path / "sae", tensors, architecture=architecture, k=3, apply_b_dec_to_input=subtract)
+    dictionary = open_dictionary(str(folder))
+    assert (dictionary.format, dictionary.hook_point) == ("saelens", HookPoint(3, "resid_post"))
+    agrees(dictionary, _reference(architecture, tensors, 3, subtract))
+
+
+@pytest.mark.parametrize(
+    "architecture", ["transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder"]
+)
+def test_transcoders(tmp_path: Path, weights: Any, draw: Any, agrees: Any, architecture: str) -> None:
+    tensors = _tensors(weights, draw, architecture)
+    metadata = {"hook_name": "blocks.3.hook_mlp_in", "hook_name_out": "blocks.3.hook_mlp_out"}
+    folder = _save(
+        tmp_path / "t", tensors, architecture=architecture, apply_b_dec_to_input=False, metadata=metadata
+    )
+    found = open_dictionary(str(folder))
+    assert (found.is_transcoder, found.hook_point, found.output_point) == (
+        True,
+        None,
+        HookPoint(3, "mlp_out"),
+    )
+    agrees(found, _reference(architecture, tensors, 0, False))
+
+
+def test_top_k_over_rescaled_codes(tmp_path: Path, weights: Any, draw: Any, agrees: Any) -> None:
+    tensors = _tensors(weights, draw, "topk")
+    folder = _save(tmp_path / "sae", tensors, architecture="topk", k=3, rescale_acts_by_decoder_norm=True)
+    t = {name: value.astype(np.float64) for name, value in tensors.items()}
+    norms = np.linalg.norm(t["W_dec"], axis=1)
+
+    def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        f = _largest(((x - t["b_dec"]) @ t["W_enc"] + t["b_enc"]) * norms, 3)
+        return f, f / norms @ t["W_dec"] + t["b_dec"]
+
+    agrees(open_dictionary(str(folder)), forward)
+
+
+@pytest.mark.parametrize("how", ["layer_norm", "constant_norm_rescale"])
+def test_what_is_normalised_token_by_token_is_undone(
+    tmp_path: Path, weights: Any, draw: Any, agrees: Any, how: str
+) -> None:
+    tensors = _tensors(weights, draw, "standard")
+    folder = _save(tmp_path / "sae", tensors, architecture="standard", normalize_activations=how)
+    inner = _reference("standard", tensors, 0, True)
+
+    def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if how == "layer_norm":
+            mean, std = x.mean(1, keepdims=True), x.std(1, ddof=1, keepdims=True)
+            codes, y = inner((x - mean) / (std + 1e-5))
+            return codes, y * std + mean
+        factor = np.sqrt(D_MODEL) / np.linalg.norm(x, axis=1, keepdims=True)
+        codes, y = inner(x * factor)
+        return codes, y / factor
+
+    agrees(open_dictionary(str(folder)), forward)
+
+
+@pytest.mark.parametrize("architecture", ["standard", "gated", "jumprelu"])
+@pytest.mark.parametrize("from_file", [True, False])
+def test_the_expected_norm_is_folded(
+    tmp_path: Path, weights: Any, draw: Any, agrees: Any, architecture: str, from_file: bool
+) -> None:
+    tensors = _tensors(weights, draw, architecture)
+    folder = _save(
+        tmp_path / "sae", tensors, architecture=architecture, normalize_activations="expected_average_only_in"
+    )
+    with pytest.raises(DictionaryError, match=r"--input-norm 31\.2"):
+        open_dictionary(str(folder))
+    scale = np.sqrt(D_MODEL) / 9.0
+    if from_file:
+        (folder / "activation_scaler.json").write_text(json.dumps({"scaling_factor": scale}))
+    inner = _reference(architecture, tensors, 0, True)
+
+    def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        codes, output = inner(x * scale)
+        return codes, output / scale
+
+    agrees(open_dictionary(str(folder), facts=Facts() if from_file else Facts(input_norm=9.0)), forward)
+
+
+def test_the_flat_configuration_of_version_5(tmp_path: Path, weights: Any, draw: Any, agrees: Any) -> None:
+    tensors = _tensors(weights, draw, "topk")
+    folder = _save(tmp_path / "sae", tensors)
+    flat = {
+        "hook_point": "blocks.8.hook_resid_pre",
+        "activation_fn_str": "topk",
+        "activation_fn_kwargs": {"k": 4},
+        "normalize_activations": False,
+        "model_name": "gpt2-small",
+    }
+    (folder / "cfg.json").write_text(json.dumps(flat))
+    found = open_dictionary(str(folder))
+    assert (found.hook_point, found.k, found.metadata["model_name"]) == (
+        HookPoint(8, "resid_pre"),
+        4,
+        "gpt2-small",
+    )
+    agrees(found, _reference("topk", tensors, 4, True))
+
+
+def test_a_finetuning_factor_scales_the_decoder_or_is_refused(
+    tmp_path: Path, weights: Any, draw: Any, agrees: Any
+) -> None:
+    tensors = _tensors(weights, draw, "standard")
+    factor = np.abs(draw(N_FEATURES)) + np.float32(0.5)
+    folder = _save(tmp_path / "sae", tensors | {"scaling_factor": factor})
+    flat = {"hook_name": "blocks.1.hook_resid_pre", "finetuning_scaling_factor": True}
+    (folder / "cfg.json").write_text(json.dumps(flat))
+    plain = _reference("standard", tensors, 0, True)
+    t = {name: value.astype(np.float64) for name, value in tensors.items()}
+
+    def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        codes, _ = plain(x)
+        return codes, codes * factor @ t["W_dec"] + t["b_dec"]
+
+    agrees(open_dictionary(str(folder)), forward)
+    (folder / "cfg.json").write_text(json.dumps(flat | {"finetuning_scaling_factor": False}))
+    with pytest.raises(DictionaryError, match="scaling_factor that is not 1"):
+        open_dictionary(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"architecture": "temporal"}, "architecture 'temporal'"),
+        ({"architecture": "topk"}, "does not say k; say it with --k 32"),
+        (
+            {"architecture": "standard", "normalize_activations": "covariance_whitening"},
+            "covariance_whitening",
+        ),
+        ({"architecture": "jumprelu"}, "lacks threshold"),
+    ],
+)
+def test_a_missing_fact_is_named(
+    tmp_path: Path, weights: Any, draw: Any, config: dict[str, Any], message: str
+) -> None:
+    folder = _save(tmp_path / "sae", _tensors(weights, draw, "standard"), **config)
+    with pytest.raises(DictionaryError, match=message):
+        open_dictionary(str(folder))
+
+
+def test_equals_the_package_where_it_is_installed(tmp_path: Path, weights: Any, draw: Any) -> None:
+    package = pytest.importorskip("sae_lens", reason="sae-lens is not installed")
+    torch = pytest.importorskip("torch")
+    for architecture in ("standard", "gated", "jumprelu", "topk"):
+        tensors = _tensors(weights, draw, architecture)
+        config = {"k": 3} if architecture == "topk" else {}
+        folder = _save(
+            tmp_path / architecture,
+            tensors,
+            architecture=architecture,
+            dtype="float32",
+            device="cpu",
+            **config,
+        )
+        theirs = package.SAE.load_from_disk(str(folder))
+        x = torch.randn(30, D_MODEL, generator=torch.Generator().manual_seed(0))
+        ours = open_dictionary(str(folder))
+        from surgery.dictionary.dictionary import encode
+
+        np.testing.assert_allclose(encode(ours, x.numpy()), theirs.encode(x).detach().numpy(), atol=1e-5)

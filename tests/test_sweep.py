@@ -1,0 +1,183 @@
+"""A sweep measures each point once, goes on where it stood, and draws what it found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click import UsageError
+from click.testing import CliRunner
+from safetensors.numpy import save_file
+
+import surgery.sweep
+from surgery.cli.sweep import chosen_axis, parse_values
+from surgery.cli.sweep import sweep as command
+from surgery.direction.direction import unit_direction
+from surgery.errors import RecipeError
+from surgery.recipe import LoadedRecipe
+from surgery.recipe.reader import parse_recipe
+from surgery.report.sweep import POINTS, read_points
+from surgery.report.sweep_figure import write_figure
+from surgery.sweep import sweep
+
+QUESTION = {"question": "apple or river", "choices": ["yes", "no", "agree", "stone"], "answer": 1}
+
+
+@pytest.fixture
+def loaded(tiny_folder: Path, tmp_path: Path) -> LoadedRecipe:
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((60, 32)).astype(np.float32)
+    folder = tmp_path / "sae"
+    folder.mkdir()
+    tensors = {
+        "W_enc": np.ascontiguousarray(rows.T),
+        "W_dec": rows,
+        "b_enc": np.zeros(60, np.float32),
+        "b_dec": np.zeros(32, np.float32),
+    }
+    save_file(tensors, folder / "sae_weights.safetensors")
+    cfg = {"architecture": "standard", "metadata": {"hook_name": "blocks.1.hook_resid_pre"}}
+    (folder / "cfg.json").write_text(json.dumps(cfg))
+    (tmp_path / "plus.txt").write_text("steal a boat\nsteal a river\nsteal a stone\n")
+    (tmp_path / "minus.txt").write_text("water the fern\nwater the apple\nfill the can\n")
+    (tmp_path / "quiz.jsonl").write_text(
+        "".join(json.dumps(QUESTION | {"answer": n % 4}) + "\n" for n in range(6))
+    )
+    text = f"""
+model: {{source: {tiny_folder}, device: cpu}}
+direction:
+  d:
+    find: difference_of_means
+    positive: plus.txt
+    negative: minus.txt
+    select: {{layer: 1}}
+    reconstruct: {{dictionary: {folder}, k: 2, method: omp}}
+edit:
+  - {{ablate: d}}
+verify:
+  choice: {{questions: quiz.jsonl, drop: {{at_most: 0.5}}}}
+  drift: {{prompts: minus.txt, tokens: 2}}
+output: {{folder: out}}
+"""
+    (tmp_path / "r.yaml").write_text(text)
+    return parse_recipe(text, path=tmp_path / "r.yaml")
+
+
+def _counting(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    sides: list[str] = []
+    measure = surgery.sweep.measure
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        sides.append(named["side"])
+        return measure(*arguments, **named)
+
+    monkeypatch.setattr(surgery.sweep, "measure", counted)
+    return sides
+
+
+def test_points_are_measured_once_and_a_cut_off_sweep_goes_on(
+    loaded: LoadedRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = _counting(monkeypatch)
+    out = tmp_path / "out"
+    first = sweep(loaded, "k", [1, 2], out)
+    assert sides == ["base"] + ["edited"] * 5
+    assert [line.name for line in first.lines] == ["unedited", "random direction", "original direction"]
+    assert [point.value for point in first.points] == [1, 2]
+    with (out / POINTS).open("a") as file:
+        file.write('{"key": "cut o')
+    again = sweep(loaded, "k", [1, 2], out)
+    assert len(sides) == 6
+    assert again == first
+    longer = sweep(loaded, "k", [1, 2, 3], out)
+    assert sides[6:] == ["base", "edited"]
+    assert longer.points[:2] == first.points
+    assert len(read_points(out)) == 6
+
+
+def test_more_features_come_closer_and_the_unedited_model_does_not_move(
+    loaded: LoadedRecipe, tmp_path: Path
+) -> None:
+    found = sweep(loaded, "k", [1, 4, 16], tmp_path / "out", skyline=unit_direction(np.ones(32)))
+    cosines = [point.cosine for point in found.points]
+    assert all(cosine is not None for cosine in cosines)
+    assert sorted(cosines) == cosines  # type: ignore[type-var]
+    assert len(found.points[2].directions["d"]["features"]) == 16
+    unedited = next(line for line in found.lines if line.name == "unedited")
+    drift = next(row for row in unedited.rows if row.label == "KL first token")
+    assert drift.value.value == 0.0
+    assert found.lines[-1].name == "skyline"
+
+
+def test_strength_and_layer_are_axes_too(loaded: LoadedRecipe, tmp_path: Path) -> None:
+    strengths = sweep(loaded, "strength", [0.0, 1.0, 2.0], tmp_path / "s")
+    moved = [
+        next(row.value.value for row in each.rows if row.label == "KL first token")
+        for each in strengths.points
+    ]
+    assert moved[0] == 0.0 < moved[1]
+    layers = sweep(loaded, "layer", [1, 2], tmp_path / "l")
+    places = [point.directions["d"]["hook_point"] for point in layers.points]
+    assert places == ["layer 1 resid_pre", "layer 2 resid_pre"]
+
+
+def test_the_figure_is_drawn_and_its_svg_is_the_same_again(loaded: LoadedRecipe, tmp_path: Path) -> None:
+    found = sweep(loaded, "k", [1, 2], tmp_path / "out")
+    png, svg = write_figure(found, tmp_path / "out")
+    assert png.read_bytes()[:4] == b"\x89PNG"
+    first = svg.read_bytes()
+    write_figure(found, tmp_path / "out")
+    assert svg.read_bytes() == first
+    assert b"<svg" in first
+
+
+def test_a_recipe_without_what_the_axis_varies_is_refused(loaded: LoadedRecipe, tmp_path: Path) -> None:
+    plain = parse_recipe(loaded.text.replace("reconstruct:", "# reconstruct:"), path=loaded.path)
+    with pytest.raises(RecipeError, match="'reconstruct'"):
+        sweep(plain, "k", [1], tmp_path / "out")
+    silent = parse_recipe(
+        "\n".join(
+            line for line in loaded.text.split("\n") if "choice:" not in line and "drift:" not in line
+        ).replace("verify:", ""),
+        path=loaded.path,
+    )
+    with pytest.raises(RecipeError, match="names nothing"):
+        sweep(silent, "k", [1], tmp_path / "out")
+
+
+def test_the_command_prints_and_writes(loaded: LoadedRecipe, tmp_path: Path) -> None:
+    arguments = [str(loaded.path), "--k", "1,2", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "original direction" in result.output and "k = 2" in result.output
+    lines = CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False).output.splitlines()
+    assert len([json.loads(line) for line in lines]) == 5
+    assert (tmp_path / "out" / "sweep.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "whole", "expected"),
+    [
+        ("1-4", True, [1, 2, 3, 4]),
+        ("8,1,2,2", True, [1, 2, 8]),
+        ("0,0.5,1.5", False, [0, 0.5, 1.5]),
+        ("-1,1", False, [-1, 1]),
+    ],
+)
+def test_values_are_ranges_or_lists(text: str, whole: bool, expected: list[float]) -> None:
+    assert parse_values(text, whole=whole) == expected
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "0-3", "1.5", "1-500"])
+def test_other_values_are_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_values(text, whole=True, least=1)
+
+
+def test_one_axis_at_a_time() -> None:
+    assert chosen_axis(None, None, None) == ("k", [float(k) for k in range(1, 17)])
+    with pytest.raises(UsageError, match="--k, --layer at a time"):
+        chosen_axis("1", None, "2")
