@@ -18,7 +18,13 @@ from surgery.hook_point import HookPoint
 from surgery.model.language_model import LanguageModel, chat_tokens
 from surgery.model.prompts import PromptSet
 from surgery.model.source import locate_model
-from surgery.recipe.schema import FindDifferenceOfMeans, FindFile, FindWeightDifference, PromptSource
+from surgery.recipe.schema import (
+    Find,
+    FindDifferenceOfMeans,
+    FindFile,
+    FindWeightDifference,
+    PromptSource,
+)
 
 _CONTRASTED = 256
 """Prompts a side whose codes are compared; more hardly move a mean, and all of them are held at once."""
@@ -48,7 +54,7 @@ class Sources:
 
 def find_direction(
     name: str,
-    wanted: FindDifferenceOfMeans | FindFile | FindWeightDifference,
+    wanted: Find,
     model: LanguageModel,
     sources: Sources,
     *,
@@ -92,7 +98,7 @@ def find_direction(
 
 
 def _find(
-    wanted: FindDifferenceOfMeans | FindFile | FindWeightDifference,
+    wanted: Find,
     model: LanguageModel,
     sources: Sources,
     seed: int,
@@ -108,7 +114,7 @@ def _find(
 
 
 def contrast_of_codes(
-    wanted: FindDifferenceOfMeans | FindFile,
+    wanted: Find,
     dictionary: Dictionary,
     original: Direction,
     model: LanguageModel,
@@ -116,7 +122,9 @@ def contrast_of_codes(
 ) -> FeatureContrast | None:
     """How the prompts' codes differ, where there are prompts and a place in the stream to encode them at."""
     point = dictionary.hook_point
-    if isinstance(wanted, FindFile) or point is None or dictionary.d_in != model.d_model:
+    if not isinstance(wanted, FindDifferenceOfMeans) or point is None:
+        return None
+    if dictionary.d_in != model.d_model:
         return None
     if point.site not in ("resid_pre", "resid_post") or point.layer >= model.n_layers:
         return None
