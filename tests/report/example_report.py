@@ -138,7 +138,9 @@ def plan() -> Plan:
 
 def edit_facts() -> EditFacts:
     rows = tuple(
-        AuditRow(edit.tensor, edit.file, edit.role, edit.layer, (1.0,), (1.0,), 2e-7, 3e-7, False, True)
+        AuditRow(
+            edit.tensor, edit.file, edit.role, edit.layer, "nearest", (1.0,), (1.0,), 2e-7, 3e-7, False, True
+        )
         for edit in edits()
     )
     return EditFacts(
