@@ -15,7 +15,7 @@ from surgery.errors import RecipeError, SourceError, SurgeryError
 
 if TYPE_CHECKING:
     from trainer.config import Config
-    from trainer.loop import Progress
+    from trainer.journal import Progress
 
 SHOWN = ("tokens", "fvu", "l0", "dead_share", "loss_recovered", "mean_squared_correlation")
 CONFIG = click.Path(path_type=Path, dir_okay=False)
@@ -42,15 +42,25 @@ def main() -> None:
 @click.option("--out", type=FOLDER, help="Folder of the dictionary; by default out/<name of the config>.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Replaces the config's seed.")
 @click.option("--overwrite", is_flag=True, help="Replace a dictionary that stands in the folder.")
+@click.option("--resume", is_flag=True, help="Go on with an unfinished run, if there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
-def fit(config: Path, out: Path | None, seed: int | None, overwrite: bool, as_json: bool) -> None:
-    """Train the dictionary that CONFIG (YAML) describes and save it."""
+def fit(
+    config: Path, out: Path | None, seed: int | None, overwrite: bool, resume: bool, as_json: bool
+) -> None:
+    """Train the dictionary that CONFIG (YAML) describes and save it.
+
+    SIGTERM or Ctrl-C ends the step, saves the run and leaves; --resume goes on from there.
+    """
     settings = _read(config, seed)
+    from trainer.interruption import stop_on_signals
     from trainer.loop import fit as run
 
     out = out or Path("out") / config.stem
     report = _show_progress if sys.stderr.isatty() else None
-    numbers = run(settings, out, base=config.parent, overwrite=overwrite, report=report)
+    with stop_on_signals() as stop:
+        numbers = run(
+            settings, out, base=config.parent, overwrite=overwrite, resume=resume, report=report, stop=stop
+        )
     if report is not None:
         click.echo(err=True)
     _print(str(out), numbers, as_json)

@@ -11,8 +11,9 @@ import pytest
 
 from surgery.errors import DictionaryError
 from trainer import loop
-from trainer.config import BufferSettings, Config, DictionarySettings, ReluSettings, TopkSettings
+from trainer.config import BufferSettings, Config
 from trainer.feed import Feed
+from trainer.kinds import DictionarySettings, ReluSettings, TopkSettings
 from trainer.reader import parse_config
 
 RUN = """\
@@ -48,8 +49,9 @@ def _planted_run(rows: np.ndarray, settings: DictionarySettings, **training: obj
 
 
 def _feed(rows: np.ndarray, run: Config) -> Feed:
-    def one_pass(_: int) -> Iterator[tuple[jax.Array, np.ndarray]]:
-        yield jnp.asarray(rows), np.ones(len(rows), bool)
+    def one_pass(_: int, start: int) -> Iterator[tuple[jax.Array, np.ndarray]]:
+        if start == 0:
+            yield jnp.asarray(rows), np.ones(len(rows), bool)
 
     return Feed(one_pass, run.buffer)
 

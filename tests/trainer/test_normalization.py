@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from trainer.architectures import ARCHITECTURES
-from trainer.config import DictionarySettings, ReluSettings, TopkSettings
+from trainer.kinds import DictionarySettings, ReluSettings, TopkSettings
 from trainer.normalization import estimate_scale, fold
-from trainer.parameters import decode, off_rows, unit_rows
+from trainer.parameters import decode, unit_rows
 
 D, M = 6, 10
 RELU = ReluSettings(architecture="relu", features=M, coefficient=0.1)

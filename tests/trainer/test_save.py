@@ -10,9 +10,10 @@ from safetensors.numpy import load_file, save_file
 
 from surgery.errors import DictionaryError, OutputError
 from trainer.architectures import ARCHITECTURES
-from trainer.config import DictionarySettings, HookSettings, ReluSettings, TopkSettings
+from trainer.config import HookSettings
+from trainer.kinds import DictionarySettings, ReluSettings, TopkSettings
 from trainer.parameters import decode
-from trainer.save import hook_name, read_dictionary, saelens_config, staged, write_dictionary
+from trainer.save import hook_names, read_dictionary, saelens_config, staged, write_dictionary
 
 D, M = 5, 11
 RELU = ReluSettings(architecture="relu", features=M, coefficient=0.0)
@@ -25,7 +26,7 @@ def _written(folder: Path, settings: DictionarySettings) -> dict[str, jnp.ndarra
     rng = np.random.default_rng(0)
     shapes = {"encoder": (M, D), "encoder_bias": (M,), "decoder": (M, D), "decoder_bias": (D,)}
     p = {name: jnp.asarray(rng.standard_normal(shape), jnp.float32) for name, shape in shapes.items()}
-    write_dictionary(folder, p, saelens_config(settings, D, {"hook_name": hook_name(HOOK)}))
+    write_dictionary(folder, p, saelens_config(settings, p, dict(hook_names(HOOK))))
     return p
 
 

@@ -14,3 +14,4 @@ class Terms(NamedTuple):
     l0: jax.Array  # () mean active features per row
     squared_error: jax.Array  # () sum over the batch
     fired: jax.Array  # (n_features,) bool, active on any row
+    estimates: dict[str, jax.Array]  # arrays that are measured, not learnt: they replace those of that name
