@@ -35,10 +35,13 @@ def moved_on_sphere(rows: jax.Array, update: jax.Array) -> jax.Array:
     the step length for what can change. The new norm follows from three sums that one pass over memory gives:
     with a = u·w, w' = (1 − a) w + u has ‖w'‖² = (1 − a)² ‖w‖² + 2 (1 − a) a + ‖u‖².
     """
-    along = jnp.sum(update * rows, axis=-1, keepdims=True)
+    products = (update * rows, rows * rows, update * update)
+    # one reduction of three, which XLA keeps in one pass over memory
+    zero = jnp.zeros((), rows.dtype)
+    sums = jax.lax.reduce(products, (zero,) * 3, lambda a, b: tuple(map(jnp.add, a, b)), (1,))
+    along, square, step = (total[:, None] for total in sums)
     kept = 1 - along
-    square = kept**2 * jnp.sum(rows * rows, axis=-1, keepdims=True) + 2 * kept * along
-    norms = jnp.sqrt(jnp.maximum(square + jnp.sum(update * update, axis=-1, keepdims=True), 0.0))
+    norms = jnp.sqrt(jnp.maximum(kept**2 * square + 2 * kept * along + step, 0.0))
     return (kept * rows + update) / (1e-6 + norms)
 
 

@@ -1,5 +1,8 @@
 """Every kind from its start through its steps: BatchTopK, Matryoshka and transcoders included."""
 
+from types import ModuleType
+from typing import get_args
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +10,8 @@ import pytest
 
 from trainer.architectures import ARCHITECTURES, batchtopk, matryoshka, transcoder
 from trainer.architectures.sparse import Rule, sparse_loss
-from trainer.kinds import BatchtopkSettings, MatryoshkaSettings, TranscoderSettings
+from trainer.kinds import KINDS, BatchtopkSettings, MatryoshkaSettings, TranscoderSettings
+from trainer.settings import Settings
 
 D, M, K = 16, 32, 3
 BATCHTOPK = BatchtopkSettings(architecture="batchtopk", features=M, k=K)
@@ -19,10 +23,6 @@ ALIVE = jnp.zeros(M, bool)
 
 
 def test_each_kind_is_listed_under_its_own_name() -> None:
-    from typing import get_args
-
-    from trainer.kinds import KINDS
-
     assert [get_args(kind.model_fields["architecture"].annotation)[0] for kind in KINDS] == list(
         ARCHITECTURES
     )
@@ -36,7 +36,9 @@ def test_each_kind_is_listed_under_its_own_name() -> None:
     ],
     ids=["batchtopk", "matryoshka"],
 )
-def test_loss_is_the_sparse_pass_and_codes_pass_the_threshold(module, settings, rule) -> None:  # type: ignore[no-untyped-def]
+def test_loss_is_the_sparse_pass_and_codes_pass_the_threshold(
+    module: ModuleType, settings: Settings, rule: Rule
+) -> None:
     p = module.initialise(jax.random.key(1), X, X, settings)
     p["decoder_bias"] = p["decoder_bias"] + 0.3
     assert float(module.loss(p, X, X, ALIVE, settings)[0]) == float(sparse_loss(p, X, X, ALIVE, rule)[0])

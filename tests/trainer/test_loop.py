@@ -13,8 +13,18 @@ from surgery.errors import DictionaryError
 from trainer import loop
 from trainer.config import BufferSettings, Config
 from trainer.feed import Feed
-from trainer.kinds import DictionarySettings, ReluSettings, TopkSettings
+from trainer.journal import Progress
+from trainer.kinds import (
+    BatchtopkSettings,
+    DictionarySettings,
+    GatedSettings,
+    JumpreluSettings,
+    MatryoshkaSettings,
+    ReluSettings,
+    TopkSettings,
+)
 from trainer.reader import parse_config
+from trainer.training import DivergenceError, start, train
 
 RUN = """\
 model: {{source: {model}}}
@@ -66,15 +76,20 @@ def _mean_max_cosine(atoms: np.ndarray, decoder: np.ndarray) -> float:
     [
         (TopkSettings(architecture="topk", features=32, k=3), 0.95),
         (ReluSettings(architecture="relu", features=32, coefficient=0.01), 0.93),
+        (GatedSettings(architecture="gated", features=32, coefficient=0.005), 0.87),
+        (JumpreluSettings(architecture="jumprelu", features=32, coefficient=0.05), 0.9),
+        (BatchtopkSettings(architecture="batchtopk", features=32, k=3), 0.93),
+        (MatryoshkaSettings(architecture="matryoshka", features=32, k=3, prefixes=(16,)), 0.85),
     ],
-    ids=["topk", "relu"],
+    ids=["topk", "relu", "gated", "jumprelu", "batchtopk", "matryoshka"],
 )
 def test_planted_dictionary_is_found_again(
     planted: tuple[np.ndarray, np.ndarray], tmp_path: Path, settings: DictionarySettings, bound: float
 ) -> None:
     atoms, rows = planted
     run = _planted_run(rows, settings, steps=1500, learning_rate=3e-3, dead_after=8192)
-    trained = loop.train(_feed(rows, run), run, tmp_path)
+    feed = _feed(rows, run)
+    trained = train(feed, run, tmp_path, start(feed, run, 16))
     decoder = np.asarray(trained.parameters["decoder"])
     untrained = np.random.default_rng(1).standard_normal((32, 16))
     assert _mean_max_cosine(atoms, decoder) > bound > _mean_max_cosine(atoms, untrained)
@@ -86,10 +101,11 @@ def test_planted_dictionary_is_found_again(
 
 
 def test_fit_leaves_a_whole_folder(config: Config, tmp_path: Path) -> None:
-    seen: list[loop.Progress] = []
+    seen: list[Progress] = []
     numbers = loop.fit(config, tmp_path / "out", base=tmp_path, report=seen.append)
     assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == [
         "README.md", "cfg.json", "metrics.json", "metrics.jsonl", "sae_weights.safetensors",
+        "sparsity.safetensors", "training.html",
     ]  # fmt: skip
     assert numbers == json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert numbers["tokens_trained"] == 12 * 16 and numbers["tokens"] > 0
@@ -97,6 +113,12 @@ def test_fit_leaves_a_whole_folder(config: Config, tmp_path: Path) -> None:
     assert seen[-1].seconds_left == 0 and seen[-1].tokens_per_second > 0
     metadata = json.loads((tmp_path / "out" / "cfg.json").read_text())["metadata"]
     assert metadata["hook_name"] == "blocks.1.hook_resid_pre"
+    page = (tmp_path / "out" / "training.html").read_text()
+    assert (
+        page.count("<svg") == 5
+        and "layer 1 resid_pre" in page
+        and "http" not in page.replace("http://www.w3.org", "")
+    )
     assert "layer 1 resid_pre" in (tmp_path / "out" / "README.md").read_text()
 
 
@@ -117,7 +139,7 @@ def test_same_seed_same_bytes(config: Config, tmp_path: Path) -> None:
 
 def test_not_a_number_stops_and_keeps_the_last_good_arrays(config: Config, tmp_path: Path) -> None:
     training = config.training.model_copy(update={"learning_rate": 1e36, "warmup": 0})
-    with pytest.raises(loop.DivergenceError, match=r"lower training\.learning_rate"):
+    with pytest.raises(DivergenceError, match=r"lower training\.learning_rate"):
         loop.fit(config.model_copy(update={"training": training}), tmp_path / "out", base=tmp_path)
     assert not (tmp_path / "out").exists()
     from safetensors.numpy import load_file

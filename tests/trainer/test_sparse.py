@@ -68,12 +68,14 @@ def _dense_loss(p: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array,
     return (loss + revival) / variance
 
 
+DENSE = jax.jit(jax.value_and_grad(_dense_loss), static_argnums=4)
+
+
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("dead", DEAD)
 def test_gradient_equals_autodiff(name: str, dead: str) -> None:
     p, target = _parameters(name), _target(name)
-    dense = jax.jit(jax.value_and_grad(_dense_loss), static_argnums=4)
-    expected, by_autodiff = dense(p, X, target, DEAD[dead], RULES[name])
+    expected, by_autodiff = DENSE(p, X, target, DEAD[dead], RULES[name])
     (value, terms), gradient = WITH_GRADIENT(p, X, target, DEAD[dead], RULES[name])
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
     assert (float(terms.revival) > 0) is (dead != "none")
@@ -157,7 +159,5 @@ def test_shared_codes_are_k_a_row_on_average_and_uneven() -> None:
 def test_approximate_top_k_is_a_top_k() -> None:
     pre = sparse.preactivations(_parameters("topk"), X, centred=True)
     exact, near = sparse.strongest(pre, K), sparse.strongest(pre, K, 0.95)
-    found = np.mean(
-        [len(set(a) & set(b)) / K for a, b in zip(exact.indices.tolist(), near.indices.tolist(), strict=True)]
-    )
-    assert found >= 0.95
+    pairs = zip(exact.indices.tolist(), near.indices.tolist(), strict=True)
+    assert np.mean([len(set(each) & set(other)) / K for each, other in pairs]) >= 0.95

@@ -12,8 +12,8 @@ Improving dictionary learning with gated sparse autoencoders.
 import jax
 import jax.numpy as jnp
 
-from trainer.architectures.relu import ghost_loss, reconstruction_error, sparsity_penalty
-from trainer.architectures.terms import Terms
+from trainer.architectures.relu import add_ghost, reconstruction_error, sparsity_penalty
+from trainer.architectures.terms import Terms, with_own_gradient
 from trainer.kinds import GatedSettings
 from trainer.parameters import Parameters, decode, orthogonal_encoder, unit_rows
 
@@ -43,26 +43,40 @@ def encode(parameters: Parameters, x: jax.Array, settings: GatedSettings) -> jax
     return _codes(parameters, x @ parameters["encoder"].T)[1]
 
 
-def loss(
-    parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, settings: GatedSettings
-) -> tuple[jax.Array, Terms]:
-    """L and its terms for normalised activations x (batch, d) and dead features (n_features,) bool."""
+def _without_ghost(
+    parameters: Parameters, x: jax.Array, target: jax.Array, settings: GatedSettings
+) -> tuple[jax.Array, tuple[Terms, jax.Array, jax.Array]]:
+    """The loss but for the ghost term; also its terms, the residual and R."""
     gate, codes = _codes(parameters, x @ parameters["encoder"].T)
-    output = decode(parameters, codes, x)
-    error, open_gate = reconstruction_error(output, target), jax.nn.relu(gate)
+    output, open_gate = decode(parameters, codes, x), jax.nn.relu(gate)
+    error = reconstruction_error(output, target)
     frozen = jax.lax.stop_gradient({name: parameters[name] for name in ("decoder", "decoder_bias")})
     reconstruction = error.mean() + reconstruction_error(decode(frozen, open_gate, x), target).mean()
     penalty = sparsity_penalty(open_gate, settings.sparsity, settings.epsilon).sum(1).mean()
     sparsity = 2 * settings.coefficient * penalty
-    weights = {
-        "encoder": parameters["encoder"],
-        "bias": parameters["gate_bias"],
-        "decoder": parameters["decoder"],
-    }
-    revival = settings.ghost * ghost_loss(weights, x, target - output, error, dead)
-    active = codes > 0
+    rows_active = (codes > 0).astype(jnp.float32).sum(0)  # (n_features,)
     terms = Terms(
-        reconstruction, sparsity, revival, active.astype(jnp.float32).sum(1).mean(),
-        jnp.sum(jnp.square(output - target)), active.any(0), {},
+        reconstruction, sparsity, jnp.float32(0), rows_active.sum() / x.shape[0],
+        jnp.sum(jnp.square(output - target)), rows_active > 0, {},
     )  # fmt: skip
-    return reconstruction + sparsity + revival, terms
+    return reconstruction + sparsity, (terms, target - output, error)
+
+
+GHOST_NAMES = {"encoder": "encoder", "bias": "gate_bias", "decoder": "decoder"}
+
+
+def loss_and_gradients(
+    parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, settings: GatedSettings
+) -> tuple[jax.Array, Terms, Parameters]:
+    """L, its terms, and dL/dparameters."""
+    differentiate = jax.value_and_grad(_without_ghost, has_aux=True)
+    (value, (terms, residual, error)), gradients = differentiate(parameters, x, target, settings)
+    mine = {name: gradients[own] for name, own in GHOST_NAMES.items()}
+    weights = {name: parameters[own] for name, own in GHOST_NAMES.items()}
+    mine, revival = add_ghost(mine, weights, (x, residual, error), dead, settings.ghost)
+    gradients |= {own: mine[name] for name, own in GHOST_NAMES.items()}
+    return value + revival, terms._replace(revival=revival), gradients
+
+
+loss = with_own_gradient(loss_and_gradients)
+"""L and its terms for normalised activations x (batch, d) and dead features (n_features,) bool."""

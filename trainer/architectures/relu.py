@@ -18,7 +18,7 @@ dimensions. Source: the saex trainer behind the post this tool follows; the reci
 import jax
 import jax.numpy as jnp
 
-from trainer.architectures.terms import Terms
+from trainer.architectures.terms import Terms, with_own_gradient
 from trainer.kinds import ReluSettings
 from trainer.parameters import Parameters, decode, orthogonal_encoder, unit_rows
 
@@ -91,57 +91,60 @@ def _ghost(
     return ghost_term(ghost, residual, error, dead)
 
 
-@jax.custom_vjp
-def ghost_loss(
-    weights: Parameters, x: jax.Array, residual: jax.Array, error: jax.Array, dead: jax.Array
-) -> jax.Array:
-    """`ghost_term` of the features' own weights (encoder, bias, decoder and perhaps scale); 0 where none is
-    dead.
+def add_ghost(
+    gradients: Parameters, weights: Parameters, rows: tuple[jax.Array, ...], dead: jax.Array, factor: float
+) -> tuple[Parameters, jax.Array]:
+    """The ghost loss times `factor`, and `gradients` with its own added. `weights` (encoder, bias, decoder and
+    perhaps scale) and `gradients` have the same keys; `rows` are x, the residual and R.
 
-    Value and gradient are found together, inside the condition: autodiff through it would keep the arrays of
-    the branch that was not taken, which is a fifth of a step.
+    A loop of one turn, or none where nothing is dead: a condition would copy the gradients, and autodiff
+    through it would keep the arrays of the branch that was not taken.
     """
-    nothing = jnp.zeros((), x.dtype)
-    found: jax.Array = jax.lax.cond(
-        dead.any(), lambda: _ghost(weights, x, residual, error, dead), lambda: nothing
-    )
-    return found
+
+    def add(turn: jax.Array, carried: tuple[Parameters, jax.Array]) -> tuple[Parameters, jax.Array]:
+        # tied to the turn, or XLA would find the work the same every turn and do it once before the loop
+        here, data, _ = jax.lax.optimization_barrier((weights, rows, turn))
+        value, found = jax.value_and_grad(_ghost)(here, *data, dead)
+        return {name: carried[0][name] + factor * found[name] for name in found}, factor * value
+
+    start = (gradients, jnp.zeros((), rows[0].dtype))
+    turns = (dead.any() & (factor > 0)).astype(jnp.int32)
+    result: tuple[Parameters, jax.Array] = jax.lax.fori_loop(0, turns, add, start)
+    return result
 
 
-def _ghost_forward(
-    weights: Parameters, x: jax.Array, residual: jax.Array, error: jax.Array, dead: jax.Array
-) -> tuple[jax.Array, Parameters]:
-    found: tuple[jax.Array, Parameters] = jax.lax.cond(
-        dead.any(),
-        lambda: jax.value_and_grad(_ghost)(weights, x, residual, error, dead),
-        lambda: (jnp.zeros((), x.dtype), jax.tree.map(jnp.zeros_like, weights)),
-    )
-    return found
-
-
-def _ghost_backward(gradients: Parameters, slope: jax.Array) -> tuple[Parameters, None, None, None, None]:
-    return jax.tree.map(lambda g: g * slope, gradients), None, None, None, None
-
-
-ghost_loss.defvjp(_ghost_forward, _ghost_backward)
-
-
-def loss(
-    parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, settings: ReluSettings
-) -> tuple[jax.Array, Terms]:
-    """L and its terms for normalised activations x (batch, d) and dead features (n_features,) bool."""
-    pre = preactivations(parameters, x)
-    positive = jax.nn.relu(pre)
+def _without_ghost(
+    parameters: Parameters, x: jax.Array, target: jax.Array, settings: ReluSettings
+) -> tuple[jax.Array, tuple[Terms, jax.Array, jax.Array]]:
+    """The loss but for the ghost term; also its terms, the residual and R."""
+    positive = jax.nn.relu(preactivations(parameters, x))
     output = decode(parameters, positive * parameters["scale"][None, :], x)
     error = reconstruction_error(output, target)
     penalty = sparsity_penalty(positive, settings.sparsity, settings.epsilon).sum(1).mean()
-    weights = {name: parameters[name] for name in ("encoder", "decoder", "scale")}
-    weights["bias"] = parameters["encoder_bias"]
-    revival = settings.ghost * ghost_loss(weights, x, target - output, error, dead)
     reconstruction, sparsity = error.mean(), settings.coefficient * penalty
-    active = positive > 0
+    rows_active = (positive > 0).astype(jnp.float32).sum(0)  # (n_features,)
     terms = Terms(
-        reconstruction, sparsity, revival, active.astype(jnp.float32).sum(1).mean(),
-        jnp.sum(jnp.square(output - target)), active.any(0), {},
+        reconstruction, sparsity, jnp.float32(0), rows_active.sum() / x.shape[0],
+        jnp.sum(jnp.square(output - target)), rows_active > 0, {},
     )  # fmt: skip
-    return reconstruction + sparsity + revival, terms
+    return reconstruction + sparsity, (terms, target - output, error)
+
+
+GHOST_NAMES = {"encoder": "encoder", "bias": "encoder_bias", "decoder": "decoder", "scale": "scale"}
+
+
+def loss_and_gradients(
+    parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, settings: ReluSettings
+) -> tuple[jax.Array, Terms, Parameters]:
+    """L, its terms, and dL/dparameters."""
+    differentiate = jax.value_and_grad(_without_ghost, has_aux=True)
+    (value, (terms, residual, error)), gradients = differentiate(parameters, x, target, settings)
+    mine = {name: gradients[own] for name, own in GHOST_NAMES.items()}
+    weights = {name: parameters[own] for name, own in GHOST_NAMES.items()}
+    mine, revival = add_ghost(mine, weights, (x, residual, error), dead, settings.ghost)
+    gradients |= {own: mine[name] for name, own in GHOST_NAMES.items()}
+    return value + revival, terms._replace(revival=revival), gradients
+
+
+loss = with_own_gradient(loss_and_gradients)
+"""L and its terms for normalised activations x (batch, d) and dead features (n_features,) bool."""

@@ -16,14 +16,13 @@ and 8·k·d for the rest.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from math import gcd
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from trainer.architectures.terms import Terms
+from trainer.architectures.terms import Terms, with_own_gradient
 from trainer.parameters import Parameters
 
 CHUNK = 16  # rows; on one core with d = 512 and k = 32 the fastest of 8, 16, 32, 64
@@ -91,40 +90,64 @@ def _chunks(array: jax.Array) -> jax.Array:
     return array.reshape(-1, size, *array.shape[1:])
 
 
-def _sweep(
-    gradients: Parameters, decoder: jax.Array, rows: tuple[jax.Array, ...], weight: jax.Array,
+def _add_chunk(
+    total: Parameters, decoder: jax.Array, rows: tuple[jax.Array, ...], weight: jax.Array,
     prefixes: tuple[int, ...],
 ) -> tuple[Parameters, jax.Array]:  # fmt: skip
-    """Add the gradient of weight·Σ_p‖Σ_{i_k < p} v_k Wᵈ[i_k] − goal‖² to `gradients`; also the errors
-    (batch, prefixes + 1, d).
+    """Add the gradient of weight·Σ_p‖Σ_{i_k < p} v_k Wᵈ[i_k] − goal‖² over a chunk of rows to `total`; also the
+    errors (chunk, prefixes + 1, d).
 
     `rows` are the encoder's input, the goal, v and i. The terms by way of `goal` are the caller's; the one of
     the decoder bias by way of π is in `encoder_bias`, from which the caller completes it.
     """
-    edges = jnp.array(prefixes, jnp.int32)
+    seen, goal, values, indices = rows
+    atoms, edges = decoder[indices], jnp.array(prefixes, jnp.int32)  # (chunk, k, d)
+    group = (indices[:, :, None] >= edges[None, None, :]).sum(2)  # (chunk, k), the first prefix it is in
+    inside = (group[:, None, :] == jnp.arange(len(prefixes) + 1)[None, :, None]).astype(values.dtype)
+    parts = jnp.einsum("cgk,ckd->cgd", inside * values[:, None, :], atoms)
+    errors = jnp.cumsum(parts, axis=1) - goal[:, None, :]
+    slope = jnp.flip(jnp.cumsum(jnp.flip(2 * weight * errors, 1), axis=1), 1)
+    along = (inside * jnp.einsum("cgd,ckd->cgk", slope, atoms)).sum(1)
+    at_values = jnp.where(values > 0, along, 0.0)
+    # a broadcast, where there is one prefix only, instead of a copy of every row
+    at_atoms = jnp.take_along_axis(slope, group[:, :, None], axis=1) if prefixes else slope
+    added = {
+        "encoder": (at_values[:, :, None] * seen[:, None, :]).reshape(-1, seen.shape[1]),
+        "encoder_bias": at_values.reshape(-1),
+        "decoder": (values[:, :, None] * at_atoms).reshape(-1, goal.shape[1]),
+    }
+    return {name: total[name].at[indices.reshape(-1)].add(added[name]) for name in added}, errors
+
+
+def _sweep(
+    gradients: Parameters, decoder: jax.Array, rows: tuple[jax.Array, ...], weight: jax.Array,
+    prefixes: tuple[int, ...],
+) -> tuple[Parameters, jax.Array]:  # fmt: skip
+    """`_add_chunk` over all rows; the errors are (batch, prefixes + 1, d)."""
 
     def chunk(total: Parameters, part: tuple[jax.Array, ...]) -> tuple[Parameters, jax.Array]:
-        seen, goal, values, indices = part
-        atoms = decoder[indices]  # (chunk, k, d)
-        group = (indices[:, :, None] >= edges[None, None, :]).sum(2)  # (chunk, k), the first prefix it is in
-        inside = (group[:, None, :] == jnp.arange(len(prefixes) + 1)[None, :, None]).astype(values.dtype)
-        parts = jnp.einsum("cgk,ckd->cgd", inside * values[:, None, :], atoms)
-        errors = jnp.cumsum(parts, axis=1) - goal[:, None, :]
-        slope = jnp.flip(jnp.cumsum(jnp.flip(2 * weight * errors, 1), axis=1), 1)
-        along = (inside * jnp.einsum("cgd,ckd->cgk", slope, atoms)).sum(1)
-        at_values = jnp.where(values > 0, along, 0.0)
-        # a broadcast, where there is one prefix only, instead of a copy of every row
-        at_atoms = jnp.take_along_axis(slope, group[:, :, None], axis=1) if prefixes else slope
-        flat = indices.reshape(-1)
-        added = {
-            "encoder": (at_values[:, :, None] * seen[:, None, :]).reshape(-1, seen.shape[1]),
-            "encoder_bias": at_values.reshape(-1),
-            "decoder": (values[:, :, None] * at_atoms).reshape(-1, goal.shape[1]),
-        }
-        return {name: total[name].at[flat].add(added[name]) for name in added}, errors
+        return _add_chunk(total, decoder, part, weight, prefixes)
 
     total, errors = jax.lax.scan(chunk, gradients, tuple(_chunks(array) for array in rows))
     return total, errors.reshape(-1, *errors.shape[2:])
+
+
+def _auxiliary(
+    gradients: Parameters, decoder: jax.Array, rows: tuple[jax.Array, ...], dead: jax.Array, weight: jax.Array
+) -> tuple[Parameters, jax.Array]:
+    """AuxK: `gradients` with its part added, and its loss. `rows`: encoder input, residual, π."""
+    k_aux = auxiliary_k(*decoder.shape)
+    weight = jnp.minimum(dead.sum().astype(jnp.float32) / k_aux, 1.0) * weight
+
+    def revive(total: Parameters) -> tuple[Parameters, jax.Array]:
+        codes = strongest(jnp.where(dead[None, :], rows[2], -jnp.inf), k_aux)
+        total, errors = _sweep(total, decoder, (rows[0], rows[1], *codes), weight, ())
+        return total, weight * jnp.sum(errors * errors)
+
+    found: tuple[Parameters, jax.Array] = jax.lax.cond(
+        dead.any(), revive, lambda total: (total, jnp.zeros_like(weight)), gradients
+    )
+    return found
 
 
 def loss_and_gradients(
@@ -143,12 +166,10 @@ def loss_and_gradients(
         goal = goal - x @ parameters["skip"].T
     zeros = {name: jnp.zeros_like(parameters[name]) for name in ("encoder", "encoder_bias", "decoder")}
     gradients, errors = _sweep(zeros, decoder, (seen, goal, *codes), share, rule.prefixes)
-    gradients, revival = jax.lax.cond(
-        dead.any() & (rule.auxiliary > 0),
-        lambda g: _auxiliary(g, decoder, (seen, -errors[:, -1], pre, dead), weight, rule.auxiliary),
-        lambda g: (g, jnp.float32(0)),
-        gradients,
-    )
+    revival = jnp.float32(0)
+    if rule.auxiliary > 0:
+        rows = (seen, -errors[:, -1], pre)
+        gradients, revival = _auxiliary(gradients, decoder, rows, dead, rule.auxiliary * weight)
     gradients |= _through_the_goal(parameters, gradients["encoder_bias"], x, 2 * share * errors.sum(1), rule)
     squared_error = jnp.sum(jnp.square(errors[:, -1]))
     reconstruction = share * jnp.sum(jnp.square(errors))
@@ -173,18 +194,6 @@ def _through_the_goal(
     return found
 
 
-def _auxiliary(
-    gradients: Parameters, decoder: jax.Array, rows: tuple[jax.Array, ...], weight: jax.Array, factor: float
-) -> tuple[Parameters, jax.Array]:
-    """AuxK: `gradients` with its part added, and its loss. `rows`: encoder input, residual, π, dead."""
-    seen, residual, pre, dead = rows
-    k_aux = auxiliary_k(decoder.shape[0], decoder.shape[1])
-    codes = strongest(jnp.where(dead[None, :], pre, -jnp.inf), k_aux)
-    weight = factor * jnp.minimum(dead.sum().astype(jnp.float32) / k_aux, 1.0) * weight
-    gradients, errors = _sweep(gradients, decoder, (seen, residual, *codes), weight, ())
-    return gradients, weight * jnp.sum(errors * errors)
-
-
 def _fired(codes: SparseCodes, n_features: int) -> jax.Array:
     return jnp.zeros(n_features, bool).at[codes.indices.reshape(-1)].max((codes.values > 0).reshape(-1))
 
@@ -199,24 +208,5 @@ def _estimates(parameters: Parameters, codes: SparseCodes) -> Parameters:
     return {"threshold": jnp.where(known > 0, MEMORY * known + (1 - MEMORY) * least, least)}
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
-def sparse_loss(
-    parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, rule: Rule
-) -> tuple[jax.Array, Terms]:
-    """L and its terms; `jax.grad` in the parameters gets the gradient of the pass itself, data gets none."""
-    value, terms, _ = loss_and_gradients(parameters, x, target, dead, rule)
-    return value, terms
-
-
-def _forward(
-    parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, rule: Rule
-) -> tuple[tuple[jax.Array, Terms], Parameters]:
-    value, terms, gradients = loss_and_gradients(parameters, x, target, dead, rule)
-    return (value, terms), gradients
-
-
-def _backward(rule: Rule, gradients: Parameters, cotangent: Any) -> tuple[Parameters, None, None, None]:
-    return jax.tree.map(lambda g: g * cotangent[0], gradients), None, None, None
-
-
-sparse_loss.defvjp(_forward, _backward)
+sparse_loss = with_own_gradient(loss_and_gradients)
+"""L and its terms, by `loss_and_gradients`; the last argument is the `Rule`."""
