@@ -78,6 +78,41 @@ def evaluate(folder: Path, config: Path, as_json: bool) -> None:
     _print(str(folder), evaluate_folder(folder, settings, base=config.parent), as_json)
 
 
+@main.command()
+@click.option("--d-model", default=512, show_default=True, type=click.IntRange(2))
+@click.option("--features", default=8192, show_default=True, type=click.IntRange(1))
+@click.option("--batch", default=1024, show_default=True, type=click.IntRange(2))
+@click.option("--k", default=32, show_default=True, type=click.IntRange(1))
+@click.option("--repeats", default=12, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--problem", type=CONFIG, help="Write data and initial weights to this .npz, for other libraries."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+def bench(
+    d_model: int, features: int, batch: int, k: int, repeats: int, problem: Path | None, as_json: bool
+) -> None:
+    """Time one step of TopK and ReLU beside the five matrix products of a dense step."""
+    from dataclasses import asdict
+
+    from trainer.bench import bench as run
+    from trainer.bench import make_problem, write_problem
+
+    task = make_problem(d_model, features, batch, k)
+    if problem is not None:
+        write_problem(task, problem)
+    timings = run(task, repeats)
+    if as_json:
+        click.echo(json.dumps([asdict(timing) for timing in timings], indent=2))
+        return
+    click.echo(f"{'':8}{'min ms':>9}{'median ms':>11}{'of the roof':>13}{'tokens/s':>12}{'first FVU':>12}")
+    for timing in timings:
+        share, rate = timings[0].least / timing.least, 1000 * batch / timing.least
+        first = "" if timing.first_loss is None else f"{timing.first_loss:.6f}"
+        click.echo(
+            f"{timing.name:8}{timing.least:9.1f}{timing.median:11.1f}{share:13.2f}{rate:12,.0f}{first:>12}"
+        )
+
+
 def _read(config: Path, seed: int | None) -> "Config":
     from trainer.reader import read_config
 

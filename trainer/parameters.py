@@ -42,7 +42,8 @@ def moved_on_sphere(rows: jax.Array, update: jax.Array) -> jax.Array:
     along, square, step = (total[:, None] for total in sums)
     kept = 1 - along
     norms = jnp.sqrt(jnp.maximum(kept**2 * square + 2 * kept * along + step, 0.0))
-    return (kept * rows + update) / (1e-6 + norms)
+    moved: jax.Array = (kept * rows + update) / (1e-6 + norms)
+    return moved
 
 
 def decode(parameters: Parameters, codes: jax.Array, x: jax.Array) -> jax.Array:

@@ -15,6 +15,9 @@ Means run over batch and dimensions alike, so c is about d_model times smaller t
 dimensions. Source: the saex trainer behind the post this tool follows; the reciprocal is Eoin Farrell's.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -94,7 +97,7 @@ def _ghost(
 def add_ghost(
     gradients: Parameters, weights: Parameters, rows: tuple[jax.Array, ...], dead: jax.Array, factor: float
 ) -> tuple[Parameters, jax.Array]:
-    """The ghost loss times `factor`, and `gradients` with its own added. `weights` (encoder, bias, decoder and
+    """The ghost loss times `factor`, and `gradients` with its own added. `weights` (encoder, bias, decoder,
     perhaps scale) and `gradients` have the same keys; `rows` are x, the residual and R.
 
     A loop of one turn, or none where nothing is dead: a condition would copy the gradients, and autodiff
@@ -103,10 +106,11 @@ def add_ghost(
 
     def add(turn: jax.Array, carried: tuple[Parameters, jax.Array]) -> tuple[Parameters, jax.Array]:
         # tied to the turn, or XLA would find the work the same every turn and do it once before the loop
-        here, data, _ = jax.lax.optimization_barrier((weights, rows, turn))
+        here, data, _ = barrier((weights, rows, turn))
         value, found = jax.value_and_grad(_ghost)(here, *data, dead)
         return {name: carried[0][name] + factor * found[name] for name in found}, factor * value
 
+    barrier: Callable[[Any], Any] = jax.lax.optimization_barrier
     start = (gradients, jnp.zeros((), rows[0].dtype))
     turns = (dead.any() & (factor > 0)).astype(jnp.int32)
     result: tuple[Parameters, jax.Array] = jax.lax.fori_loop(0, turns, add, start)

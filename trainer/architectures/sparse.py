@@ -94,8 +94,8 @@ def _add_chunk(
     total: Parameters, decoder: jax.Array, rows: tuple[jax.Array, ...], weight: jax.Array,
     prefixes: tuple[int, ...],
 ) -> tuple[Parameters, jax.Array]:  # fmt: skip
-    """Add the gradient of weight·Σ_p‖Σ_{i_k < p} v_k Wᵈ[i_k] − goal‖² over a chunk of rows to `total`; also the
-    errors (chunk, prefixes + 1, d).
+    """Add the gradient of weight·Σ_p‖Σ_{i_k < p} v_k Wᵈ[i_k] − goal‖² over a chunk of rows to `total`; also
+    the errors (chunk, prefixes + 1, d).
 
     `rows` are the encoder's input, the goal, v and i. The terms by way of `goal` are the caller's; the one of
     the decoder bias by way of π is in `encoder_bias`, from which the caller completes it.

@@ -28,8 +28,8 @@ LossAndGradients = Callable[
 
 
 def with_own_gradient(found: LossAndGradients) -> Loss:
-    """The loss (parameters, x, target, dead, settings) -> (L, Terms) whose `jax.grad` in the parameters is what
-    `found` returns; data gets none."""
+    """The loss (parameters, x, target, dead, settings) -> (L, Terms) whose `jax.grad` in the parameters is
+    what `found` returns; data gets none."""
 
     @partial(jax.custom_vjp, nondiff_argnums=(4,))
     def loss(
