@@ -5,8 +5,8 @@
 
 Each gets the same batch and initial weights, Adam with one learning rate, and its own step as its own
 trainer runs it (unit rows and projected gradients where it does that). The first step's fraction of
-variance unexplained must agree with ours to 1e-5. Times are CPU time of the process; pin it to one core (`taskset -c 0`) with
-OMP_NUM_THREADS=1. A library that is not installed is left out.
+variance unexplained must agree with ours to 1e-5. Times are CPU time of the process;
+pin it to one core (`taskset -c 0`) with OMP_NUM_THREADS=1. A library that is not installed is left out.
 """
 
 import sys

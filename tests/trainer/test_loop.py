@@ -22,6 +22,7 @@ from trainer.kinds import (
     MatryoshkaSettings,
     ReluSettings,
     TopkSettings,
+    TranscoderSettings,
 )
 from trainer.reader import parse_config
 from trainer.training import DivergenceError, start, train
@@ -131,6 +132,19 @@ def test_fit_leaves_a_whole_folder(config: Config, tmp_path: Path) -> None:
 def test_saved_dictionary_measures_the_same(config: Config, tmp_path: Path) -> None:
     numbers = loop.fit(config, tmp_path / "out", base=tmp_path)
     again = loop.evaluate_folder(tmp_path / "out", config, base=tmp_path)
+    assert again == {name: numbers[name] for name in again}
+
+
+def test_transcoder_from_the_mlps_input_to_its_output(config: Config, tmp_path: Path) -> None:
+    settings = TranscoderSettings(architecture="transcoder", features=40, k=3, skip=True)
+    hook = config.hook.model_copy(update={"point": "mlp"})
+    run = config.model_copy(update={"dictionary": settings, "hook": hook})
+    numbers = loop.fit(run, tmp_path / "out", base=tmp_path)
+    told = json.loads((tmp_path / "out" / "cfg.json").read_text())
+    assert (told["architecture"], told["d_in"], told["d_out"]) == ("jumprelu_skip_transcoder", 16, 16)
+    assert numbers["input_scale"] != numbers["output_scale"]
+    assert np.isfinite(numbers["fvu"]) and np.isfinite(numbers["loss_recovered"])
+    again = loop.evaluate_folder(tmp_path / "out", run, base=tmp_path)
     assert again == {name: numbers[name] for name in again}
 
 
