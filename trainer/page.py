@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CURVES = (
     ("loss", "loss", "log"),
-    ("fvu_batch", "fraction of variance unexplained, per batch", "log"),
+    ("fvu_batch", "FVU, variance unexplained per batch", "log"),
     ("l0", "L0, active features per token", "linear"),
     ("dead_share", "dead share, features silent for long", "linear"),
 )
@@ -35,7 +35,7 @@ table { border-collapse: collapse; width: 100%; font-size: .92rem; } td { paddin
 td:last-child { text-align: right; font-variant-numeric: tabular-nums; }
 """
 FINAL = (
-    ("fvu", "fraction of variance unexplained", ".4f"),
+    ("fvu", "FVU, variance unexplained", ".4f"),
     ("l0", "L0, active features per token", ".2f"),
     ("dead_share", "dead share", ".2%"),
     ("loss_recovered", "loss recovered", ".4f"),
@@ -53,7 +53,7 @@ def page(
     place = f"layer {config.hook.layer} {config.hook.point}"
     title = f"Dictionary of {config.model.source}, {place}"
     figures = [_figure(title, _curve(lines, name, scale)) for name, title, scale in CURVES]
-    figures.append(_figure("density of the features on the held-out tokens", _histogram(density)))
+    figures.append(_figure("density of features, held-out tokens", _histogram(density)))
     rows = "".join(
         f"<tr><td>{label}</td><td>{format(numbers[name], form)}</td></tr>" for name, label, form in FINAL
     )
