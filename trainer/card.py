@@ -2,13 +2,22 @@
 
 from typing import Any
 
-from trainer.config import Config, ReluSettings, TextSource
-from trainer.save import hook_name
+from trainer.config import Config, TextSource
+from trainer.kinds import (
+    BatchtopkSettings,
+    DictionarySettings,
+    GatedSettings,
+    JumpreluSettings,
+    MatryoshkaSettings,
+    ReluSettings,
+    TranscoderSettings,
+)
+from trainer.save import hook_names
 
 TEMPLATE = """\
 # Dictionary of {model}, layer {layer} {point}
 
-A sparse dictionary ({kind}) of the residual stream: {features:,} features, trained with
+A sparse dictionary ({kind}) of {place}: {features:,} features, trained with
 `surgery-train`. The files are SAELens v6 (`cfg.json`, `sae_weights.safetensors`, hook `{hook}`); they
 take raw activations, the input scale {scale:.6g} is folded in, and decoder rows have unit norm.
 
@@ -33,9 +42,10 @@ def card(config: Config, numbers: dict[str, Any]) -> str:
         model=config.model.source,
         layer=config.hook.layer,
         point=config.hook.point,
-        kind=_kind(config),
+        kind=kind(config.dictionary),
         features=config.dictionary.features,
-        hook=hook_name(config.hook),
+        place="the MLP's map from input to output" if config.hook.point == "mlp" else "the residual stream",
+        hook=hook_names(config.hook)["hook_name"],
         scale=numbers["input_scale"],
         tokens=numbers["tokens"],
         fvu=numbers["fvu"],
@@ -55,10 +65,22 @@ def card(config: Config, numbers: dict[str, Any]) -> str:
     )
 
 
-def _kind(config: Config) -> str:
-    dictionary = config.dictionary
-    if isinstance(dictionary, ReluSettings):
-        return f"ReLU, {dictionary.sparsity} sparsity, coefficient {dictionary.coefficient:g}"
+def kind(dictionary: DictionarySettings) -> str:
+    """The architecture and its numbers, in words."""
+    match dictionary:
+        case ReluSettings():
+            return f"ReLU, {dictionary.sparsity} sparsity, coefficient {dictionary.coefficient:g}"
+        case GatedSettings():
+            return f"gated, {dictionary.sparsity} sparsity, coefficient {dictionary.coefficient:g}"
+        case JumpreluSettings():
+            return f"JumpReLU, {dictionary.sparsity} sparsity, coefficient {dictionary.coefficient:g}"
+        case MatryoshkaSettings():
+            prefixes = ", ".join(f"{prefix:,}" for prefix in dictionary.prefixes)
+            return f"Matryoshka, k = {dictionary.k} on average, prefixes {prefixes}"
+        case BatchtopkSettings():
+            return f"BatchTopK, k = {dictionary.k} on average"
+        case TranscoderSettings():
+            return f"{'skip ' if dictionary.skip else ''}transcoder, k = {dictionary.k} on average"
     return f"TopK, k = {dictionary.k}"
 
 

@@ -15,7 +15,7 @@ from surgery.errors import RecipeError, SourceError, SurgeryError
 
 if TYPE_CHECKING:
     from trainer.config import Config
-    from trainer.loop import Progress
+    from trainer.journal import Progress
 
 SHOWN = ("tokens", "fvu", "l0", "dead_share", "loss_recovered", "mean_squared_correlation")
 CONFIG = click.Path(path_type=Path, dir_okay=False)
@@ -42,15 +42,25 @@ def main() -> None:
 @click.option("--out", type=FOLDER, help="Folder of the dictionary; by default out/<name of the config>.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Replaces the config's seed.")
 @click.option("--overwrite", is_flag=True, help="Replace a dictionary that stands in the folder.")
+@click.option("--resume", is_flag=True, help="Go on with an unfinished run, if there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
-def fit(config: Path, out: Path | None, seed: int | None, overwrite: bool, as_json: bool) -> None:
-    """Train the dictionary that CONFIG (YAML) describes and save it."""
+def fit(
+    config: Path, out: Path | None, seed: int | None, overwrite: bool, resume: bool, as_json: bool
+) -> None:
+    """Train the dictionary that CONFIG (YAML) describes and save it.
+
+    SIGTERM or Ctrl-C ends the step, saves the run and leaves; --resume goes on from there.
+    """
     settings = _read(config, seed)
+    from trainer.interruption import stop_on_signals
     from trainer.loop import fit as run
 
     out = out or Path("out") / config.stem
     report = _show_progress if sys.stderr.isatty() else None
-    numbers = run(settings, out, base=config.parent, overwrite=overwrite, report=report)
+    with stop_on_signals() as stop:
+        numbers = run(
+            settings, out, base=config.parent, overwrite=overwrite, resume=resume, report=report, stop=stop
+        )
     if report is not None:
         click.echo(err=True)
     _print(str(out), numbers, as_json)
@@ -66,6 +76,41 @@ def evaluate(folder: Path, config: Path, as_json: bool) -> None:
     from trainer.loop import evaluate_folder
 
     _print(str(folder), evaluate_folder(folder, settings, base=config.parent), as_json)
+
+
+@main.command()
+@click.option("--d-model", default=512, show_default=True, type=click.IntRange(2))
+@click.option("--features", default=8192, show_default=True, type=click.IntRange(1))
+@click.option("--batch", default=1024, show_default=True, type=click.IntRange(2))
+@click.option("--k", default=32, show_default=True, type=click.IntRange(1))
+@click.option("--repeats", default=12, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--problem", type=CONFIG, help="Write data and initial weights to this .npz, for other libraries."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+def bench(
+    d_model: int, features: int, batch: int, k: int, repeats: int, problem: Path | None, as_json: bool
+) -> None:
+    """Time one step of TopK and ReLU beside the five matrix products of a dense step."""
+    from dataclasses import asdict
+
+    from trainer.bench import bench as run
+    from trainer.bench import make_problem, write_problem
+
+    task = make_problem(d_model, features, batch, k)
+    if problem is not None:
+        write_problem(task, problem)
+    timings = run(task, repeats)
+    if as_json:
+        click.echo(json.dumps([asdict(timing) for timing in timings], indent=2))
+        return
+    click.echo(f"{'':8}{'min ms':>9}{'median ms':>11}{'of the roof':>13}{'tokens/s':>12}{'first FVU':>12}")
+    for timing in timings:
+        share, rate = timings[0].least / timing.least, 1000 * batch / timing.least
+        first = "" if timing.first_loss is None else f"{timing.first_loss:.6f}"
+        click.echo(
+            f"{timing.name:8}{timing.least:9.1f}{timing.median:11.1f}{share:13.2f}{rate:12,.0f}{first:>12}"
+        )
 
 
 def _read(config: Path, seed: int | None) -> "Config":

@@ -6,18 +6,10 @@ is its documentation. `trainer.reader` reads a file into `Config`.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-
-
-class Settings(BaseModel):
-    """Base of every section."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+from trainer.kinds import DictionarySettings, TranscoderSettings
+from trainer.settings import Count, Positive, Settings
 
 
 class ModelSettings(Settings):
@@ -37,9 +29,9 @@ class HookSettings(Settings):
 
     layer: Annotated[int, Field(ge=0)]
     """0-based number of the block."""
-    point: Literal["resid_pre", "resid_post"] = "resid_pre"
+    point: Literal["resid_pre", "resid_post", "mlp"] = "resid_pre"
     """The residual stream before or after the block; `resid_post` of the last layer is taken before the final
-    norm."""
+    norm. `mlp`, for a transcoder, is what the block's MLP module reads and what it writes."""
 
 
 class TextSource(Settings):
@@ -77,41 +69,6 @@ class DataSettings(Settings):
     """Leave out tokens whose norm exceeds this many times the batch's median norm."""
 
 
-class ReluSettings(Settings):
-    """ReLU dictionary, the seed's recipe; see `trainer.architectures.relu`."""
-
-    architecture: Literal["relu"]
-    features: Count
-    sparsity: Literal["l1", "reciprocal", "tanh", "sqrt"] = "reciprocal"
-    """S of the penalty; the reciprocal is x/(x+ε)."""
-    coefficient: NonNegative
-    """c of the penalty, which is summed over features while the error is averaged over dimensions."""
-    epsilon: Positive = 0.1
-    """ε of the reciprocal x/(x+ε), in units of normalised activations."""
-    ghost: NonNegative = 0.25
-    """Weight of the ghost gradients on dead features."""
-
-
-class TopkSettings(Settings):
-    """TopK dictionary; see `trainer.architectures.topk`."""
-
-    architecture: Literal["topk"]
-    features: Count
-    k: Count
-    """Active features per token, at most."""
-    auxiliary: NonNegative = 0.03125
-    """Weight of AuxK, the dead features' loss; 0 turns it off."""
-
-    @model_validator(mode="after")
-    def _k_fits(self) -> "TopkSettings":
-        if self.k > self.features:
-            raise ValueError(f"k is {self.k} but there are only {self.features} features; lower k")
-        return self
-
-
-DictionarySettings = Annotated[ReluSettings | TopkSettings, Field(discriminator="architecture")]
-
-
 class BufferSettings(Settings):
     """The shuffle buffer on the device."""
 
@@ -140,6 +97,8 @@ class TrainingSettings(Settings):
     """A feature is dead when it was silent for this many tokens."""
     log_every: Count = 100
     """Steps between two lines of metrics.jsonl; the loss is checked for NaN there."""
+    save_every: Count | None = None
+    """Steps between two checkpoints; None saves only when the run is asked to end."""
 
 
 class Config(Settings):
@@ -152,6 +111,12 @@ class Config(Settings):
     buffer: BufferSettings = BufferSettings()
     training: TrainingSettings
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="after")
+    def _transcoder_has_two_ends(self) -> "Config":
+        if isinstance(self.dictionary, TranscoderSettings) != (self.hook.point == "mlp"):
+            raise ValueError("architecture: transcoder and hook.point: mlp go together; change one of them")
+        return self
 
     @model_validator(mode="after")
     def _batch_fits(self) -> "Config":

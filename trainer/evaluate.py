@@ -1,31 +1,40 @@
 """A finished dictionary measured on held-out texts: FVU, L0, dead share, loss recovered.
 
-The arrays are the folded ones, as they stand in the file: raw activations in, raw reconstructions out.
+The arrays are the folded ones, as they stand in the file: raw activations in, raw reconstructions out. For a
+transcoder 'reconstruction' means its MLP's output from its MLP's input.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from trainer.architectures import ARCHITECTURES
-from trainer.config import Config, DictionarySettings
+from trainer.config import Config
 from trainer.harvest_torch import Subject, harvest, spliced_loss
+from trainer.kinds import DictionarySettings
 from trainer.metrics import Tally
 from trainer.parameters import Parameters, decode
 from trainer.tokens import Row
+
+
+class Evaluation(NamedTuple):
+    """What the held-out texts say of a dictionary."""
+
+    numbers: dict[str, Any]  # of metrics.json
+    density: np.ndarray  # (n_features,) share of the tokens that each feature fired on
 
 
 @partial(jax.jit, static_argnames="settings")
 def reconstruct(
     parameters: Parameters, x: jax.Array, settings: DictionarySettings
 ) -> tuple[jax.Array, jax.Array]:
-    """(reconstruction (n, d), dense codes (n, n_features)) of raw activations x (n, d)."""
+    """(reconstruction (n, d_out), dense codes (n, n_features)) of raw activations x (n, d_in)."""
     codes = ARCHITECTURES[settings.architecture].encode(parameters, x, settings)
-    return decode(parameters, codes), codes
+    return decode(parameters, codes, x), codes
 
 
 def evaluate(
@@ -34,18 +43,22 @@ def evaluate(
     config: Config,
     parameters: Parameters,
     settings: DictionarySettings,
-) -> dict[str, Any]:
-    """All numbers of `metrics.json` for folded parameters on the texts in `rows`."""
-    tally = Tally(*parameters["decoder"].shape)
-    for x, keep in harvest(subject, rows, config.hook, config.data):
-        rebuilt, codes = (np.asarray(array)[keep] for array in reconstruct(parameters, x, settings))
-        tally.add(np.asarray(x)[keep], rebuilt, codes)
+) -> Evaluation:
+    """Folded parameters measured on the texts in `rows`."""
+    tally, d_in = Tally(*parameters["decoder"].shape), parameters["encoder"].shape[1]
+    for both, keep in harvest(subject, rows, config.hook, config.data):
+        rebuilt, codes = reconstruct(parameters, both[:, :d_in], settings)
+        # a transcoder's rows are input and output side by side, any other's end where they begin
+        target = np.asarray(both)[keep][:, -rebuilt.shape[1] :]
+        tally.add(target, np.asarray(rebuilt)[keep], np.asarray(codes)[keep])
     splice = spliced_loss(
         subject, rows, config.hook, config.data, lambda x: reconstruct(parameters, x, settings)[0]
     )
+    metrics = tally.result()
     cross_entropy = {name: value for name, value in asdict(splice).items() if name != "tokens"}
-    return {
-        **tally.result().as_dict(),
+    numbers = {
+        **metrics.as_dict(),
         "loss_recovered": splice.loss_recovered,
         "cross_entropy": {**cross_entropy, "predicted_tokens": splice.tokens},
     }
+    return Evaluation(numbers, tally.fired / metrics.tokens)

@@ -2,10 +2,11 @@
 
 A pass that ends before the buffer is full means that all data fits: it is held once and drawn from until the
 end. Otherwise every drawn token owes 1/reuse fresh ones, which are written in whole harvested batches, pass
-after pass.
+after pass. `Cursor` is all that a later process needs to go on as if nothing had happened.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -15,46 +16,69 @@ from trainer import buffer as ring
 from trainer.config import BufferSettings
 
 Harvest = tuple[jax.Array, np.ndarray]  # rows (n, d) and which of them count (n,) bool; n the same every time
-Passes = Callable[[int], Iterable[Harvest]]  # number of the pass -> one pass over the data, freshly shuffled
+# number of the pass, batches to leave out at its start -> the rest of that pass, in an order of its own
+Passes = Callable[[int, int], Iterable[Harvest]]
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where a feed stands, beside what its buffer holds."""
+
+    owed: float  # fresh tokens that drawing has earned
+    harvested: int  # tokens written so far, repeats included
+    number: int  # of the running pass
+    taken: int  # batches of it that were written
+    holds_all: bool  # whether the whole data stands in the buffer
 
 
 class Feed:
     """Draws random tokens; holds the buffer, the running pass and what is owed to the buffer."""
 
-    def __init__(self, passes: Passes, settings: BufferSettings) -> None:
+    def __init__(
+        self, passes: Passes, settings: BufferSettings, resumed: tuple[ring.Buffer, Cursor] | None = None
+    ) -> None:
         self._passes, self._settings = passes, settings
-        self._owed = 0.0
-        self.harvested = 0  # tokens written so far, repeats included
-        self._stream: Iterator[Harvest] | None = iter(passes(0))
-        self._next_pass = 1
-        self._buffer: ring.Buffer
-        self._fill(self._stream)
+        self.buffer: ring.Buffer
+        if resumed is None:
+            self.cursor = Cursor(0.0, 0, 0, 0, False)
+            self._stream = iter(passes(0, 0))
+            self._fill()
+        else:
+            self.buffer, self.cursor = resumed
+            self._stream = iter(passes(self.cursor.number, self.cursor.taken))
 
     @property
     def d_model(self) -> int:
         """Width of a row."""
-        return int(self._buffer.rows.shape[1])
+        return int(self.buffer.rows.shape[1])
 
     @property
     def holds_all(self) -> bool:
         """Whether the whole data stands in the buffer."""
-        return self._stream is None
+        return self.cursor.holds_all
 
-    def _write(self, harvest: Harvest) -> None:
+    @property
+    def harvested(self) -> int:
+        """Tokens written so far, repeats included."""
+        return self.cursor.harvested
+
+    def _write(self, harvest: Harvest) -> int:
         rows, keep = harvest
-        self._buffer = ring.write(self._buffer, rows, keep)
-        self.harvested += int(keep.sum())
+        self.buffer = ring.write(self.buffer, rows, keep)
+        count, cursor = int(keep.sum()), self.cursor
+        self.cursor = replace(cursor, harvested=cursor.harvested + count, taken=cursor.taken + 1)
+        return count
 
-    def _fill(self, stream: Iterator[Harvest]) -> None:
-        first = next(stream, None)
+    def _fill(self) -> None:
+        first = next(self._stream, None)
         if first is None:
             raise SourceError("data.train holds no text; name a source that is not empty")
-        self._buffer = ring.empty(self._settings.capacity, int(first[0].shape[1]))
+        self.buffer = ring.empty(self._settings.capacity, int(first[0].shape[1]))
         self._write(first)
         while self.harvested < self._settings.capacity:
-            harvest = next(stream, None)
+            harvest = next(self._stream, None)
             if harvest is None:
-                self._stream = None
+                self.cursor = replace(self.cursor, holds_all=True)
                 break
             self._write(harvest)
         if self.harvested == 0:
@@ -64,27 +88,26 @@ class Feed:
 
     def first_rows(self, count: int) -> jax.Array:
         """The first `count` filled rows (≤ count, d), for the input scale and the decoder bias."""
-        return self._buffer.rows[: min(count, int(self._buffer.filled))]
+        return self.buffer.rows[: min(count, int(self.buffer.filled))]
 
     def draw(self, key: jax.Array, count: int) -> jax.Array:
         """`count` random tokens (count, d), float32 and raw."""
         if not self.holds_all:
-            self._owed += count / self._settings.reuse
+            self.cursor = replace(self.cursor, owed=self.cursor.owed + count / self._settings.reuse)
             self._top_up()
-        drawn: jax.Array = ring.sample(self._buffer, key, count)
+        drawn: jax.Array = ring.sample(self.buffer, key, count)
         return drawn
 
     def _top_up(self) -> None:
-        while self._owed >= 1:
-            before = self.harvested
-            self._write(self._next_harvest())
+        while self.cursor.owed >= 1:
             # a batch of masked rows only must not stall the run
-            self._owed -= max(1, self.harvested - before)
+            written = max(1, self._write(self._next_harvest()))
+            self.cursor = replace(self.cursor, owed=self.cursor.owed - written)
 
     def _next_harvest(self) -> Harvest:
-        harvest = next(self._stream, None) if self._stream is not None else None
+        harvest = next(self._stream, None)
         if harvest is None:
-            self._stream = iter(self._passes(self._next_pass))
-            self._next_pass += 1
+            self.cursor = replace(self.cursor, number=self.cursor.number + 1, taken=0)
+            self._stream = iter(self._passes(self.cursor.number, 0))
             harvest = next(self._stream)
         return harvest

@@ -4,6 +4,7 @@ torch.
     resid_pre  l   input of block l  = hidden_states[l]
     resid_post l   output of block l = hidden_states[l + 1], but for the last block: transformers puts the
                                        final norm into the last entry, the hook stands before it
+    mlp        l   what the MLP module of block l reads and what it returns, side by side in one row
 
 Tokens that a dictionary should not learn are left out: padding, BOS (an attention sink with a norm of its
 own), all special tokens if asked, and tokens of outlying norm if asked. Rows reach JAX by dlpack, on a CPU
@@ -40,6 +41,9 @@ BLOCKS = {
     "qwen3": "model.layers",
 }
 Reconstruct = Callable[[jax.Array], jax.Array]
+Change = Callable[
+    [torch.Tensor, torch.Tensor], torch.Tensor
+]  # what is read, what is written -> written instead
 
 
 @dataclass(frozen=True)
@@ -128,29 +132,45 @@ def check_hook(subject: Subject, hook: HookSettings) -> None:
 
 
 @contextmanager
-def hooked(
-    subject: Subject, hook: HookSettings, change: Callable[[torch.Tensor], torch.Tensor]
-) -> Iterator[None]:
-    """While open, the residual stream at `hook` is what `change` makes of it; shapes (batch, position,
-    d_model)."""
+def hooked(subject: Subject, hook: HookSettings, change: Change) -> Iterator[None]:
+    """While open, what is written at `hook` is what `change` makes of what is read and what is written there.
+
+    Both are the residual stream (batch, position, d_model) except at `mlp`, where they are the module's input
+    and output.
+    """
     block = subject.blocks[hook.layer]
 
     def before(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         if args:
-            return (change(args[0]), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+            return (change(args[0], args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"], kwargs["hidden_states"])}
 
     def after(_: Any, args: Any, output: Any) -> Any:
-        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+        return (
+            (change(output[0], output[0]), *output[1:])
+            if isinstance(output, tuple)
+            else change(output, output)
+        )
 
     if hook.point == "resid_pre":
         handle = block.register_forward_pre_hook(before, with_kwargs=True)
-    else:
+    elif hook.point == "resid_post":
         handle = block.register_forward_hook(after)
+    else:
+        handle = _mlp(subject, hook.layer).register_forward_hook(lambda _, args, out: change(args[0], out))
     try:
         yield
     finally:
         handle.remove()
+
+
+def _mlp(subject: Subject, layer: int) -> torch.nn.Module:
+    module = getattr(subject.blocks[layer], "mlp", None)
+    if not isinstance(module, torch.nn.Module):
+        raise SourceError(
+            f"hook.point: {subject.name} has no module `mlp` in layer {layer}; choose another point"
+        )
+    return module
 
 
 def _inputs(subject: Subject, batch: TokenBatch) -> dict[str, Any]:
@@ -165,11 +185,13 @@ def _inputs(subject: Subject, batch: TokenBatch) -> dict[str, Any]:
 
 
 def residuals(subject: Subject, batch: TokenBatch, hook: HookSettings) -> torch.Tensor:
-    """Residual stream at `hook`, float32 (batch, position, d_model); the pass ends there."""
+    """Activations at `hook`, float32 (batch, position, d_model), at `mlp` (batch, position, 2 d_model): input
+    and output; the pass ends there."""
     caught: list[torch.Tensor] = []
 
-    def catch(hidden: torch.Tensor) -> torch.Tensor:
-        caught.append(hidden.float())
+    def catch(read: torch.Tensor, written: torch.Tensor) -> torch.Tensor:
+        both = torch.cat([read, written], -1) if hook.point == "mlp" else written
+        caught.append(both.float())
         raise _Reached
 
     with torch.no_grad(), hooked(subject, hook, catch), suppress(_Reached):
@@ -216,13 +238,15 @@ def harvest(
 
 def passes(
     subject: Subject, texts: Sequence[Tokens], hook: HookSettings, data: DataSettings, seed: int
-) -> Callable[[int], Iterator[tuple[jax.Array, np.ndarray]]]:
-    """Pass number -> that pass over the texts in an order of its own, the same for the same seed."""
+) -> Callable[[int, int], Iterator[tuple[jax.Array, np.ndarray]]]:
+    """Pass number, batches to leave out at its start -> the rest of that pass over the texts, in an order of
+    its own, the same for the same seed."""
 
-    def one_pass(number: int) -> Iterator[tuple[jax.Array, np.ndarray]]:
+    def one_pass(number: int, start: int) -> Iterator[tuple[jax.Array, np.ndarray]]:
         order = np.random.default_rng([seed, number]).permutation(len(texts))
         shuffled = [texts[place] for place in order]
-        return harvest(subject, rows_of(shuffled, data.context, packed=data.packed), hook, data)
+        rows = rows_of(shuffled, data.context, packed=data.packed)
+        return harvest(subject, rows[start * data.batch :], hook, data)
 
     return one_pass
 
@@ -255,7 +279,7 @@ def _cross_entropy(subject: Subject, batch: TokenBatch) -> tuple[float, int]:
 def spliced_loss(
     subject: Subject, rows: Sequence[Row], hook: HookSettings, data: DataSettings, reconstruct: Reconstruct
 ) -> Splice:
-    """Cross-entropy clean, zero-ablated and with `reconstruct` (raw rows -> raw rows) spliced in at `hook`.
+    """Cross-entropy clean, zero-ablated and with `reconstruct` (rows read -> rows written) spliced in.
 
     Only tokens that the dictionary was meant for are replaced; BOS and the like pass untouched in both cases.
     Every predicted token counts.
@@ -264,12 +288,12 @@ def spliced_loss(
     for batch in batch_rows(rows, data.batch, packed=data.packed):
         learnt = torch.from_numpy(batch.keep).to(subject.model.device)[..., None]
 
-        def zeroed(hidden: torch.Tensor, learnt: torch.Tensor = learnt) -> torch.Tensor:
-            return torch.where(learnt, 0.0, hidden)
+        def zeroed(_: torch.Tensor, written: torch.Tensor, learnt: torch.Tensor = learnt) -> torch.Tensor:
+            return torch.where(learnt, 0.0, written)
 
-        def rebuilt(hidden: torch.Tensor, learnt: torch.Tensor = learnt) -> torch.Tensor:
-            flat = to_torch(reconstruct(_padded(hidden.float(), size)))[: hidden[..., 0].numel()]
-            return torch.where(learnt, flat.reshape(hidden.shape).to(hidden), hidden)
+        def rebuilt(read: torch.Tensor, written: torch.Tensor, learnt: torch.Tensor = learnt) -> torch.Tensor:
+            flat = to_torch(reconstruct(_padded(read.float(), size)))[: written[..., 0].numel()]
+            return torch.where(learnt, flat.reshape(written.shape).to(written), written)
 
         clean, count = _cross_entropy(subject, batch)
         with hooked(subject, hook, zeroed):

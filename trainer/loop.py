@@ -1,98 +1,86 @@
 """A run from its config to its folder; readable top to bottom.
 
-    texts -> feed of activations -> input scale -> steps -> fold -> held-out numbers -> folder
-
-One line of `metrics.jsonl` every `log_every` steps. There the loss and the weights are checked: a number that
-is not finite ends the run with `DivergenceError`, and `last_good.safetensors` in the unfinished folder holds
-the arrays of the last line before.
+texts -> feed of activations -> scales -> steps -> fold -> held-out numbers -> folder
 """
 
-import json
-import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from safetensors.numpy import save_file
-
-from surgery.errors import DictionaryError, SourceError, SurgeryError
-from trainer import __version__
+from surgery.errors import DictionaryError, SourceError
+from trainer import __version__, journal
 from trainer.card import card
-from trainer.config import Config, TrainingSettings
-from trainer.evaluate import evaluate
+from trainer.checkpoint import CHECKPOINT, load_checkpoint
+from trainer.config import Config
+from trainer.evaluate import Evaluation, evaluate
 from trainer.feed import Feed
 from trainer.harvest_torch import Subject, check_hook, load_subject, passes, tokenize
-from trainer.normalization import estimate_scale, fold
-from trainer.parameters import Parameters, is_finite
-from trainer.save import hook_name, read_dictionary, saelens_config, staged, write_dictionary, write_json
+from trainer.interruption import Stop, never
+from trainer.journal import Report
+from trainer.normalization import fold
+from trainer.page import page
+from trainer.save import (
+    hook_names,
+    read_dictionary,
+    saelens_config,
+    staged,
+    write_density,
+    write_dictionary,
+    write_json,
+)
 from trainer.sources import documents, model_folder
-from trainer.step import Numbers, TrainState, initial_state, make_step
 from trainer.tokens import Row, Tokens, rows_of
-
-FIRST_TOKENS = 65_536  # how many tokens the input scale and the decoder bias are estimated on
-
-
-class DivergenceError(SurgeryError):
-    """The loss or a weight is no longer a finite number."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands after `step` of `steps`; rates are over the whole run so far."""
-
-    step: int
-    steps: int
-    numbers: dict[str, float]
-    seconds: float
-    tokens_per_second: float
-
-    @property
-    def seconds_left(self) -> float:
-        """At the speed so far."""
-        return self.seconds / self.step * (self.steps - self.step)
-
-
-Report = Callable[[Progress], None]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What the steps leave: arrays for inputs at norm √d, and the scale that brings them there."""
-
-    parameters: Parameters
-    scale: float
-    tokens_harvested: int
+from trainer.training import Trained, start, train
 
 
 def fit(
-    config: Config, out: Path, *, base: Path = Path(), overwrite: bool = False, report: Report | None = None
-) -> dict[str, Any]:
+    config: Config, out: Path, *, base: Path = Path(), overwrite: bool = False, resume: bool = False,
+    report: Report | None = None, stop: Stop = never,
+) -> dict[str, Any]:  # fmt: skip
     """Train as `config` says and leave the dictionary in `out`; the numbers of its metrics.json.
 
-    Relative paths in the config start at `base`. Raises: SourceError, OutputError, DivergenceError.
+    Relative paths in the config start at `base`. With `resume` an unfinished run beside `out` goes on from
+    its checkpoint; where there is none, a new one begins. `stop` is asked after every step.
+
+    Raises: SourceError, OutputError, DivergenceError, InterruptedRun.
     """
-    with staged(out, overwrite=overwrite) as staging:
+    with staged(out, overwrite=overwrite, resume=resume) as staging:
         subject = load_subject(model_folder(config.model.source, base), config.model)
         check_hook(subject, config.hook)
-        texts = tokenize(subject, documents(config.data.train, base), config.data)
-        feed = Feed(passes(subject, texts, config.hook, config.data, config.seed), config.buffer)
-        trained = train(feed, config, staging, report)
-        parameters = fold(trained.parameters, trained.scale)
-        numbers = evaluate(
-            subject, held_out_rows(subject, config, base), config, parameters, config.dictionary
+        trained = _train(config, staging, subject, base, report, stop)
+        parameters = fold(trained.parameters, trained.scales)
+        rows = held_out_rows(subject, config, base)
+        measured = evaluate(subject, rows, config, parameters, config.dictionary)
+        numbers = {**measured.numbers, **_run_facts(config, trained)}
+        write_dictionary(
+            staging, parameters, saelens_config(config.dictionary, parameters, _metadata(config, subject))
         )
-        numbers = {**numbers, **_run_facts(config, trained)}
-        metadata = _metadata(config, subject)
-        write_dictionary(staging, parameters, saelens_config(config.dictionary, feed.d_model, metadata))
-        write_json(staging / "metrics.json", numbers)
-        (staging / "README.md").write_text(card(config, numbers), encoding="utf-8")
-        (staging / "last_good.safetensors").unlink(missing_ok=True)
+        _write_reports(staging, config, measured._replace(numbers=numbers))
+        for leftover in (CHECKPOINT, "last_good.safetensors"):
+            (staging / leftover).unlink(missing_ok=True)
     return numbers
+
+
+def _train(
+    config: Config, staging: Path, subject: Subject, base: Path, report: Report | None, stop: Stop
+) -> Trained:
+    texts = tokenize(subject, documents(config.data.train, base), config.data)
+    stream = passes(subject, texts, config.hook, config.data, config.seed)
+    begun = load_checkpoint(staging, config)
+    if begun is None:
+        feed = Feed(stream, config.buffer)
+        begun = start(feed, config, subject.model.config.hidden_size)
+    else:
+        journal.cut_after(staging, begun.step)
+        feed = Feed(stream, config.buffer, (begun.buffer, begun.cursor))
+    return train(feed, config, staging, begun, report=report, stop=stop)
+
+
+def _write_reports(folder: Path, config: Config, measured: Evaluation) -> None:
+    write_density(folder, measured.density)
+    write_json(folder / "metrics.json", measured.numbers)
+    (folder / "README.md").write_text(card(config, measured.numbers), encoding="utf-8")
+    text = page(config, journal.lines(folder), measured.numbers, measured.density)
+    (folder / "training.html").write_text(text, encoding="utf-8")
 
 
 def evaluate_folder(folder: Path, config: Config, *, base: Path = Path()) -> dict[str, Any]:
@@ -100,11 +88,9 @@ def evaluate_folder(folder: Path, config: Config, *, base: Path = Path()) -> dic
 
     Raises: DictionaryError when the folder is none, or belongs to another hook point or width; SourceError.
     """
-    saved = read_dictionary(folder)
-    if saved.hook_name and saved.hook_name != hook_name(config.hook):
-        raise DictionaryError(
-            f"{folder}: was trained at {saved.hook_name}, the config says {hook_name(config.hook)}"
-        )
+    saved, wanted = read_dictionary(folder), hook_names(config.hook)["hook_name"]
+    if saved.hook_name and saved.hook_name != wanted:
+        raise DictionaryError(f"{folder}: was trained at {saved.hook_name}, the config says {wanted}")
     subject = load_subject(model_folder(config.model.source, base), config.model)
     check_hook(subject, config.hook)
     width = saved.parameters["decoder"].shape[1]
@@ -112,7 +98,8 @@ def evaluate_folder(folder: Path, config: Config, *, base: Path = Path()) -> dic
         raise DictionaryError(
             f"{folder}: d_model is {width}, the model's is {subject.model.config.hidden_size}"
         )
-    return evaluate(subject, held_out_rows(subject, config, base), config, saved.parameters, saved.settings)
+    rows = held_out_rows(subject, config, base)
+    return evaluate(subject, rows, config, saved.parameters, saved.settings).numbers
 
 
 def held_out_rows(subject: Subject, config: Config, base: Path) -> list[Row]:
@@ -123,66 +110,13 @@ def held_out_rows(subject: Subject, config: Config, base: Path) -> list[Row]:
     return rows_of(texts, config.data.context, packed=config.data.packed)
 
 
-def train(feed: Feed, config: Config, folder: Path, report: Report | None = None) -> Trained:
-    """All steps, on what `feed` draws; lines go to `<folder>/metrics.jsonl`. Raises: DivergenceError."""
-    training = config.training
-    first = feed.first_rows(FIRST_TOKENS)
-    scale = estimate_scale(first)
-    start_key, draw_key = jax.random.split(jax.random.key(config.seed))
-    state = initial_state(start_key, first * scale, config.dictionary)
-    good = _copied(state.parameters)
-    advance, started = make_step(config.dictionary, training), time.perf_counter()
-    for step in range(1, training.steps + 1):
-        x = feed.draw(jax.random.fold_in(draw_key, step), training.batch)
-        state, numbers = advance(state, x, jnp.float32(scale))
-        if step % training.log_every == 0 or step == training.steps:
-            good = _checked(state, numbers, step, good, folder, scale)
-            progress = _progress(step, training, numbers, time.perf_counter() - started)
-            _log(folder / "metrics.jsonl", progress)
-            if report is not None:
-                report(progress)
-    return Trained(good, scale, feed.harvested)
-
-
-def _copied(parameters: Parameters) -> Parameters:
-    return {name: jnp.array(array, copy=True) for name, array in parameters.items()}
-
-
-def _checked(
-    state: TrainState, numbers: Numbers, step: int, good: Parameters, folder: Path, scale: float
-) -> Parameters:
-    """A copy of the state's arrays, out of the memory that the next step reuses.
-
-    Raises: DivergenceError when the loss or an array is not finite; `good` is then saved.
-    """
-    parameters = _copied(state.parameters)
-    if math.isfinite(float(numbers["loss"])) and is_finite(parameters):
-        return parameters
-    kept = folder / "last_good.safetensors"
-    save_file({name: np.asarray(array) for name, array in fold(good, scale).items()}, kept)
-    raise DivergenceError(
-        f"step {step}: the loss ({float(numbers['loss']):g}) or a weight is no longer a finite number; the "
-        f"arrays of the last line of metrics.jsonl are kept in {kept}; lower training.learning_rate"
-    )
-
-
-def _progress(step: int, training: TrainingSettings, numbers: Numbers, seconds: float) -> Progress:
-    measured = {name: float(value) for name, value in numbers.items()}
-    return Progress(step, training.steps, measured, seconds, step * training.batch / seconds)
-
-
-def _log(path: Path, progress: Progress) -> None:
-    line = {"step": progress.step, **progress.numbers, "seconds": round(progress.seconds, 2)}
-    with path.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(line) + "\n")
-
-
 def _run_facts(config: Config, trained: Trained) -> dict[str, Any]:
     return {
         "steps": config.training.steps,
         "tokens_trained": config.training.steps * config.training.batch,
         "tokens_harvested": trained.tokens_harvested,
-        "input_scale": trained.scale,
+        "input_scale": trained.scales.read,
+        "output_scale": trained.scales.write,
         "seed": config.seed,
     }
 
@@ -190,11 +124,12 @@ def _run_facts(config: Config, trained: Trained) -> dict[str, Any]:
 def _metadata(config: Config, subject: Subject) -> dict[str, Any]:
     return {
         "model_name": subject.name,
-        "hook_name": hook_name(config.hook),
+        **hook_names(config.hook),
         "hook_head_index": None,
         "context_size": config.data.context,
         "prepend_bos": subject.tokenizer.bos_token_id is not None,
         "dataset_path": ", ".join(source.source for source in config.data.train),
         "trainer": f"surgery-train {__version__}",
+        "trained_as": config.dictionary.architecture,
         "seed": config.seed,
     }

@@ -1,11 +1,12 @@
-"""Input scale: estimated once on the first tokens, frozen, never trained, folded into the weights at save.
+"""Scales of input and output: estimated once on the first tokens, frozen, never trained, folded at save.
 
     a = √d / mean‖x‖                  training sees a·x, so that coefficients mean the same for every model
-    pre(a·x) = a · pre'(x)            ReLU and TopK are positively homogeneous, so the fold is exact:
-    encoder' = encoder                decoder rows stay unit norm, features get the units of the raw stream
-    encoder_bias' = encoder_bias / a
+    c = √d' / mean‖t‖                 and reconstructs c·t; c = a but for a transcoder
+    π(a·x) = c · π'(x)                every kind here is positively homogeneous, so the fold is exact:
+    encoder' = encoder · a/c          decoder rows stay unit norm, features get the units of the output
+    biases' = biases / c              of encoder, gate, magnitude and decoder; the threshold too
     decoder' = decoder
-    decoder_bias' = decoder_bias / a
+    skip' = skip · a/c
 
 A trained `scale` s (ReLU) is folded too: s·relu(w·x + b) = relu(|s|w·x + |s|b) with the sign of s moved to
 the decoder.
@@ -13,6 +14,8 @@ the decoder.
 Source: Anthropic's convention (mean norm √d); a scale that is trained drifts, because a loss relative to the
 target's own norm can be lowered by scaling the target.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,14 +31,41 @@ def estimate_scale(rows: jax.Array | np.ndarray) -> float:
     return float(np.sqrt(exact.shape[1]) / mean_norm) if mean_norm > 0 else 1.0
 
 
-def fold(parameters: Parameters, scale: float) -> Parameters:
-    """Parameters trained on scale·x as the equivalent four arrays for raw x. Features come out divided by
-    `scale`."""
-    factor = parameters.get("scale", jnp.ones_like(parameters["encoder_bias"]))
+class Scales(NamedTuple):
+    """Factors that training puts on what a dictionary reads and on what it must write."""
+
+    read: float
+    write: float
+
+
+def estimate_scales(read: jax.Array, write: jax.Array) -> Scales:
+    """Scales of raw activations (n, d_in) and targets (n, d_out)."""
+    return Scales(estimate_scale(read), estimate_scale(write))
+
+
+def fold(parameters: Parameters, scales: Scales) -> Parameters:
+    """Parameters trained on scaled activations as the equivalent ones for raw x. Features come out divided by
+    `scales.write`."""
+    folded: Parameters = {
+        name: parameters[name] for name in ("decoder", "log_magnitude") if name in parameters
+    }
+    ratio = scales.read / scales.write
+    for name in ("encoder", "skip"):
+        if name in parameters:
+            folded[name] = parameters[name] * ratio
+    for name in ("encoder_bias", "gate_bias", "magnitude_bias", "decoder_bias", "threshold"):
+        if name in parameters:
+            folded[name] = parameters[name] / scales.write
+    if "log_threshold" in parameters:
+        folded["threshold"] = jnp.exp(parameters["log_threshold"]) / scales.write
+    return _fold_factor(folded, parameters["scale"]) if "scale" in parameters else folded
+
+
+def _fold_factor(folded: Parameters, factor: jax.Array) -> Parameters:
     size, sign = jnp.abs(factor), jnp.where(factor < 0, -1.0, 1.0)
     return {
-        "encoder": parameters["encoder"] * size[:, None],
-        "encoder_bias": parameters["encoder_bias"] * size / scale,
-        "decoder": parameters["decoder"] * sign[:, None],
-        "decoder_bias": parameters["decoder_bias"] / scale,
+        **folded,
+        "encoder": folded["encoder"] * size[:, None],
+        "encoder_bias": folded["encoder_bias"] * size,
+        "decoder": folded["decoder"] * sign[:, None],
     }

@@ -5,9 +5,13 @@ encoder        (n_features, d_in)   one row a feature, contiguous
 encoder_bias   (n_features,)
 decoder        (n_features, d_out)  one row a feature, unit norm after every step
 decoder_bias   (d_out,)
-scale          (n_features,)        ReLU only: a trained factor on each feature
+scale          (n_features,)        ReLU: a trained factor on each feature
+gate_bias, magnitude_bias, log_magnitude   (n_features,)   gated, instead of encoder_bias
+log_threshold  (n_features,)        JumpReLU, in training
+threshold      () or (n_features,)  BatchTopK and its kin in training, every kind with a threshold in a file
+skip           (d_out, d_in)        transcoder with a linear path beside the features
 
-reconstruction = codes · decoder + decoder_bias
+reconstruction = codes · decoder + decoder_bias [+ x · skipᵀ]
 """
 
 import jax
@@ -24,18 +28,28 @@ def unit_rows(rows: jax.Array) -> jax.Array:
     return rows / (1e-6 + norms)
 
 
-def off_rows(update: jax.Array, rows: jax.Array) -> jax.Array:
-    """The part of each row of `update` (n, d) that is orthogonal to the unit row of `rows` (n, d) beside it.
+def moved_on_sphere(rows: jax.Array, update: jax.Array) -> jax.Array:
+    """Unit rows (n, d) after a step `update` (n, d), its part along each row left out, at unit norm again.
 
-    A step along a unit row is undone by the renormalisation that follows; taking it out first keeps the
-    second moments and the step length for what can change.
+    A step along a unit row is undone by the renormalisation; taking it out first keeps the second moments and
+    the step length for what can change. The new norm follows from three sums that one pass over memory gives:
+    with a = u·w, w' = (1 − a) w + u has ‖w'‖² = (1 − a)² ‖w‖² + 2 (1 − a) a + ‖u‖².
     """
-    return update - jnp.sum(update * rows, axis=-1, keepdims=True) * rows
+    products = (update * rows, rows * rows, update * update)
+    # one reduction of three, which XLA keeps in one pass over memory
+    zero = jnp.zeros((), rows.dtype)
+    sums = jax.lax.reduce(products, (zero,) * 3, lambda a, b: tuple(map(jnp.add, a, b)), (1,))
+    along, square, step = (total[:, None] for total in sums)
+    kept = 1 - along
+    norms = jnp.sqrt(jnp.maximum(kept**2 * square + 2 * kept * along + step, 0.0))
+    moved: jax.Array = (kept * rows + update) / (1e-6 + norms)
+    return moved
 
 
-def decode(parameters: Parameters, codes: jax.Array) -> jax.Array:
-    """Reconstruction (batch, d_out) from dense codes (batch, n_features)."""
-    return codes @ parameters["decoder"] + parameters["decoder_bias"][None, :]
+def decode(parameters: Parameters, codes: jax.Array, x: jax.Array) -> jax.Array:
+    """Reconstruction (batch, d_out) from dense codes (batch, n_features) of x (batch, d_in)."""
+    output = codes @ parameters["decoder"] + parameters["decoder_bias"][None, :]
+    return output + x @ parameters["skip"].T if "skip" in parameters else output
 
 
 def orthogonal_encoder(key: jax.Array, n_features: int, d_model: int) -> jax.Array:

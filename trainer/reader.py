@@ -7,6 +7,7 @@ last one in silence.
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -19,11 +20,10 @@ from trainer.config import (
     DataSettings,
     HookSettings,
     ModelSettings,
-    ReluSettings,
     TextSource,
-    TopkSettings,
     TrainingSettings,
 )
+from trainer.kinds import KINDS
 
 SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "": (Config,),
@@ -32,10 +32,11 @@ SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "data": (DataSettings,),
     "data.train": (TextSource,),
     "data.held_out": (TextSource,),
-    "dictionary": (ReluSettings, TopkSettings),
+    "dictionary": KINDS,
     "buffer": (BufferSettings,),
     "training": (TrainingSettings,),
 }
+NAMES = {get_args(kind.model_fields["architecture"].annotation)[0] for kind in KINDS}
 Place = tuple[str | int, ...]
 
 
@@ -114,9 +115,7 @@ def _problem(message: str, place: Place, mark: yaml.Mark | None, file: str) -> P
 def _explain(detail: ErrorDetails, places: dict[Place, yaml.Mark], file: str) -> Problem:
     # pydantic puts the discriminator's value into the place of a union's member; the file has no such key
     place = tuple(
-        part
-        for position, part in enumerate(detail["loc"])
-        if not (position == 1 and part in ("relu", "topk"))
+        part for position, part in enumerate(detail["loc"]) if not (position == 1 and part in NAMES)
     )
     mark = next((places[place[:n]] for n in range(len(place), -1, -1) if place[:n] in places), None)
     return _problem(_message(detail, place), place, mark, file)

@@ -1,9 +1,14 @@
 """A dictionary as a folder that SAELens (v6) and `surgery` read: `cfg.json` and `sae_weights.safetensors`.
 
-    W_enc (d_model, n_features)   b_enc (n_features,)   W_dec (n_features, d_model)   b_dec (d_model,)
-    standard: relu(x W_enc + b_enc)            topk: the k largest of (x − b_dec) W_enc + b_enc, then relu
+    W_enc (d_in, n_features)   b_enc (n_features,)   W_dec (n_features, d_out)   b_dec (d_out,)
+    π = x W_enc + b_enc, or (x − b_dec) W_enc + b_enc where cfg.json says apply_b_dec_to_input
+    standard: relu(π)          topk: the k largest of π, then relu         jumprelu: π where π > threshold
+    gated: relu(x (W_enc · exp r_mag) + b_mag) where x W_enc + b_gate > 0        (no b_enc)
+    jumprelu_transcoder: jumprelu, but W_dec leads to the MLP's output; jumprelu_skip_transcoder: + x W_skipᵀ
 
-Beside them `metrics.json`, `metrics.jsonl` and a card. The folder is written as `<name>.partial` and renamed
+BatchTopK, Matryoshka and transcoders are saved with the threshold they measured, as JumpReLU. Beside the
+two files stand `metrics.json`, `metrics.jsonl`, `sparsity.safetensors` (log10 of each feature's density on
+the held-out tokens), the page of the run and a card. The folder is written as `<name>.partial` and renamed
 when it is complete, so that what bears the final name is whole.
 """
 
@@ -15,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError
@@ -23,11 +29,34 @@ from safetensors.numpy import load_file, save_file
 from surgery.checkpoint.folder import flush_tree
 from surgery.errors import DictionaryError, OutputError
 from trainer.architectures import ARCHITECTURES
-from trainer.config import DictionarySettings, HookSettings, ReluSettings, TopkSettings
+from trainer.checkpoint import CHECKPOINT
+from trainer.config import HookSettings
+from trainer.kinds import (
+    DictionarySettings,
+    GatedSettings,
+    JumpreluSettings,
+    ReluSettings,
+    TopkSettings,
+    TranscoderSettings,
+)
 from trainer.parameters import Parameters
 
-CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
-CONTENTS = (CONFIG, WEIGHTS, "metrics.json", "metrics.jsonl", "README.md", "last_good.safetensors")
+CONFIG, WEIGHTS, DENSITY = "cfg.json", "sae_weights.safetensors", "sparsity.safetensors"
+REPORTS = ("metrics.json", "metrics.jsonl", "README.md", "training.html")
+UNFINISHED = (CHECKPOINT, CHECKPOINT + ".partial", "last_good.safetensors")
+CONTENTS = (CONFIG, WEIGHTS, DENSITY, *REPORTS, *UNFINISHED)
+TENSORS = {
+    "encoder": "W_enc",
+    "encoder_bias": "b_enc",
+    "gate_bias": "b_gate",
+    "magnitude_bias": "b_mag",
+    "log_magnitude": "r_mag",
+    "threshold": "threshold",
+    "decoder": "W_dec",
+    "decoder_bias": "b_dec",
+    "skip": "W_skip",
+}
+"""Our names of the arrays, SAELens' names of the tensors; all alike but the encoder, which is transposed."""
 
 
 @dataclass(frozen=True)
@@ -40,23 +69,22 @@ class SavedDictionary:
 
 
 @contextmanager
-def staged(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def staged(folder: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Path]:
     """A staging folder that becomes `folder` when the block ends well; after an error it stays as
-    `<name>.partial`.
+    `<name>.partial`. With `resume` one that is there already is used as it is.
 
     Raises: OutputError when `folder` exists and may not be replaced, or holds what this trainer did not
-    write.
+    write, or an unfinished run would be lost.
     """
     staging = folder.with_name(folder.name + ".partial")
     if folder.exists():
         if not overwrite:
             raise OutputError(f"{folder}: exists already; choose another --out, or pass --overwrite")
         _check_ours(folder)
-    if staging.exists():
-        _check_ours(staging)
-        shutil.rmtree(staging)
+    if staging.exists() and not resume:
+        _clear(staging, overwrite)
     try:
-        staging.mkdir(parents=True)
+        staging.mkdir(parents=True, exist_ok=resume)
     except OSError as error:
         raise OutputError(f"{staging}: cannot be made: {error.strerror}; choose another --out") from error
     yield staging
@@ -64,6 +92,15 @@ def staged(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     if folder.exists():
         shutil.rmtree(folder)
     staging.replace(folder)
+
+
+def _clear(staging: Path, overwrite: bool) -> None:
+    _check_ours(staging)
+    if (staging / CHECKPOINT).exists() and not overwrite:
+        raise OutputError(
+            f"{staging}: holds an unfinished run; pass --resume to go on, or --overwrite to start over"
+        )
+    shutil.rmtree(staging)
 
 
 def _check_ours(folder: Path) -> None:
@@ -78,17 +115,22 @@ def _check_ours(folder: Path) -> None:
         )
 
 
-def hook_name(hook: HookSettings) -> str:
-    """SAELens' name of a hook point, as in `blocks.4.hook_resid_pre`."""
-    return f"blocks.{hook.layer}.hook_{hook.point}"
+def hook_names(hook: HookSettings) -> dict[str, str]:
+    """SAELens' names of a hook point: `blocks.4.hook_resid_pre`; for a transcoder that of its output too."""
+    if hook.point == "mlp":
+        module = f"blocks.{hook.layer}.mlp"
+        return {"hook_name": f"{module}.hook_in", "hook_name_out": f"{module}.hook_out"}
+    return {"hook_name": f"blocks.{hook.layer}.hook_{hook.point}"}
 
 
-def saelens_config(settings: DictionarySettings, d_model: int, metadata: dict[str, Any]) -> dict[str, Any]:
+def saelens_config(
+    settings: DictionarySettings, parameters: Parameters, metadata: dict[str, Any]
+) -> dict[str, Any]:
     """`cfg.json` as a dict. `metadata` goes in as it is; SAELens wants model_name and hook_name there."""
     architecture = ARCHITECTURES[settings.architecture]
     config: dict[str, Any] = {
         "architecture": architecture.saelens_name,
-        "d_in": d_model,
+        "d_in": parameters["encoder"].shape[1],
         "d_sae": settings.features,
         "dtype": "float32",
         "device": "cpu",
@@ -98,17 +140,18 @@ def saelens_config(settings: DictionarySettings, d_model: int, metadata: dict[st
     }
     if isinstance(settings, TopkSettings):
         config |= {"k": settings.k, "rescale_acts_by_decoder_norm": False}
+    if isinstance(settings, TranscoderSettings):
+        config["d_out"] = parameters["decoder"].shape[1]
+        config["architecture"] = "jumprelu_skip_transcoder" if settings.skip else "jumprelu_transcoder"
     return {**config, "metadata": metadata}
 
 
 def write_dictionary(folder: Path, parameters: Parameters, config: dict[str, Any]) -> None:
     """`cfg.json` and `sae_weights.safetensors` of folded parameters, into an existing folder."""
-    tensors = {
-        "W_enc": np.ascontiguousarray(np.asarray(parameters["encoder"]).T),
-        "b_enc": np.asarray(parameters["encoder_bias"]),
-        "W_dec": np.asarray(parameters["decoder"]),
-        "b_dec": np.asarray(parameters["decoder_bias"]),
-    }
+    tensors = {TENSORS[name]: np.asarray(array, np.float32) for name, array in parameters.items()}
+    tensors["W_enc"] = np.ascontiguousarray(tensors["W_enc"].T)
+    if "threshold" in tensors:
+        tensors["threshold"] = np.broadcast_to(tensors["threshold"], tensors["b_enc"].shape).copy()
     try:
         save_file(tensors, folder / WEIGHTS)
         write_json(folder / CONFIG, config)
@@ -118,22 +161,27 @@ def write_dictionary(folder: Path, parameters: Parameters, config: dict[str, Any
         ) from error
 
 
+def write_density(folder: Path, density: np.ndarray) -> None:
+    """`sparsity.safetensors`: log10 of each feature's density (n_features,), −10 for one that never fired."""
+    save_file({"sparsity": np.log10(density + 1e-10).astype(np.float32)}, folder / DENSITY)
+
+
 def write_json(path: Path, value: Any) -> None:
     """`value` as indented JSON with a final newline."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_dictionary(folder: Path) -> SavedDictionary:
-    """A `standard` or `topk` SAELens folder.
+    """A SAELens folder of one of the kinds that this trainer writes.
 
     Raises: DictionaryError when a file is missing or malformed, or the dictionary is of a kind not read here.
     """
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         tensors = load_file(folder / WEIGHTS)
-        arrays = {name: jnp.asarray(tensors[name]) for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
         settings = _settings(config)
-        metadata = config.get("metadata", {})
+        parameters = {name: jnp.asarray(tensors[TENSORS[name]]) for name in _arrays(config["architecture"])}
+        hook = str(config.get("metadata", {}).get("hook_name", ""))
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise DictionaryError(
             f"{folder}: not a dictionary folder: {error}; it needs {CONFIG} and {WEIGHTS}"
@@ -142,22 +190,43 @@ def read_dictionary(folder: Path) -> SavedDictionary:
         raise DictionaryError(
             f"{folder}: normalize_activations is not 'none'; fold the normalisation into the weights"
         )
-    encoder, bias = arrays["W_enc"].T, arrays["b_enc"]
-    subtracts = ARCHITECTURES[settings.architecture].subtracts_decoder_bias
-    shift = int(config.get("apply_b_dec_to_input", True)) - int(subtracts)
-    bias = bias - float(shift) * (encoder @ arrays["b_dec"])
-    parameters = {
-        "encoder": encoder,
-        "encoder_bias": bias,
-        "decoder": arrays["W_dec"],
-        "decoder_bias": arrays["b_dec"],
+    parameters["encoder"] = parameters["encoder"].T
+    transcodes = "transcoder" in config["architecture"]
+    wanted = config.get("apply_b_dec_to_input", True) and not transcodes
+    shift = int(wanted) - int(ARCHITECTURES[settings.architecture].subtracts_decoder_bias)
+    if shift:
+        moved = float(shift) * (parameters["encoder"] @ parameters["decoder_bias"])
+        parameters |= _shifted(parameters, moved)
+    return SavedDictionary(parameters, settings, hook)
+
+
+def _shifted(parameters: Parameters, moved: jax.Array) -> Parameters:
+    """The encoder's biases less `moved` (n_features,), each in its own units."""
+    if "encoder_bias" in parameters:
+        return {"encoder_bias": parameters["encoder_bias"] - moved}
+    size = jnp.exp(parameters["log_magnitude"])
+    return {
+        "gate_bias": parameters["gate_bias"] - moved,
+        "magnitude_bias": parameters["magnitude_bias"] - size * moved,
     }
-    return SavedDictionary(parameters, settings, str(metadata.get("hook_name", "")))
+
+
+def _arrays(architecture: str) -> list[str]:
+    biases = ["gate_bias", "magnitude_bias", "log_magnitude"] if architecture == "gated" else ["encoder_bias"]
+    jumps = ["threshold"] if architecture.startswith("jumprelu") else []
+    skips = ["skip"] if "skip" in architecture else []
+    return ["encoder", *biases, *jumps, *skips, "decoder", "decoder_bias"]
 
 
 def _settings(config: dict[str, Any]) -> DictionarySettings:
-    if config["architecture"] == "topk":
-        return TopkSettings(architecture="topk", features=config["d_sae"], k=config["k"])
-    if config["architecture"] == "standard":
-        return ReluSettings(architecture="relu", features=config["d_sae"], coefficient=0.0)
-    raise ValueError(f"architecture {config['architecture']!r} is not read here (standard, topk)")
+    """What `encode` needs to know; the numbers of training are not in the file."""
+    architecture, features = config["architecture"], config["d_sae"]
+    if architecture == "topk":
+        return TopkSettings(architecture="topk", features=features, k=config["k"])
+    if architecture == "standard":
+        return ReluSettings(architecture="relu", features=features, coefficient=0.0)
+    if architecture == "gated":
+        return GatedSettings(architecture="gated", features=features, coefficient=0.0)
+    if architecture in ("jumprelu", "jumprelu_transcoder", "jumprelu_skip_transcoder"):
+        return JumpreluSettings(architecture="jumprelu", features=features, coefficient=0.0)
+    raise ValueError(f"architecture {architecture!r} is not read here (standard, gated, topk, jumprelu…)")

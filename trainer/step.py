@@ -3,7 +3,8 @@
     g = ∇L(a·x)        clip to a joint norm        u = −η_t · g / (√ν̂ + ε)
     decoder: u ← u − (w·u) w per row, W ← unit rows of W + u;  every other array: W ← W + u
 
-A feature is dead when it was silent on more than `dead_after` tokens; the step keeps the count.
+What a loss measures instead of learning (`Terms.estimates`) takes the place of the array of that name. A
+feature is dead when it was silent on more than `dead_after` tokens; the step keeps the count.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,9 @@ import jax
 import jax.numpy as jnp
 
 from trainer.architectures import ARCHITECTURES
-from trainer.config import DictionarySettings, TrainingSettings
+from trainer.config import Config, TrainingSettings
+from trainer.kinds import DictionarySettings, TranscoderSettings
+from trainer.normalization import Scales
 from trainer.optimizer import (
     Moments,
     clip_by_global_norm,
@@ -22,7 +25,7 @@ from trainer.optimizer import (
     learning_rate,
     scale_by_second_moment,
 )
-from trainer.parameters import Parameters, off_rows, unit_rows
+from trainer.parameters import Parameters, moved_on_sphere
 
 SILENCE_LIMIT = 2**30  # where the count of silent tokens stops, well inside int32
 
@@ -36,52 +39,61 @@ class TrainState(NamedTuple):
 
 
 Numbers = dict[str, jax.Array]  # name -> scalar
-Step = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, Numbers]]
+Step = Callable[[TrainState, jax.Array], tuple[TrainState, Numbers]]
 
 
-def initial_state(key: jax.Array, sample: jax.Array, settings: DictionarySettings) -> TrainState:
-    """Parameters as the architecture begins, from normalised activations `sample` (n, d); no feature dead."""
-    parameters = ARCHITECTURES[settings.architecture].initialise(key, sample, settings)
+def split(rows: jax.Array, d_in: int, settings: DictionarySettings) -> tuple[jax.Array, jax.Array]:
+    """What a dictionary reads and what it must write, of rows (n, d_in), or both side by side."""
+    return (rows[:, :d_in], rows[:, d_in:]) if isinstance(settings, TranscoderSettings) else (rows, rows)
+
+
+def initial_state(key: jax.Array, sample: jax.Array, target: jax.Array, config: Config) -> TrainState:
+    """Parameters as the architecture begins, from normalised activations (n, d_in) and targets (n, d_out); no
+    feature dead."""
+    settings = config.dictionary
+    parameters = ARCHITECTURES[settings.architecture].initialise(key, sample, target, settings)
     return TrainState(parameters, initial_moments(parameters), jnp.zeros(settings.features, jnp.int32))
 
 
 def apply_updates(parameters: Parameters, updates: Parameters) -> Parameters:
     """parameters + updates, the decoder's rows moved along the sphere."""
     moved = {name: parameters[name] + updates[name] for name in parameters if name != "decoder"}
-    decoder = parameters["decoder"]
-    return {**moved, "decoder": unit_rows(decoder + off_rows(updates["decoder"], decoder))}
+    return {**moved, "decoder": moved_on_sphere(parameters["decoder"], updates["decoder"])}
 
 
-def make_step(settings: DictionarySettings, training: TrainingSettings) -> Step:
-    """The compiled step (state, raw x (batch, d), scale ()) -> (state, numbers); the state is donated."""
-    return partial(_step, settings=settings, training=training)
+def make_step(settings: DictionarySettings, training: TrainingSettings, scales: Scales) -> Step:
+    """The compiled step (state, raw rows (batch, d)) -> (state, numbers); the state is donated."""
+    return partial(_step, scales=jnp.array(scales, jnp.float32), settings=settings, training=training)
 
 
 @partial(jax.jit, static_argnames=("settings", "training"), donate_argnums=0)
 def _step(
     state: TrainState,
-    x: jax.Array,
-    scale: jax.Array,
+    rows: jax.Array,
     *,
+    scales: jax.Array,
     settings: DictionarySettings,
     training: TrainingSettings,
 ) -> tuple[TrainState, Numbers]:
-    x = x * scale
+    x, target = split(rows, state.parameters["encoder"].shape[1], settings)
+    # one product where there is one array: two of them would be two arrays to XLA
+    x, target = (x * scales[0], target * scales[1]) if x is not target else (x * scales[0],) * 2
     dead = state.silent > training.dead_after
-    loss = ARCHITECTURES[settings.architecture].loss
-    (value, terms), gradients = jax.value_and_grad(loss, has_aux=True)(state.parameters, x, dead, settings)
+    loss = jax.value_and_grad(ARCHITECTURES[settings.architecture].loss, has_aux=True)
+    (value, terms), gradients = loss(state.parameters, x, target, dead, settings)
     if training.clip is not None:
         gradients = clip_by_global_norm(gradients, training.clip)
     scaled, moments = scale_by_second_moment(gradients, state.moments, training.decay)
     rate = learning_rate(moments.updates, training.learning_rate, training.warmup, training.steps)
-    parameters = apply_updates(state.parameters, jax.tree.map(lambda u: -rate * u, scaled))
+    parameters = apply_updates(state.parameters, jax.tree.map(lambda u: -rate * u, scaled)) | terms.estimates
     silent = jnp.where(terms.fired, 0, jnp.minimum(state.silent + x.shape[0], SILENCE_LIMIT))
+    variance = jnp.sum(jnp.square(target - target.mean(0, keepdims=True)))
     numbers = {
         "loss": value,
         "reconstruction": terms.reconstruction,
         "sparsity": terms.sparsity,
         "revival": terms.revival,
-        "fvu_batch": terms.squared_error / jnp.sum(jnp.square(x - x.mean(0, keepdims=True))),
+        "fvu_batch": terms.squared_error / variance,
         "l0": terms.l0,
         "dead_share": dead.astype(jnp.float32).mean(),
         "learning_rate": rate,

@@ -39,6 +39,18 @@ def test_reads_what_is_written_and_fills_defaults(tmp_path: Path) -> None:
         ("steps: 5, ", "", "run.yaml:8:1    training.steps: missing"),
         ("k: 4", "k: 40", "k is 40 but there are only 32 features"),
         ("topk", "tokp", "dictionary"),
+        ("topk", "transcoder", "architecture: transcoder and hook.point: mlp go together"),
+        ("layer: 1", "layer: 1, point: mlp", "go together"),
+        (
+            "topk, features: 32, k: 4",
+            "matryoshka, features: 32, k: 4, prefixes: [8, 8]",
+            "prefixes must rise",
+        ),
+        (
+            "topk, features: 32, k: 4",
+            "jumprelu, features: 32, coefficient: 1.0, sparsity: target_l0",
+            "target_l0 and sparsity: target_l0 go together",
+        ),
         ("context: 32", "context: 32\n  context: 16", "run.yaml:7:3    key 'context' is written twice"),
         ("context: 32", "context: 99999", "buffer.capacity"),
         ("hook: {layer: 1}", "hook: {layer: 1", "not valid YAML"),

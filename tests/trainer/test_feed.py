@@ -15,9 +15,9 @@ SIZE = 4
 
 
 def _passes(batches: int, log: list[int], keep: bool = True) -> Passes:
-    def one_pass(number: int) -> Iterator[tuple[jax.Array, np.ndarray]]:
+    def one_pass(number: int, start: int) -> Iterator[tuple[jax.Array, np.ndarray]]:
         log.append(number)
-        for batch in range(batches):
+        for batch in range(start, batches):
             yield jnp.full((SIZE, 2), 100.0 * number + batch), np.full(SIZE, keep)
 
     return one_pass

@@ -108,13 +108,30 @@ def test_norm_outliers_are_left_out(subject: harvesting.Subject) -> None:
 def test_passes_are_shuffled_by_seed_and_number(subject: harvesting.Subject) -> None:
     texts, hook = _texts(subject), HookSettings(layer=0)
 
-    def rows(seed: int, number: int) -> list[list[float]]:
-        run = harvesting.passes(subject, texts * 4, hook, DATA, seed)(number)
+    def rows(seed: int, number: int, start: int = 0) -> list[list[float]]:
+        run = harvesting.passes(subject, texts * 4, hook, DATA, seed)(number, start)
         return [row for x, keep in run for row in np.asarray(x)[keep].tolist()]
 
     assert rows(1, 0) == rows(1, 0)
     assert rows(1, 0) != rows(1, 1) and rows(1, 0) != rows(2, 0)
     assert sorted(rows(1, 0)) == sorted(rows(2, 1))
+    rest = rows(1, 0, start=1)
+    assert 0 < len(rest) < len(rows(1, 0)) and rest == rows(1, 0)[-len(rest) :]
+
+
+def test_mlp_rows_are_what_the_module_reads_and_returns(subject: harvesting.Subject) -> None:
+    texts, seen = _texts(subject), []
+    module = subject.blocks[1].mlp
+    handle = module.register_forward_hook(lambda _, args, out: seen.append((args[0], out)))
+    rows, keep = next(
+        iter(harvesting.passes(subject, texts, HookSettings(layer=1, point="mlp"), DATA, 0)(0, 0))
+    )
+    handle.remove()
+    both = np.concatenate([part.detach().numpy() for part in seen[0]], axis=-1)
+    np.testing.assert_array_equal(
+        np.asarray(rows)[: both.shape[0] * both.shape[1]], both.reshape(-1, both.shape[-1])
+    )
+    assert keep.any()
 
 
 @pytest.mark.parametrize("packed", [False, True])

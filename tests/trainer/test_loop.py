@@ -11,9 +11,21 @@ import pytest
 
 from surgery.errors import DictionaryError
 from trainer import loop
-from trainer.config import BufferSettings, Config, DictionarySettings, ReluSettings, TopkSettings
+from trainer.config import BufferSettings, Config
 from trainer.feed import Feed
+from trainer.journal import Progress
+from trainer.kinds import (
+    BatchtopkSettings,
+    DictionarySettings,
+    GatedSettings,
+    JumpreluSettings,
+    MatryoshkaSettings,
+    ReluSettings,
+    TopkSettings,
+    TranscoderSettings,
+)
 from trainer.reader import parse_config
+from trainer.training import DivergenceError, start, train
 
 RUN = """\
 model: {{source: {model}}}
@@ -48,8 +60,9 @@ def _planted_run(rows: np.ndarray, settings: DictionarySettings, **training: obj
 
 
 def _feed(rows: np.ndarray, run: Config) -> Feed:
-    def one_pass(_: int) -> Iterator[tuple[jax.Array, np.ndarray]]:
-        yield jnp.asarray(rows), np.ones(len(rows), bool)
+    def one_pass(_: int, start: int) -> Iterator[tuple[jax.Array, np.ndarray]]:
+        if start == 0:
+            yield jnp.asarray(rows), np.ones(len(rows), bool)
 
     return Feed(one_pass, run.buffer)
 
@@ -64,15 +77,25 @@ def _mean_max_cosine(atoms: np.ndarray, decoder: np.ndarray) -> float:
     [
         (TopkSettings(architecture="topk", features=32, k=3), 0.95),
         (ReluSettings(architecture="relu", features=32, coefficient=0.01), 0.93),
+        (GatedSettings(architecture="gated", features=32, coefficient=0.02), 0.95),
+        (
+            JumpreluSettings(
+                architecture="jumprelu", features=32, coefficient=0.3, bandwidth=1.0, threshold=0.3
+            ),
+            0.95,
+        ),
+        (BatchtopkSettings(architecture="batchtopk", features=32, k=3), 0.93),
+        (MatryoshkaSettings(architecture="matryoshka", features=32, k=3, prefixes=(16,)), 0.85),
     ],
-    ids=["topk", "relu"],
+    ids=["topk", "relu", "gated", "jumprelu", "batchtopk", "matryoshka"],
 )
 def test_planted_dictionary_is_found_again(
     planted: tuple[np.ndarray, np.ndarray], tmp_path: Path, settings: DictionarySettings, bound: float
 ) -> None:
     atoms, rows = planted
     run = _planted_run(rows, settings, steps=1500, learning_rate=3e-3, dead_after=8192)
-    trained = loop.train(_feed(rows, run), run, tmp_path)
+    feed = _feed(rows, run)
+    trained = train(feed, run, tmp_path, start(feed, run, 16))
     decoder = np.asarray(trained.parameters["decoder"])
     untrained = np.random.default_rng(1).standard_normal((32, 16))
     assert _mean_max_cosine(atoms, decoder) > bound > _mean_max_cosine(atoms, untrained)
@@ -84,10 +107,11 @@ def test_planted_dictionary_is_found_again(
 
 
 def test_fit_leaves_a_whole_folder(config: Config, tmp_path: Path) -> None:
-    seen: list[loop.Progress] = []
+    seen: list[Progress] = []
     numbers = loop.fit(config, tmp_path / "out", base=tmp_path, report=seen.append)
     assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == [
         "README.md", "cfg.json", "metrics.json", "metrics.jsonl", "sae_weights.safetensors",
+        "sparsity.safetensors", "training.html",
     ]  # fmt: skip
     assert numbers == json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert numbers["tokens_trained"] == 12 * 16 and numbers["tokens"] > 0
@@ -95,12 +119,32 @@ def test_fit_leaves_a_whole_folder(config: Config, tmp_path: Path) -> None:
     assert seen[-1].seconds_left == 0 and seen[-1].tokens_per_second > 0
     metadata = json.loads((tmp_path / "out" / "cfg.json").read_text())["metadata"]
     assert metadata["hook_name"] == "blocks.1.hook_resid_pre"
+    page = (tmp_path / "out" / "training.html").read_text()
+    assert (
+        page.count("<svg") == 5
+        and "layer 1 resid_pre" in page
+        and "src=" not in page
+        and 'href="http' not in page
+    )
     assert "layer 1 resid_pre" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_saved_dictionary_measures_the_same(config: Config, tmp_path: Path) -> None:
     numbers = loop.fit(config, tmp_path / "out", base=tmp_path)
     again = loop.evaluate_folder(tmp_path / "out", config, base=tmp_path)
+    assert again == {name: numbers[name] for name in again}
+
+
+def test_transcoder_from_the_mlps_input_to_its_output(config: Config, tmp_path: Path) -> None:
+    settings = TranscoderSettings(architecture="transcoder", features=40, k=3, skip=True)
+    hook = config.hook.model_copy(update={"point": "mlp"})
+    run = config.model_copy(update={"dictionary": settings, "hook": hook})
+    numbers = loop.fit(run, tmp_path / "out", base=tmp_path)
+    told = json.loads((tmp_path / "out" / "cfg.json").read_text())
+    assert (told["architecture"], told["d_in"], told["d_out"]) == ("jumprelu_skip_transcoder", 16, 16)
+    assert numbers["input_scale"] != numbers["output_scale"]
+    assert np.isfinite(numbers["fvu"]) and np.isfinite(numbers["loss_recovered"])
+    again = loop.evaluate_folder(tmp_path / "out", run, base=tmp_path)
     assert again == {name: numbers[name] for name in again}
 
 
@@ -115,7 +159,7 @@ def test_same_seed_same_bytes(config: Config, tmp_path: Path) -> None:
 
 def test_not_a_number_stops_and_keeps_the_last_good_arrays(config: Config, tmp_path: Path) -> None:
     training = config.training.model_copy(update={"learning_rate": 1e36, "warmup": 0})
-    with pytest.raises(loop.DivergenceError, match=r"lower training\.learning_rate"):
+    with pytest.raises(DivergenceError, match=r"lower training\.learning_rate"):
         loop.fit(config.model_copy(update={"training": training}), tmp_path / "out", base=tmp_path)
     assert not (tmp_path / "out").exists()
     from safetensors.numpy import load_file

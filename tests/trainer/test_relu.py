@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trainer.architectures import relu
-from trainer.config import ReluSettings
+from trainer.kinds import ReluSettings
 
 BATCH, D, M = 12, 5, 9
 SETTINGS = ReluSettings(architecture="relu", features=M, coefficient=0.01)
@@ -48,7 +48,9 @@ def test_loss_equals_the_transcription(kind: str, any_dead: bool) -> None:
     settings = SETTINGS.model_copy(update={"sparsity": kind})
     p, x = _parameters(), np.random.default_rng(1).standard_normal((BATCH, D)).astype(np.float32)
     dead = (np.arange(M) < 4) & any_dead
-    value, terms = relu.loss(jax.tree.map(jnp.asarray, p), jnp.asarray(x), jnp.asarray(dead), settings)
+    value, terms = relu.loss(
+        jax.tree.map(jnp.asarray, p), jnp.asarray(x), jnp.asarray(x), jnp.asarray(dead), settings
+    )
     assert float(value) == pytest.approx(_loss_in_numpy(p, x, dead, settings), rel=2e-5)
     pre = x @ p["encoder"].T + p["encoder_bias"]
     assert float(terms.l0) == pytest.approx((pre > 0).sum(1).mean())
@@ -61,7 +63,7 @@ def test_gradient_is_finite_where_nothing_is_active(kind: str) -> None:
     settings = SETTINGS.model_copy(update={"sparsity": kind})
     p = jax.tree.map(jnp.asarray, _parameters()) | {"encoder_bias": jnp.full(M, -1e3)}
     x = jnp.ones((BATCH, D))
-    gradient = jax.jit(jax.grad(lambda q: relu.loss(q, x, jnp.ones(M, bool), settings)[0]))(p)
+    gradient = jax.jit(jax.grad(lambda q: relu.loss(q, x, x, jnp.ones(M, bool), settings)[0]))(p)
     assert all(bool(jnp.isfinite(array).all()) for array in gradient.values())
 
 
@@ -73,7 +75,7 @@ def test_ghost_gradient_reaches_dead_features_only() -> None:
 
     def gradient(ghost: float) -> jax.Array:
         own = settings.model_copy(update={"ghost": ghost})
-        return jax.jit(jax.grad(lambda q: relu.loss(q, x, dead, own)[0]))(p)["encoder"]
+        return jax.jit(jax.grad(lambda q: relu.loss(q, x, x, dead, own)[0]))(p)["encoder"]
 
     without, with_ghost = gradient(0.0), gradient(0.25)
     assert float(jnp.abs(without[:4]).max()) == 0
@@ -83,7 +85,7 @@ def test_ghost_gradient_reaches_dead_features_only() -> None:
 
 def test_start_is_the_seeds() -> None:
     sample = jnp.ones((3, D)) * 7
-    p = relu.initialise(jax.random.key(0), sample, SETTINGS)
+    p = relu.initialise(jax.random.key(0), sample, sample, SETTINGS)
     np.testing.assert_allclose(p["encoder"].T @ p["encoder"], np.eye(D), atol=1e-5)
     np.testing.assert_allclose(jnp.linalg.norm(p["decoder"], axis=1), np.ones(M), atol=1e-4)
     cosine = (p["encoder"] * p["decoder"]).sum(1) / jnp.linalg.norm(p["encoder"], axis=1)

@@ -1,11 +1,11 @@
 """The kinds of dictionary, one file each, each of three pure functions on a plain pytree of arrays.
 
-    initialise(key, sample, settings) -> parameters           sample: the first normalised activations (n, d)
+    initialise(key, sample, target, settings) -> parameters   the first normalised activations (n, d), twice
     encode(parameters, x, settings) -> codes                  dense (batch, n_features)
-    loss(parameters, x, dead, settings) -> (scalar, Terms)    dead: (n_features,) bool
+    loss(parameters, x, target, dead, settings) -> (scalar, Terms)    dead: (n_features,) bool
 
-`x` is data: it is normalised (`trainer.normalization`) and no gradient flows to it; the
-loss is differentiable in the parameters.
+`target` is what is reconstructed: x itself, but for a transcoder. x and target are data: they are normalised
+(`trainer.normalization`) and no gradient flows to them; the loss is differentiable in the parameters.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from typing import Any
 
 import jax
 
-from trainer.architectures import relu, topk
+from trainer.architectures import batchtopk, gated, jumprelu, matryoshka, relu, topk, transcoder
 from trainer.architectures.terms import Terms
-from trainer.config import DictionarySettings
+from trainer.kinds import DictionarySettings
 from trainer.parameters import Parameters
 
 __all__ = ["ARCHITECTURES", "Architecture", "Terms"]
@@ -26,9 +26,9 @@ __all__ = ["ARCHITECTURES", "Architecture", "Terms"]
 class Architecture:
     """One kind of dictionary: its three functions and what its file on disk says."""
 
-    initialise: Callable[[jax.Array, jax.Array, Any], Parameters]
+    initialise: Callable[[jax.Array, jax.Array, jax.Array, Any], Parameters]
     encode: Callable[[Parameters, jax.Array, Any], jax.Array]
-    loss: Callable[[Parameters, jax.Array, jax.Array, Any], tuple[jax.Array, Terms]]
+    loss: Callable[[Parameters, jax.Array, jax.Array, jax.Array, Any], tuple[jax.Array, Terms]]
     saelens_name: str
     subtracts_decoder_bias: bool
 
@@ -38,7 +38,16 @@ class Architecture:
         return encoded
 
 
+def _architecture(module: Any, saelens_name: str, subtracts_decoder_bias: bool) -> Architecture:
+    return Architecture(module.initialise, module.encode, module.loss, saelens_name, subtracts_decoder_bias)
+
+
 ARCHITECTURES: dict[str, Architecture] = {
-    "relu": Architecture(relu.initialise, relu.encode, relu.loss, "standard", False),
-    "topk": Architecture(topk.initialise, topk.encode, topk.loss, "topk", True),
+    "relu": _architecture(relu, "standard", False),
+    "gated": _architecture(gated, "gated", False),
+    "jumprelu": _architecture(jumprelu, "jumprelu", False),
+    "topk": _architecture(topk, "topk", True),
+    "batchtopk": _architecture(batchtopk, "jumprelu", True),
+    "matryoshka": _architecture(matryoshka, "jumprelu", True),
+    "transcoder": _architecture(transcoder, "jumprelu_transcoder", False),
 }

@@ -15,15 +15,18 @@ Means run over batch and dimensions alike, so c is about d_model times smaller t
 dimensions. Source: the saex trainer behind the post this tool follows; the reciprocal is Eoin Farrell's.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from trainer.architectures.terms import Terms
-from trainer.config import ReluSettings
+from trainer.architectures.terms import Terms, with_own_gradient
+from trainer.kinds import ReluSettings
 from trainer.parameters import Parameters, decode, orthogonal_encoder, unit_rows
 
 
-def initialise(key: jax.Array, sample: jax.Array, settings: ReluSettings) -> Parameters:
+def initialise(key: jax.Array, sample: jax.Array, target: jax.Array, settings: ReluSettings) -> Parameters:
     """Orthogonal encoder, decoder its rows at unit norm, zero biases, unit scales. `sample` (n, d) gives d
     only."""
     encoder = orthogonal_encoder(key, settings.features, sample.shape[1])
@@ -82,31 +85,70 @@ def ghost_term(ghost: jax.Array, residual: jax.Array, error: jax.Array, dead: ja
 
 
 def _ghost(
-    parameters: Parameters, pre: jax.Array, residual: jax.Array, error: jax.Array, dead: jax.Array
+    weights: Parameters, x: jax.Array, residual: jax.Array, error: jax.Array, dead: jax.Array
 ) -> jax.Array:
-    soft = jax.nn.softplus(pre) * parameters["scale"][None, :]
-    ghost = jnp.where(dead[None, :], soft, 0.0) @ parameters["decoder"]
+    soft = jax.nn.softplus(x @ weights["encoder"].T + weights["bias"][None, :])
+    if "scale" in weights:
+        soft = soft * weights["scale"][None, :]
+    ghost = jnp.where(dead[None, :], soft, 0.0) @ weights["decoder"]
     return ghost_term(ghost, residual, error, dead)
 
 
-def loss(
-    parameters: Parameters, x: jax.Array, dead: jax.Array, settings: ReluSettings
-) -> tuple[jax.Array, Terms]:
-    """L and its terms for normalised activations x (batch, d) and dead features (n_features,) bool."""
-    pre = preactivations(parameters, x)
-    positive = jax.nn.relu(pre)
-    output = decode(parameters, positive * parameters["scale"][None, :])
-    error = reconstruction_error(output, x)
+def add_ghost(
+    gradients: Parameters, weights: Parameters, rows: tuple[jax.Array, ...], dead: jax.Array, factor: float
+) -> tuple[Parameters, jax.Array]:
+    """The ghost loss times `factor`, and `gradients` with its own added. `weights` (encoder, bias, decoder,
+    perhaps scale) and `gradients` have the same keys; `rows` are x, the residual and R.
+
+    A loop of one turn, or none where nothing is dead: a condition would copy the gradients, and autodiff
+    through it would keep the arrays of the branch that was not taken.
+    """
+
+    def add(turn: jax.Array, carried: tuple[Parameters, jax.Array]) -> tuple[Parameters, jax.Array]:
+        # tied to the turn, or XLA would find the work the same every turn and do it once before the loop
+        here, data, _ = barrier((weights, rows, turn))
+        value, found = jax.value_and_grad(_ghost)(here, *data, dead)
+        return {name: carried[0][name] + factor * found[name] for name in found}, factor * value
+
+    barrier: Callable[[Any], Any] = jax.lax.optimization_barrier
+    start = (gradients, jnp.zeros((), rows[0].dtype))
+    turns = (dead.any() & (factor > 0)).astype(jnp.int32)
+    result: tuple[Parameters, jax.Array] = jax.lax.fori_loop(0, turns, add, start)
+    return result
+
+
+def _without_ghost(
+    parameters: Parameters, x: jax.Array, target: jax.Array, settings: ReluSettings
+) -> tuple[jax.Array, tuple[Terms, jax.Array, jax.Array]]:
+    """The loss but for the ghost term; also its terms, the residual and R."""
+    positive = jax.nn.relu(preactivations(parameters, x))
+    output = decode(parameters, positive * parameters["scale"][None, :], x)
+    error = reconstruction_error(output, target)
     penalty = sparsity_penalty(positive, settings.sparsity, settings.epsilon).sum(1).mean()
-    revival = jax.lax.cond(
-        dead.any(),
-        lambda: settings.ghost * _ghost(parameters, pre, x - output, error, dead),
-        lambda: jnp.float32(0),
-    )
     reconstruction, sparsity = error.mean(), settings.coefficient * penalty
-    active = positive > 0
+    rows_active = (positive > 0).astype(jnp.float32).sum(0)  # (n_features,)
     terms = Terms(
-        reconstruction, sparsity, revival,
-        active.sum(1).astype(jnp.float32).mean(), jnp.sum(jnp.square(output - x)), active.any(0),
+        reconstruction, sparsity, jnp.float32(0), rows_active.sum() / x.shape[0],
+        jnp.sum(jnp.square(output - target)), rows_active > 0, {},
     )  # fmt: skip
-    return reconstruction + sparsity + revival, terms
+    return reconstruction + sparsity, (terms, target - output, error)
+
+
+GHOST_NAMES = {"encoder": "encoder", "bias": "encoder_bias", "decoder": "decoder", "scale": "scale"}
+
+
+def loss_and_gradients(
+    parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, settings: ReluSettings
+) -> tuple[jax.Array, Terms, Parameters]:
+    """L, its terms, and dL/dparameters."""
+    differentiate = jax.value_and_grad(_without_ghost, has_aux=True)
+    (value, (terms, residual, error)), gradients = differentiate(parameters, x, target, settings)
+    mine = {name: gradients[own] for name, own in GHOST_NAMES.items()}
+    weights = {name: parameters[own] for name, own in GHOST_NAMES.items()}
+    mine, revival = add_ghost(mine, weights, (x, residual, error), dead, settings.ghost)
+    gradients |= {own: mine[name] for name, own in GHOST_NAMES.items()}
+    return value + revival, terms._replace(revival=revival), gradients
+
+
+loss = with_own_gradient(loss_and_gradients)
+"""L and its terms for normalised activations x (batch, d) and dead features (n_features,) bool."""

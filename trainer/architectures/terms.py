@@ -1,8 +1,12 @@
-"""What a loss tells beside its value."""
+"""What a loss tells beside its value, and a loss that brings its own gradient."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
+
+from trainer.parameters import Parameters
 
 
 class Terms(NamedTuple):
@@ -14,3 +18,34 @@ class Terms(NamedTuple):
     l0: jax.Array  # () mean active features per row
     squared_error: jax.Array  # () sum over the batch
     fired: jax.Array  # (n_features,) bool, active on any row
+    estimates: dict[str, jax.Array]  # arrays that are measured, not learnt: they replace those of that name
+
+
+Loss = Callable[[Parameters, jax.Array, jax.Array, jax.Array, Any], tuple[jax.Array, Terms]]
+LossAndGradients = Callable[
+    [Parameters, jax.Array, jax.Array, jax.Array, Any], tuple[jax.Array, Terms, Parameters]
+]
+
+
+def with_own_gradient(found: LossAndGradients) -> Loss:
+    """The loss (parameters, x, target, dead, settings) -> (L, Terms) whose `jax.grad` in the parameters is
+    what `found` returns; data gets none."""
+
+    @partial(jax.custom_vjp, nondiff_argnums=(4,))
+    def loss(
+        parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, settings: Any
+    ) -> tuple[jax.Array, Terms]:
+        value, terms, _ = found(parameters, x, target, dead, settings)
+        return value, terms
+
+    def forward(
+        parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, settings: Any
+    ) -> tuple[tuple[jax.Array, Terms], Parameters]:
+        value, terms, gradients = found(parameters, x, target, dead, settings)
+        return (value, terms), gradients
+
+    def backward(settings: Any, gradients: Parameters, cotangent: Any) -> tuple[Parameters, None, None, None]:
+        return jax.tree.map(lambda g: g * cotangent[0], gradients), None, None, None
+
+    loss.defvjp(forward, backward)
+    return loss

@@ -1,0 +1,32 @@
+"""The bench: what it times, and the problem it hands on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from click.testing import CliRunner
+
+from trainer.cli import main
+
+SMALL = ["bench", "--d-model", "8", "--features", "24", "--batch", "32", "--k", "2", "--repeats", "2"]
+
+
+def test_bench_times_the_roof_and_both_steps(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, [*SMALL, "--json", "--problem", str(tmp_path / "problem.npz")])
+    assert result.exit_code == 0, result.output
+    timings = json.loads(result.stdout)
+    assert [timing["name"] for timing in timings] == ["roof", "topk", "relu"]
+    assert all(0 < timing["least"] <= timing["median"] for timing in timings)
+    with np.load(tmp_path / "problem.npz") as problem:
+        x, rows, bias = problem["x"], problem["encoder"], problem["decoder_bias"]
+        assert int(problem["k"]) == 2 and (rows == problem["decoder"]).all()
+    pre = (x - bias) @ rows.T
+    codes = np.where(pre >= np.sort(pre, axis=1)[:, -2:-1], np.maximum(pre, 0), 0)
+    error = codes @ rows + bias - x
+    first = float((error**2).sum() / ((x - x.mean(0)) ** 2).sum())
+    np.testing.assert_allclose(timings[1]["first_loss"], first, rtol=1e-5)
+
+
+def test_bench_prints_a_table() -> None:
+    result = CliRunner().invoke(main, SMALL)
+    assert result.exit_code == 0 and "of the roof" in result.stdout and "relu" in result.stdout

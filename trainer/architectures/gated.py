@@ -1,0 +1,82 @@
+"""Gated dictionary: one pre-activation decides whether a feature fires, a rescaled one how strongly.
+
+    π = x Wᵉᵀ + bᵍ        h = [π > 0] ⊙ relu(eʳ ⊙ x Wᵉᵀ + bᵐ)        x̂ = h Wᵈ + bᵈ
+    L = mean R(x̂) + 2c · mean_rows Σ_j S(relu(π_j)) + mean R(relu(π) stop(Wᵈ) + stop(bᵈ)) + γ · ghost
+
+R, S, ghost and the units of c are those of `trainer.architectures.relu`, ghost with softplus(π). The penalty
+acts on the gate alone, so magnitudes do not shrink; the second reconstruction, through a decoder that it
+cannot change, is what trains the gate, and is why the seed doubles c. Source: Rajamanoharan et al. 2024,
+Improving dictionary learning with gated sparse autoencoders.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from trainer.architectures.relu import add_ghost, reconstruction_error, sparsity_penalty
+from trainer.architectures.terms import Terms, with_own_gradient
+from trainer.kinds import GatedSettings
+from trainer.parameters import Parameters, decode, orthogonal_encoder, unit_rows
+
+
+def initialise(key: jax.Array, sample: jax.Array, target: jax.Array, settings: GatedSettings) -> Parameters:
+    """Orthogonal encoder, decoder its rows at unit norm, everything else zero."""
+    encoder = orthogonal_encoder(key, settings.features, target.shape[1])
+    nothing = jnp.zeros(settings.features, jnp.float32)
+    return {
+        "encoder": encoder,
+        "gate_bias": nothing,
+        "magnitude_bias": nothing + 0.0,
+        "log_magnitude": nothing + 0.0,
+        "decoder": unit_rows(encoder),
+        "decoder_bias": jnp.zeros(target.shape[1], jnp.float32),
+    }
+
+
+def _codes(parameters: Parameters, projected: jax.Array) -> tuple[jax.Array, jax.Array]:
+    gate = projected + parameters["gate_bias"][None, :]
+    size = projected * jnp.exp(parameters["log_magnitude"])[None, :] + parameters["magnitude_bias"][None, :]
+    return gate, jnp.where(gate > 0, jax.nn.relu(size), 0.0)
+
+
+def encode(parameters: Parameters, x: jax.Array, settings: GatedSettings) -> jax.Array:
+    """h (batch, n_features)."""
+    return _codes(parameters, x @ parameters["encoder"].T)[1]
+
+
+def _without_ghost(
+    parameters: Parameters, x: jax.Array, target: jax.Array, settings: GatedSettings
+) -> tuple[jax.Array, tuple[Terms, jax.Array, jax.Array]]:
+    """The loss but for the ghost term; also its terms, the residual and R."""
+    gate, codes = _codes(parameters, x @ parameters["encoder"].T)
+    output, open_gate = decode(parameters, codes, x), jax.nn.relu(gate)
+    error = reconstruction_error(output, target)
+    frozen = jax.lax.stop_gradient({name: parameters[name] for name in ("decoder", "decoder_bias")})
+    reconstruction = error.mean() + reconstruction_error(decode(frozen, open_gate, x), target).mean()
+    penalty = sparsity_penalty(open_gate, settings.sparsity, settings.epsilon).sum(1).mean()
+    sparsity = 2 * settings.coefficient * penalty
+    rows_active = (codes > 0).astype(jnp.float32).sum(0)  # (n_features,)
+    terms = Terms(
+        reconstruction, sparsity, jnp.float32(0), rows_active.sum() / x.shape[0],
+        jnp.sum(jnp.square(output - target)), rows_active > 0, {},
+    )  # fmt: skip
+    return reconstruction + sparsity, (terms, target - output, error)
+
+
+GHOST_NAMES = {"encoder": "encoder", "bias": "gate_bias", "decoder": "decoder"}
+
+
+def loss_and_gradients(
+    parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, settings: GatedSettings
+) -> tuple[jax.Array, Terms, Parameters]:
+    """L, its terms, and dL/dparameters."""
+    differentiate = jax.value_and_grad(_without_ghost, has_aux=True)
+    (value, (terms, residual, error)), gradients = differentiate(parameters, x, target, settings)
+    mine = {name: gradients[own] for name, own in GHOST_NAMES.items()}
+    weights = {name: parameters[own] for name, own in GHOST_NAMES.items()}
+    mine, revival = add_ghost(mine, weights, (x, residual, error), dead, settings.ghost)
+    gradients |= {own: mine[name] for name, own in GHOST_NAMES.items()}
+    return value + revival, terms._replace(revival=revival), gradients
+
+
+loss = with_own_gradient(loss_and_gradients)
+"""L and its terms for normalised activations x (batch, d) and dead features (n_features,) bool."""

@@ -1,0 +1,119 @@
+"""A run in the middle, as one file: everything that the next step depends on.
+
+`checkpoint.safetensors` holds the arrays of the train state and of the buffer; its header holds the number of
+the step, the scales, the data cursor and a hash of the config. Random keys follow from the seed and the
+number of the step, so there is no state of a generator. The file is written beside its place and renamed, so
+a process that is killed while writing leaves the checkpoint before.
+
+    train 20 steps  =  train 10, save, load, train 10        bit for bit, on the same machine
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from surgery.errors import OutputError
+from trainer.buffer import Buffer, empty
+from trainer.config import Config
+from trainer.feed import Cursor
+from trainer.normalization import Scales
+from trainer.step import TrainState, initial_state, split
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run after `step` steps."""
+
+    step: int
+    seconds: float  # spent so far
+    scales: Scales
+    cursor: Cursor
+    state: TrainState
+    buffer: Buffer
+
+
+def config_hash(config: Config) -> str:
+    """sha256 of all that a config says."""
+    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, config: Config) -> None:
+    """Write the checkpoint into `folder`, in place of an earlier one. Raises: OutputError."""
+    facts = {
+        "step": checkpoint.step,
+        "seconds": checkpoint.seconds,
+        "scales": list(checkpoint.scales),
+        "cursor": asdict(checkpoint.cursor),
+        "width": checkpoint.buffer.rows.shape[1],
+        "config": config_hash(config),
+    }
+    staging = folder / (CHECKPOINT + ".partial")
+    try:
+        save_file(_named((checkpoint.state, checkpoint.buffer)), staging, {"run": json.dumps(facts)})
+        staging.replace(folder / CHECKPOINT)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"{staging}: cannot be written: {error}; free some space") from error
+
+
+def load_checkpoint(folder: Path, config: Config) -> Checkpoint | None:
+    """The checkpoint in `folder`, or None where there is none.
+
+    Raises: OutputError when it cannot be read, or belongs to another config.
+    """
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            facts = json.loads((file.metadata() or {})["run"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise OutputError(f"{path}: not a checkpoint: {error}; start over with --overwrite") from error
+    if facts["config"] != config_hash(config):
+        raise OutputError(
+            f"{path}: belongs to another config; go on with the one it was begun with, or start over with"
+            " --overwrite"
+        )
+    state, buffer = _filled(_template(config, facts["width"]), arrays, path)
+    scales, cursor = Scales(*facts["scales"]), Cursor(**facts["cursor"])
+    return Checkpoint(facts["step"], facts["seconds"], scales, cursor, state, buffer)
+
+
+def _template(config: Config, width: int) -> Any:
+    """Shapes and dtypes of (state, buffer) for rows of this width."""
+
+    def build() -> tuple[TrainState, Buffer]:
+        rows = jnp.zeros((2, width), jnp.float32)
+        x, target = split(rows, width // 2, config.dictionary)
+        return initial_state(jax.random.key(0), x, target, config), empty(config.buffer.capacity, width)
+
+    return jax.eval_shape(build)
+
+
+def _named(tree: Any) -> dict[str, np.ndarray]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _filled(template: Any, arrays: dict[str, np.ndarray], path: Path) -> Any:
+    leaves, structure = jax.tree_util.tree_flatten_with_path(template)
+    found = []
+    for place, leaf in leaves:
+        array = arrays.get(jax.tree_util.keystr(place))
+        if array is None or array.shape != leaf.shape or array.dtype != leaf.dtype:
+            raise OutputError(
+                f"{path}: {jax.tree_util.keystr(place)} is missing or of another shape; start over with"
+                " --overwrite"
+            )
+        found.append(jnp.array(array, copy=True))  # a donated array must own its memory
+    return jax.tree.unflatten(structure, found)

@@ -1,0 +1,109 @@
+"""The steps of a run, from a fresh start or from a checkpoint.
+
+One line of `metrics.jsonl` every `log_every` steps. There, and before each checkpoint, the loss and the
+weights are checked: a number that is not finite ends the run with `DivergenceError`, and
+`last_good.safetensors` in the unfinished folder holds the arrays of the last check before.
+"""
+
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import save_file
+
+from surgery.errors import SurgeryError
+from trainer.checkpoint import Checkpoint, save_checkpoint
+from trainer.config import Config
+from trainer.feed import Feed
+from trainer.interruption import InterruptedRun, Stop, never
+from trainer.journal import Progress, Report, append
+from trainer.normalization import Scales, estimate_scales, fold
+from trainer.parameters import Parameters, is_finite
+from trainer.step import Numbers, initial_state, make_step, split
+
+FIRST_TOKENS = 65_536  # how many tokens the scales and the decoder bias are estimated on
+
+
+class DivergenceError(SurgeryError):
+    """The loss or a weight is no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the steps leave: arrays for scaled activations, and the scales."""
+
+    parameters: Parameters
+    scales: Scales
+    tokens_harvested: int
+
+
+def start(feed: Feed, config: Config, d_in: int) -> Checkpoint:
+    """A run before its first step."""
+    first = split(feed.first_rows(FIRST_TOKENS), d_in, config.dictionary)
+    scales = estimate_scales(*first)
+    key = jax.random.split(jax.random.key(config.seed))[0]
+    state = initial_state(key, first[0] * scales.read, first[1] * scales.write, config)
+    return Checkpoint(0, 0.0, scales, feed.cursor, state, feed.buffer)
+
+
+def train(
+    feed: Feed, config: Config, folder: Path, begin: Checkpoint, *, report: Report | None = None,
+    stop: Stop = never,
+) -> Trained:  # fmt: skip
+    """The steps after `begin`, on what `feed` draws; lines and checkpoints go to `folder`.
+
+    Raises: DivergenceError; InterruptedRun when `stop` said so, after saving.
+    """
+    training, draw_key = config.training, jax.random.split(jax.random.key(config.seed))[1]
+    run, good, started = begin, _copied(begin.state.parameters), time.perf_counter() - begin.seconds
+    advance = make_step(config.dictionary, training, begin.scales)
+    while run.step < training.steps:
+        rows = feed.draw(jax.random.fold_in(draw_key, run.step + 1), training.batch)
+        state, numbers = advance(run.state, rows)
+        seconds = time.perf_counter() - started
+        run = replace(run, step=run.step + 1, seconds=seconds, state=state)
+        last, stopped = run.step == training.steps, stop()
+        due = training.save_every is not None and run.step % training.save_every == 0
+        logged = run.step % training.log_every == 0 or last
+        if logged or due or stopped:
+            good = _checked(run, numbers, good, folder)
+        if logged:
+            _tell(run, numbers, config, folder, report)
+        if (due or stopped) and not last:
+            save_checkpoint(folder, replace(run, cursor=feed.cursor, buffer=feed.buffer), config)
+        if stopped and not last:
+            raise InterruptedRun(f"stopped after step {run.step}; saved in {folder}; go on with --resume")
+    return Trained(good, begin.scales, feed.harvested)
+
+
+def _tell(run: Checkpoint, numbers: Numbers, config: Config, folder: Path, report: Report | None) -> None:
+    measured = {name: float(value) for name, value in numbers.items()}
+    rate = run.step * config.training.batch / run.seconds
+    progress = Progress(run.step, config.training.steps, measured, run.seconds, rate)
+    append(folder, progress)
+    if report is not None:
+        report(progress)
+
+
+def _copied(parameters: Parameters) -> Parameters:
+    return {name: jnp.array(array, copy=True) for name, array in parameters.items()}
+
+
+def _checked(run: Checkpoint, numbers: Numbers, good: Parameters, folder: Path) -> Parameters:
+    """A copy of the run's arrays, out of the memory that the next step reuses.
+
+    Raises: DivergenceError when the loss or an array is not finite; `good` is then saved.
+    """
+    parameters, loss = _copied(run.state.parameters), float(numbers["loss"])
+    if math.isfinite(loss) and is_finite(parameters):
+        return parameters
+    kept = folder / "last_good.safetensors"
+    save_file({name: np.asarray(array) for name, array in fold(good, run.scales).items()}, kept)
+    raise DivergenceError(
+        f"step {run.step}: the loss ({loss:g}) or a weight is no longer a finite number; the arrays of the"
+        f" last check before are kept in {kept}; lower training.learning_rate"
+    )
