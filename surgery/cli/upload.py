@@ -66,7 +66,8 @@ def prospect_lines(prospect: Prospect, *, width: int) -> list[Text]:
 
     bundle = prospect.bundle
     state = "exists" if prospect.repository is not None else "is made"
-    files = f"{count(len(bundle.files))} files, {size(bundle.n_bytes)}; {count(len(prospect.missing))} are not there"
+    files = f"{count(len(bundle.files))} files, {size(bundle.n_bytes)}"
+    files += f"; {count(len(prospect.missing))} are not there" if prospect.missing else "; all of it is there"
     what = [f"{prospect.name} {state}, {'private' if prospect.private else 'public'}", files]
     what += [f"{name} is deleted" for name in prospect.foreign]
     return _sections(

@@ -45,7 +45,9 @@ def account() -> str:
     except UploadError as error:
         if not isinstance(error.__cause__, LocalTokenNotFoundError):
             raise
-        raise UploadError("no token for the Hub is stored here; run `hf auth login`, or set HF_TOKEN") from error
+        raise UploadError(
+            "no token for the Hub is stored here; run `hf auth login`, or set HF_TOKEN"
+        ) from error
 
 
 def find_repository(name: str) -> Repository | None:
@@ -176,7 +178,7 @@ def card_refused(text: str) -> str | None:
 @contextmanager
 def progress_bars(show: bool) -> Iterator[None]:
     """The client's own progress bars, shown or not while the block runs."""
-    from huggingface_hub.utils import (
+    from huggingface_hub.utils.tqdm import (
         are_progress_bars_disabled,
         disable_progress_bars,
         enable_progress_bars,

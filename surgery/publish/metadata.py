@@ -32,7 +32,9 @@ def read_card(folder: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UploadError(f"{path}: cannot be read, and nothing is published without a card: {error}") from error
+        raise UploadError(
+            f"{path}: cannot be read, and nothing is published without a card: {error}"
+        ) from error
 
 
 def card_fields(text: str) -> dict[str, Any]:

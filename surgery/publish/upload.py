@@ -1,9 +1,9 @@
 """Handing a result on: `prepare_upload` finds out, `carry_out` sends.
 
-    folder ─ checks ─► repository ─► pull request ─► everything else ─► card, manifest ─► compare ─► merge ─► compare
-             │ gates    private,      ours, found      in commits of      one commit        every hash, before
-             │ sums     unless told   again after      about 2 GB                           and after the merge
-             │ card                   a cut
+    folder ─ checks ─► repository ─► pull request ─► weights … ─► card, manifest ─► compare ─► merge, compare
+             │ gates    private,      ours, found     commits of   one commit       every hash, before
+             │ sums     unless told   after a cut     about 2 GB                    and after the merge
+             │ card
 
 The pull request's title carries the manifest's hash, so the same command run again after a cut goes on in the
 same pull request, from any machine, and sends only what is not there. `main` changes once, at the merge, and
@@ -19,6 +19,7 @@ from pathlib import Path
 from surgery.errors import UploadError
 from surgery.hub import repository as hub
 from surgery.hub.repository import Repository
+from surgery.publish.advice import advice
 from surgery.publish.bundle import LAST, Bundle, LocalFile, read_bundle
 from surgery.publish.comparison import different, disagreements, strangers
 
@@ -93,7 +94,7 @@ def prepare_upload(folder: Path, name: str, *, public: bool = False, replace: bo
             " the same merge, or name another repository"
         )
     private = not public if repository is None else repository.private
-    notes = (*bundle.notes, *_notes(bundle, name, repository, public=public))
+    notes = (*bundle.notes, *advice(bundle, name, repository, public=public))
     missing = tuple(different(bundle.files, there))
     return Prospect(bundle, name, private, repository, missing, foreign, bundle.problems, notes)
 
@@ -111,7 +112,8 @@ def carry_out(prospect: Prospect, *, force: bool = False, progress: Progress | N
     bundle, name = prospect.bundle, prospect.name
     if prospect.problems and not force:
         raise UploadError(
-            f"{bundle.folder}: was not sent to {name}:\n  " + "\n  ".join(prospect.problems)
+            f"{bundle.folder}: was not sent to {name}:\n  "
+            + "\n  ".join(prospect.problems)
             + "\n--force publishes it all the same"
         )
     if prospect.repository is None:
@@ -125,11 +127,14 @@ def carry_out(prospect: Prospect, *, force: bool = False, progress: Progress | N
         commit = hub.merge(name, number)
         _compare(prospect, _MAIN)
     except KeyboardInterrupt as interrupt:
-        interrupt.add_note(f"stopped; pull request {number} of {name} keeps what was sent: run it again to go on")
+        interrupt.add_note(
+            f"stopped; pull request {number} of {name} keeps what was sent: run this again to go on"
+        )
         raise
     except UploadError as error:
         raise UploadError(
-            f"{error}\npull request {number} of {name} keeps what was sent: run the same command again to go on"
+            f"{error}\npull request {number} of {name} keeps what was sent: run the same command again"
+            " to go on"
         ) from error
     return _published(prospect, commit, number, sent=sent, resumed=resumed)
 
@@ -139,7 +144,9 @@ def _create(prospect: Prospect) -> None:
     made = hub.find_repository(prospect.name)
     if made is None or made.private != prospect.private:
         wanted = "private" if prospect.private else "public"
-        raise UploadError(f"{prospect.name}: was to be {wanted}, and the Hub does not say so; nothing was sent")
+        raise UploadError(
+            f"{prospect.name}: was to be {wanted}, and the Hub does not say so; nothing was sent"
+        )
 
 
 def _send(prospect: Prospect, revision: str, progress: Progress | None) -> int:
@@ -179,19 +186,6 @@ def _compare(prospect: Prospect, revision: str) -> None:
     wrong = list(disagreements(prospect.bundle.files, hub.remote_files(prospect.name, revision)))
     if wrong:
         raise UploadError(f"{prospect.name} at {revision} is not what was sent:\n  " + "\n  ".join(wrong))
-
-
-def _notes(bundle: Bundle, name: str, repository: Repository | None, *, public: bool) -> Iterator[str]:
-    if public and repository is not None and repository.private:
-        yield f"{name} exists and stays private; its own settings page makes it public"
-    licence = str(bundle.fields.get("license_name") or bundle.fields.get("license") or "")
-    if not licence:
-        yield "the card names no licence: look up what the base's allows before others can see this"
-    if licence.lower().startswith(("llama3", "llama4")) and not name.split("/")[1].lower().startswith("llama"):
-        yield f"the base's licence ({licence}) asks that the name of what is made from it begin with 'Llama'"
-    base = None if bundle.base is None else hub.find_repository(bundle.base)
-    if base is not None and base.gated:
-        yield f"the base {base.name} is gated ({base.gated}): gate this one too, in its settings, before it is public"
 
 
 def _published(

@@ -38,7 +38,12 @@ class Blob:
     large: bool
 
     def entry(self, path: str) -> dict[str, Any]:
-        found: dict[str, Any] = {"type": "file", "path": path, "size": len(self.data), "oid": git_hash(self.data)}
+        found: dict[str, Any] = {
+            "type": "file",
+            "path": path,
+            "size": len(self.data),
+            "oid": git_hash(self.data),
+        }
         if self.large:
             sha256 = hashlib.sha256(self.data).hexdigest()
             found["lfs"] = {"oid": sha256, "size": len(self.data), "pointerSize": 130}
@@ -70,7 +75,8 @@ class Repo:
 
 @dataclass
 class Fault:
-    """What goes wrong with the next requests of this kind: `status`, or a cut `before` or `after`."""
+    """What goes wrong with the next requests of this kind: `status`, or a cut `before` or `after` it has had
+    its effect; `skip` lets one through."""
 
     kind: str
     status: int = 0
@@ -134,7 +140,7 @@ class Hub:
         return 200, {"url": f"{self.endpoint}/{name}"}
 
     def _info(self, repo: Repo, *, body: bytes, rev: str | None = None) -> Answer:
-        name = next(name for name, each in self.repos.items() if each is repo)
+        name = self._name(repo)
         sha = hashlib.sha1(str(repo.commits).encode()).hexdigest()
         return 200, {"id": name, "sha": sha, "private": repo.private, "gated": repo.gated, "siblings": []}
 
@@ -183,7 +189,7 @@ class Hub:
         repo.refs[rev] = files
         repo.commits.append((rev, head["value"]["summary"], [line["value"]["path"] for line in lines]))
         oid = hashlib.sha1(str(repo.commits).encode()).hexdigest()
-        return 200, {"commitUrl": f"{self.endpoint}/commit/{oid}", "commitOid": oid}
+        return 200, {"commitUrl": f"{self.endpoint}/{self._name(repo)}/commit/{oid}", "commitOid": oid}
 
     def _pulls(self, repo: Repo, *, body: bytes) -> Answer:
         found = [self._described(repo, each) for each in repo.pulls]
@@ -204,7 +210,13 @@ class Hub:
         repo.pulls[int(num) - 1].status = json.loads(body)["status"]
         data = {"status": json.loads(body)["status"]}
         when = "2026-01-01T00:00:00.000Z"
-        event = {"id": "1", "type": "status-change", "createdAt": when, "author": {"name": ACCOUNT}, "data": data}
+        event = {
+            "id": "1",
+            "type": "status-change",
+            "createdAt": when,
+            "author": {"name": ACCOUNT},
+            "data": data,
+        }
         return 200, {"newStatus": event}
 
     def _merge(self, repo: Repo, *, body: bytes, num: str) -> Answer:
@@ -216,8 +228,11 @@ class Hub:
         repo.commits.append(("main", "merge", []))
         return 200, {}
 
+    def _name(self, repo: Repo) -> str:
+        return next(name for name, each in self.repos.items() if each is repo)
+
     def _described(self, repo: Repo, pull: PullRequest) -> dict[str, Any]:
-        name = next(name for name, each in self.repos.items() if each is repo)
+        name = self._name(repo)
         return {
             "num": pull.num,
             "title": pull.title,
@@ -309,6 +324,9 @@ def serve(hub: Hub) -> ThreadingHTTPServer:
 
         def _respond(self, body: bytes) -> None:
             place = urlsplit(self.path)
+            if place.path == "/api/agent-harnesses":  # the client's own telemetry; it does without
+                self._send(404, {}, {})
+                return
             found = [
                 (kind, match)
                 for kind, method, pattern in ROUTES
@@ -321,11 +339,15 @@ def serve(hub: Hub) -> ThreadingHTTPServer:
                 return
             kind, match = found[0]
             hub.log.append(kind)
-            if kind != "put" and self.headers.get("Authorization") != f"Bearer {TOKEN}" and kind != "validate":
+            if (
+                kind != "put"
+                and self.headers.get("Authorization") != f"Bearer {TOKEN}"
+                and kind != "validate"
+            ):
                 self._send(401, {"error": "Invalid credentials in Authorization header"}, {})
                 return
             fault = hub.fault_for(kind)
-            if fault is None:
+            if fault is None or fault.cut == "skip":
                 self._send(*hub.answer(kind, match, body), {})
                 return
             hub.silent = fault.then_silent
