@@ -71,7 +71,7 @@ def create_repository(name: str, *, private: bool) -> None:
 
 def remote_files(name: str, revision: str) -> dict[str, RemoteFile]:
     """Every file of a repository at a revision."""
-    from huggingface_hub import RepoFile
+    from huggingface_hub.hf_api import RepoFile
 
     def ask() -> dict[str, RemoteFile]:
         tree = api().list_repo_tree(name, recursive=True, revision=revision)

@@ -14,6 +14,7 @@ from surgery.hub.repository import Repository
 from surgery.publish.bundle import Bundle
 
 _NAMED = ("llama3", "llama4")
+_LEGAL = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
 
 
 def advice(bundle: Bundle, name: str, repository: Repository | None, *, public: bool) -> Iterator[str]:
@@ -28,7 +29,7 @@ def advice(bundle: Bundle, name: str, repository: Repository | None, *, public: 
         yield f"{name} exists and stays private; its own settings page makes it public"
     yield from _licence(bundle, name.split("/")[1])
     if bundle.base is not None:
-        yield from _gate(bundle.base)
+        yield from _about_base(bundle, bundle.base)
 
 
 def _licence(bundle: Bundle, name: str) -> Iterator[str]:
@@ -39,13 +40,20 @@ def _licence(bundle: Bundle, name: str) -> Iterator[str]:
         yield f"the base's licence ({licence}) asks that the name of what is made from it begin with 'Llama'"
 
 
-def _gate(base: str) -> Iterator[str]:
+def _about_base(bundle: Bundle, base: str) -> Iterator[str]:
     try:
         found = hub.find_repository(base)
+        if found is None:
+            return
+        if found.gated:
+            yield (
+                f"the base {base} is gated ({found.gated}): gate this one too, in its settings, before it is"
+                " public"
+            )
+        legal = [name for name in hub.remote_files(base, "main") if name.upper().startswith(_LEGAL)]
     except UploadError as error:
-        yield f"whether the base is gated is not known: {error}"
+        yield f"the base could not be looked up: {error}"
         return
-    if found is not None and found.gated:
-        yield (
-            f"the base {base} is gated ({found.gated}): gate this one too, in its settings, before it is public"
-        )
+    missing = sorted(set(legal) - bundle.files.keys())
+    if missing:
+        yield f"the base carries {', '.join(missing)}, which this does not; its licence may ask for a copy"

@@ -135,7 +135,7 @@ class Hub:
         name = f"{wanted['organization']}/{wanted['name']}"
         if name in self.repos:
             return 409, {"error": "You already created this model repo", "url": f"{self.endpoint}/{name}"}
-        self.repos[name] = Repo(wanted.get("visibility") == "private")
+        self.repos[name] = Repo(wanted.get("visibility") == "private" or wanted.get("private") is True)
         self.repos[name].refs["main"][".gitattributes"] = Blob(b"*.safetensors filter=lfs\n", False)
         return 200, {"url": f"{self.endpoint}/{name}"}
 

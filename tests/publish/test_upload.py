@@ -104,24 +104,9 @@ def test_a_link_that_leads_out_of_the_folder_is_never_sent(result: Path, tmp_pat
     assert "notes.txt" not in _main(hub)
 
 
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("base_model_relation: abliterated", "is none of adapter, finetune"),
-        ("base_model: ../folder", "is not a Hub id"),
-        ("license: other", "no license_name says which"),
-        ("license: Apache 2.0!", "is not a licence id"),
-        ("tags: surgery", "is not a list of words"),
-        ("library_name: [a]", "is not one word"),
-    ],
-)
-def test_wrong_metadata_stops_it_before_a_byte_is_sent(
-    base: Checkpoint, tmp_path: Path, hub: Hub, line: str, said: str
-) -> None:
-    key = line.split(":")[0]
-    card = "\n".join(line if each.startswith(f"{key}:") else each for each in CARD.splitlines())
-    card = card.replace("tags: surgery\n- surgery", "tags: surgery") + "\n"
-    with pytest.raises(UploadError, match=said):
+def test_wrong_metadata_stops_it_before_a_byte_is_sent(base: Checkpoint, tmp_path: Path, hub: Hub) -> None:
+    card = CARD.replace("base_model_relation: finetune", "base_model_relation: abliterated")
+    with pytest.raises(UploadError, match="is none of adapter, finetune"):
         _publish(make_publishable(base, tmp_path / "card", card=card))
     assert NAME not in hub.repos
 
@@ -232,24 +217,6 @@ def test_a_file_that_appears_in_the_pull_request_is_not_merged(result: Path, hub
     hub.repos[NAME].refs["refs/pr/1"]["backdoor.py"] = Blob(b"x", False)
     with pytest.raises(UploadError, match=r"backdoor\.py: stands there and is no file of the result"):
         _publish(result)
-
-
-def test_notes_name_a_gated_base_and_a_rule_of_its_licence(
-    base: Checkpoint, tmp_path: Path, hub: Hub
-) -> None:
-    hub.repos["org/base"] = Repo(private=False, gated="manual")
-    folder = make_publishable(base, tmp_path / "out", card=CARD.replace("apache-2.0", "llama3.1"))
-    notes = " ".join(prepare_upload(folder, NAME).notes)
-    assert "the base org/base is gated (manual)" in notes
-    assert "begin with 'Llama'" in notes
-    assert "begin with" not in " ".join(prepare_upload(folder, "tester/Llama-made").notes)
-
-
-def test_a_base_that_cannot_be_looked_up_stops_nothing(result: Path, hub: Hub) -> None:
-    hub.repos["org/base"] = Repo(private=False)
-    hub.repos[NAME] = Repo(private=True)
-    hub.faults += [Fault("info", cut="skip"), Fault("info", status=403)]
-    assert any("is not known" in note for note in prepare_upload(result, NAME).notes)
 
 
 def test_an_interrupt_says_how_to_go_on(result: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
