@@ -2,7 +2,7 @@
 
 A problem stops an upload that is not forced: a gate of the recipe that failed, a file that is not as
 `SHA256SUMS` lists it, an index that does not hold, a card whose metadata is wrong. A note is worth knowing.
-Files that `SHA256SUMS` does not list are never sent, forced or not.
+Files that `SHA256SUMS` does not list, and links that lead out of the folder, are never sent, forced or not.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def read_bundle(folder: Path) -> Bundle:
         card_fields(card),
         files[SUMS_FILE].sha256,
         _base(report),
-        (*_failed_gates(report), *changed, *card_problems(card)),
+        (*_failed_gates(report), *changed, *_links(folder, sums, files), *card_problems(card)),
         tuple(_notes(report)),
     )
 
@@ -96,6 +96,12 @@ def _files(folder: Path, sums: Mapping[str, str], *, trusted: bool) -> dict[str,
             sha256 = sums[name] if trusted and name in sums else sha256_file(path)
             files[name] = LocalFile(path, path.stat().st_size, sha256)
     return files
+
+
+def _links(folder: Path, sums: Mapping[str, str], files: Mapping[str, LocalFile]) -> Iterator[str]:
+    for name in sorted(sums.keys() - files.keys()):
+        if (folder / name).is_file():
+            yield f"{name}: leads out of the folder, and is never sent"
 
 
 def _failed_gates(report: Mapping[str, Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ only when every file of the pull request has the hash it has here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from surgery.hub.repository import Repository
 from surgery.publish.advice import advice
 from surgery.publish.bundle import LAST, Bundle, LocalFile, read_bundle
 from surgery.publish.comparison import different, disagreements, strangers
+from surgery.publish.metadata import CARD
 
 COMMIT_BYTES = 2 << 30
 """A commit is made when as much as this has been sent, so that a cut costs no more."""
@@ -64,7 +66,8 @@ class Published:
 
 
 def prepare_upload(folder: Path, name: str, *, public: bool = False, replace: bool = False) -> Prospect:
-    """Look at the folder and at the repository; nothing is sent but questions, and the card to be checked.
+    """Look at the folder and at the repository; nothing is sent but questions, and, where nothing speaks
+    against the result, its card to be checked.
 
     Args:
         name: `account/name` of a model repository.
@@ -83,9 +86,8 @@ def prepare_upload(folder: Path, name: str, *, public: bool = False, replace: bo
     repository = hub.find_repository(name)
     if repository is not None and not repository.private and not public:
         raise UploadError(f"{name}: exists and is public; say --public to publish there, or name another")
-    refused = hub.card_refused(bundle.card)
-    if refused is not None:
-        raise UploadError(f"{bundle.folder / 'README.md'}: the Hub does not take its metadata: {refused}")
+    if not bundle.problems:
+        _show_card(bundle)
     there = {} if repository is None else hub.remote_files(name, _MAIN)
     foreign = tuple(strangers(bundle.files, there))
     if foreign and not replace:
@@ -116,27 +118,41 @@ def carry_out(prospect: Prospect, *, force: bool = False, progress: Progress | N
             + "\n  ".join(prospect.problems)
             + "\n--force publishes it all the same"
         )
-    if prospect.repository is None:
-        _create(prospect)
-    if not prospect.missing and not prospect.foreign and prospect.repository is not None:
+    if prospect.problems:
+        _show_card(bundle)
+    if prospect.repository is not None and not prospect.missing and not prospect.foreign:
         return _published(prospect, hub.head(name), None, sent=0)
-    number, resumed = hub.open_pull_request(name, _title(bundle), _description(prospect))
-    try:
+    with _told("nothing of the result was sent: run the same command again"):
+        if prospect.repository is None:
+            _create(prospect)
+        number, resumed = hub.open_pull_request(name, _title(bundle), _description(prospect))
+    with _told(
+        f"pull request {number} of {name} keeps what was sent: run the same command again to go on, or close"
+        " it there to begin anew"
+    ):
         sent = _send(prospect, hub.reference(number), progress)
         _compare(prospect, hub.reference(number))
         commit = hub.merge(name, number)
         _compare(prospect, _MAIN)
+    return _published(prospect, commit, number, sent=sent, resumed=resumed)
+
+
+@contextmanager
+def _told(said: str) -> Iterator[None]:
+    """Say how things stand when the block is interrupted or fails."""
+    try:
+        yield
     except KeyboardInterrupt as interrupt:
-        interrupt.add_note(
-            f"stopped; pull request {number} of {name} keeps what was sent: run this again to go on"
-        )
+        interrupt.add_note(f"stopped; {said}")
         raise
     except UploadError as error:
-        raise UploadError(
-            f"{error}\npull request {number} of {name} keeps what was sent: run the same command again"
-            " to go on"
-        ) from error
-    return _published(prospect, commit, number, sent=sent, resumed=resumed)
+        raise UploadError(f"{error}\n{said}") from error
+
+
+def _show_card(bundle: Bundle) -> None:
+    refused = hub.card_refused(bundle.card)
+    if refused is not None:
+        raise UploadError(f"{bundle.folder / CARD}: the Hub does not take its metadata: {refused}")
 
 
 def _create(prospect: Prospect) -> None:

@@ -73,8 +73,9 @@ def test_a_failed_gate_stops_it_and_force_says_so_in_the_pull_request(
     folder = make_publishable(base, tmp_path / "failed", verdict="fail")
     with pytest.raises(UploadError, match=r"a gate of its recipe failed: refusals \(at most 5 %\)\n"):
         _publish(folder)
-    assert NAME not in hub.repos
+    assert NAME not in hub.repos and not hub.cards
     done = _publish(folder, force=True)
+    assert hub.cards
     assert done.forced_past == ("a gate of its recipe failed: refusals (at most 5 %)",)
     assert "in spite of:\n- a gate of its recipe failed" in hub.repos[NAME].pulls[0].description
 
@@ -100,7 +101,9 @@ def test_a_link_that_leads_out_of_the_folder_is_never_sent(result: Path, tmp_pat
     (tmp_path / "private.txt").write_text("x")
     (result / "notes.txt").symlink_to(tmp_path / "private.txt")
     write_sums(result)
-    _publish(result)
+    with pytest.raises(UploadError, match=r"notes\.txt: leads out of the folder, and is never sent"):
+        _publish(result)
+    _publish(result, force=True)
     assert "notes.txt" not in _main(hub)
 
 
@@ -230,6 +233,19 @@ def test_an_interrupt_says_how_to_go_on(result: Path, hub: Hub, monkeypatch: pyt
             carry_out(prospect)
     assert "pull request 1 of tester/made keeps what was sent" in stopped.value.__notes__[0]
     assert _publish(result).resumed
+
+
+def test_an_interrupt_before_anything_is_sent_says_so(
+    result: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    prospect = prepare_upload(result, NAME)
+    monkeypatch.setattr(upload, "_create", interrupted)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        carry_out(prospect)
+    assert stopped.value.__notes__ == ["stopped; nothing of the result was sent: run the same command again"]
 
 
 def test_progress_counts_the_bytes_that_stand_there(
