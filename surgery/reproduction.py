@@ -165,7 +165,8 @@ def _copy_record(home: Path, sums: Mapping[str, str], staging: Path) -> set[str]
     copied = set()
     for name in wanted:
         source, target = home.parent / name, staging / name
-        if source.is_file() and source.resolve().is_relative_to(home.parent.resolve()):
+        inside = ".." not in Path(name).parts and source.resolve().is_relative_to(home.parent.resolve())
+        if inside and source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
             copied.add(name)

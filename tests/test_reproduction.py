@@ -88,6 +88,17 @@ def test_what_differs_is_named(result: Path, tmp_path: Path) -> None:
     )
 
 
+def test_no_name_in_the_manifest_leads_out_of_the_folder(result: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    (result / "surgery" / "link.txt").symlink_to(tmp_path / "mine.txt")
+    names = ("surgery/../../mine.txt", "surgery/link.txt")
+    with (result / "SHA256SUMS").open("a") as sums:
+        sums.writelines(f"{'0' * 64}  {name}\n" for name in names)
+    done = reproduce(_lock(result), output=tmp_path / "deep" / "again")
+    assert done.differences == tuple(f"{name}: is listed in SHA256SUMS and was not written" for name in names)
+    assert not (tmp_path / "deep" / "mine.txt").exists()
+
+
 def test_the_base_may_stand_elsewhere_and_must_be_the_same(
     base: Checkpoint, result: Path, tmp_path: Path
 ) -> None:
