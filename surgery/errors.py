@@ -9,6 +9,7 @@
     ├── DirectionError     no direction could be found, or the one given is unusable
     ├── EditError          an edit cannot be expressed exactly, or did not do what the plan says
     ├── OutputError        the result cannot be written where it was asked for
+    ├── UploadError        a result may not be published, or the Hub did not take it
     └── VerifyError        a measurement cannot be made
 
 A message says what is wrong, where, and what to do about it. `surgery` on the command line turns a
@@ -79,6 +80,10 @@ class EditError(SurgeryError):
 
 class OutputError(SurgeryError):
     """The result cannot be written where it was asked for."""
+
+
+class UploadError(SurgeryError):
+    """A result may not be published, or the Hub did not take it."""
 
 
 class VerifyError(SurgeryError):

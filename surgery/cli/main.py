@@ -18,8 +18,10 @@ COMMANDS = {
     "demo": "build the embedded model again from its seed",
     "diff": "say what changed between two checkpoints, and what kind of edit it was",
     "dictionary": "look at a sparse dictionary: its facts, its fit on a model, its features",
+    "reproduce": "write the bytes of a finished result again from its lock, and compare",
     "schema": "print the JSON Schema of a recipe, for editors",
     "sweep": "measure a recipe over numbers of features, strengths or layers",
+    "upload": "publish a finished result on the Hub: private, whole, compared with its manifest",
 }
 """Command → one line; each lives in `surgery/cli/<command>.py` as a function of the same name."""
 

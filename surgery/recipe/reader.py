@@ -39,22 +39,30 @@ class LoadedRecipe:
         return (self.path.parent if self.path else Path()) / relative
 
 
-def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> LoadedRecipe:
+def load_recipe(
+    path: str | Path, *, overrides: Sequence[str] = (), look_for_files: bool = True
+) -> LoadedRecipe:
     """Read a recipe or a lock file, apply `overrides` (`a.b=value`) in order, and check all of it.
 
-    Raises RecipeError with every problem that was found, in the order of the file, those of overrides last.
+    With `look_for_files` off, the files that it names may be missing. Raises RecipeError with every problem
+    that was found, in the order of the file, those of overrides last.
     """
-    return parse_recipe(_read(Path(path)), path=Path(path), overrides=overrides)
+    return parse_recipe(
+        _read(Path(path)), path=Path(path), overrides=overrides, look_for_files=look_for_files
+    )
 
 
-def parse_recipe(text: str, *, path: Path | None = None, overrides: Sequence[str] = ()) -> LoadedRecipe:
+def parse_recipe(
+    text: str, *, path: Path | None = None, overrides: Sequence[str] = (), look_for_files: bool = True
+) -> LoadedRecipe:
     """`load_recipe` of a text; `path` is the file that problems name and paths are relative to."""
     origin = str(path) if path else "recipe"
     document = read_yaml(text, origin)
     document, problems = _overridden(document, overrides)
     recipe, document, more = validate(document)
     problems += more
-    problems += check_references(document, path.parent if path else Path())
+    folder = path.parent if path else Path()
+    problems += check_references(document, folder if look_for_files else None)
     if problems or recipe is None:
         raise RecipeError(*sorted(dict.fromkeys(problems), key=lambda each: _order(each, origin)))
     return LoadedRecipe(recipe, path, text, tuple(overrides))

@@ -17,11 +17,13 @@ from surgery.recipe.sources import find_sources, what_is_missing
 from surgery.recipe.suggestions import listed, nearest, quoted
 
 
-def check_references(document: Document, folder: FilePath) -> list[Problem]:
-    """Every name that stands for nothing and every impossible combination; paths are relative to `folder`."""
+def check_references(document: Document, folder: FilePath | None) -> list[Problem]:
+    """Every name that stands for nothing and every impossible combination; paths are relative to `folder`,
+    and with None they are not looked for."""
     if not isinstance(document.value, dict):
         return []
-    return [*_directions(document), *_forms(document), *_sources(document, folder)]
+    sources = () if folder is None else _sources(document, folder)
+    return [*_directions(document), *_forms(document), *sources]
 
 
 def _sections(document: Document, *kinds: type) -> Iterator[tuple[Path, Any]]:

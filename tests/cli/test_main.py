@@ -17,7 +17,16 @@ HEAVY = ("torch", "transformers", "matplotlib", "peft", "jinja2", "huggingface_h
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["check", "--help"], ["schema"], ["apply", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["check", "--help"],
+        ["schema"],
+        ["apply", "--help"],
+        ["upload", "--help"],
+        ["reproduce", "--help"],
+    ],
 )
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     code = (

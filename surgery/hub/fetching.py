@@ -1,4 +1,4 @@
-"""The only door to huggingface_hub: a name becomes a folder or a file on disk, and a revision becomes a
+"""What comes from the Hub: a name becomes a folder or a file on disk, and a revision becomes a
 commit."""
 
 from __future__ import annotations

@@ -1,0 +1,79 @@
+"""`surgery reproduce`: write the bytes of a finished result again from its lock, and compare."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from surgery.reproduction import Reproduction
+
+
+@click.command()
+@click.argument("lock", type=click.Path(path_type=Path))
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="The new folder; default: the one that LOCK names."
+)
+@click.option("--base", help="Folder, Hub id or demo: name of the base; default: the one that LOCK names.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was compared as JSON.")
+def reproduce(lock: Path, output: Path | None, base: str | None, as_json: bool) -> None:
+    """Write a result again from LOCK, the surgery/surgery.lock.yaml of a result, and compare every file.
+
+    The base is fetched at the commit that LOCK names and its weights are checked; the directions are those
+    that stand beside LOCK, so no model is run.
+
+    Exit codes: 0 the same bytes, 1 something differs, 2 a source is missing or not the same, or bad usage.
+    """
+    from surgery.cli.console import LiveProgress, open_console, print_lines
+    from surgery.reproduction import reproduce as run
+
+    with LiveProgress() as progress:
+        done = run(
+            lock,
+            output=output,
+            base=base,
+            progress=lambda now, total: progress.advance(now, total, "bytes"),
+        )
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "folder": str(done.folder),
+                    "n_compared": done.n_compared,
+                    "n_copied": done.n_copied,
+                    "differences": list(done.differences),
+                },
+                indent=2,
+            )
+        )
+    else:
+        console = open_console()
+        print_lines(console, reproduction_lines(done, width=console.width))
+    if done.differences:
+        sys.exit(1)
+
+
+def reproduction_lines(done: Reproduction, *, width: int) -> list[Text]:
+    """The screen, for a terminal of `width` columns."""
+    from rich.text import Text
+
+    from surgery.cli.layout import HEADING, NARROWEST, WIDEST, section, wrapped
+    from surgery.report.numbers import count
+    from surgery.report.text import one_line
+
+    body = max(NARROWEST, min(WIDEST, width)) - HEADING
+    files = (
+        f"{count(done.n_compared)} compared with SHA256SUMS, of which {count(done.n_copied)} are the first"
+        " run's record, copied"
+    )
+    lines = [Text(one_line(str(done.folder)), style="bold"), Text("")]
+    for heading, sentences in (("files", [files]), ("differ", done.differences or ("none",))):
+        parts = [part for each in sentences for part in wrapped(one_line(each), body, indent="  ")]
+        lines += section(heading, [Text(part) for part in parts])
+    return lines
