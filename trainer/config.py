@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from trainer.kinds import DictionarySettings, TranscoderSettings
-from trainer.settings import Count, Positive, Settings
+from trainer.settings import Count, DeviceSettings, Positive, Settings
 
 
 class ModelSettings(Settings):
@@ -110,12 +110,24 @@ class Config(Settings):
     dictionary: DictionarySettings
     buffer: BufferSettings = BufferSettings()
     training: TrainingSettings
+    devices: DeviceSettings = DeviceSettings()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="after")
     def _transcoder_has_two_ends(self) -> "Config":
         if isinstance(self.dictionary, TranscoderSettings) != (self.hook.point == "mlp"):
             raise ValueError("architecture: transcoder and hook.point: mlp go together; change one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _slices_are_even(self) -> "Config":
+        for name, size, axis in (
+            ("training.batch", self.training.batch, "data"),
+            ("buffer.capacity", self.buffer.capacity, "data"),
+            ("dictionary.features", self.dictionary.features, "model"),
+        ):
+            if size % getattr(self.devices, axis):
+                raise ValueError(f"{name} is {size}, which devices.{axis} does not divide; change one of them")
         return self
 
     @model_validator(mode="after")

@@ -18,6 +18,7 @@ from trainer.interruption import Stop, never
 from trainer.journal import Report
 from trainer.normalization import fold
 from trainer.page import page
+from trainer.placement import over
 from trainer.save import (
     hook_names,
     read_dictionary,
@@ -46,7 +47,8 @@ def fit(
     with staged(out, overwrite=overwrite, resume=resume) as staging:
         subject = load_subject(model_folder(config.model.source, base), config.model)
         check_hook(subject, config.hook)
-        trained = _train(config, staging, subject, base, report, stop)
+        with over(config.devices):
+            trained = _train(config, staging, subject, base, report, stop)
         parameters = fold(trained.parameters, trained.scales)
         rows = held_out_rows(subject, config, base)
         measured = evaluate(subject, rows, config, parameters, config.dictionary)

@@ -26,6 +26,7 @@ from trainer.optimizer import (
     scale_by_second_moment,
 )
 from trainer.parameters import Parameters, moved_on_sphere
+from trainer.placement import keep_places
 
 SILENCE_LIMIT = 2**30  # where the count of silent tokens stops, well inside int32
 
@@ -98,4 +99,4 @@ def _step(
         "dead_share": dead.astype(jnp.float32).mean(),
         "learning_rate": rate,
     }
-    return TrainState(parameters, moments, silent), numbers
+    return keep_places(TrainState(parameters, moments, silent)), numbers

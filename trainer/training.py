@@ -23,6 +23,7 @@ from trainer.interruption import InterruptedRun, Stop, never
 from trainer.journal import Progress, Report, append
 from trainer.normalization import Scales, estimate_scales, fold
 from trainer.parameters import Parameters, is_finite
+from trainer.placement import place, whole
 from trainer.step import Numbers, initial_state, make_step, split
 
 FIRST_TOKENS = 65_536  # how many tokens the scales and the decoder bias are estimated on
@@ -43,10 +44,10 @@ class Trained:
 
 def start(feed: Feed, config: Config, d_in: int) -> Checkpoint:
     """A run before its first step."""
-    first = split(feed.first_rows(FIRST_TOKENS), d_in, config.dictionary)
+    first = split(jnp.asarray(whole(feed.first_rows(FIRST_TOKENS))), d_in, config.dictionary)
     scales = estimate_scales(*first)
     key = jax.random.split(jax.random.key(config.seed))[0]
-    state = initial_state(key, first[0] * scales.read, first[1] * scales.write, config)
+    state = place(initial_state(key, first[0] * scales.read, first[1] * scales.write, config))
     return Checkpoint(0, 0.0, scales, feed.cursor, state, feed.buffer)
 
 
@@ -90,7 +91,7 @@ def _tell(run: Checkpoint, numbers: Numbers, config: Config, folder: Path, repor
 
 
 def _copied(parameters: Parameters) -> Parameters:
-    return {name: jnp.array(array, copy=True) for name, array in parameters.items()}
+    return {name: jnp.array(whole(array), copy=True) for name, array in parameters.items()}
 
 
 def _checked(run: Checkpoint, numbers: Numbers, good: Parameters, folder: Path) -> Parameters:

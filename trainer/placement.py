@@ -1,0 +1,116 @@
+"""Arrays over several devices: one mesh, data × model, and which slice a device holds.
+
+    array                                                 slice
+    encoder, decoder, every array with a row a feature    features over `model`
+    rows of the buffer and of a batch                     rows over `data`
+    decoder_bias, skip, scalars                           whole on every device
+
+The mesh is the ambient one (`jax.set_mesh`, Auto axes): compiled code asks `count` how many slices there are,
+XLA puts the collectives in. Without a mesh every function here leaves its argument as it is. Arrays of one
+mesh may live in several processes (`jax.distributed`): `whole` and `place` are then called by all of them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from surgery.errors import SourceError
+from trainer.settings import DeviceSettings
+
+DATA, MODEL = "data", "model"
+REPLICATED = {"decoder_bias", "skip"}
+Tree = TypeVar("Tree")
+
+
+@contextmanager
+def over(devices: DeviceSettings) -> Iterator[None]:
+    """While open, arrays are spread as `devices` says; one device is no mesh at all.
+
+    Raises: SourceError when there are fewer devices than told.
+    """
+    wanted, found = devices.data * devices.model, jax.device_count()
+    if wanted > found:
+        raise SourceError(
+            f"devices: {devices.data} x {devices.model} = {wanted} devices are asked for, JAX finds {found}"
+            f" ({jax.default_backend()}); lower devices.data or devices.model"
+        )
+    if wanted == 1:
+        yield
+        return
+    shape, kinds = (devices.data, devices.model), (AxisType.Auto, AxisType.Auto)
+    mesh = jax.make_mesh(shape, (DATA, MODEL), axis_types=kinds, devices=jax.devices()[:wanted])
+    with jax.set_mesh(mesh):
+        yield
+
+
+def count(axis: str) -> int:
+    """Slices along `axis` of the ambient mesh, 1 without one; also inside compiled code."""
+    return int(jax.sharding.get_abstract_mesh().shape.get(axis, 1))
+
+
+def _spread() -> bool:
+    return count(DATA) * count(MODEL) > 1
+
+
+def _spec(path: tuple[Any, ...], leaf: Any) -> PartitionSpec:
+    names = {getattr(key, "key", getattr(key, "name", None)) for key in path}
+    if leaf.ndim == 0 or names & REPLICATED:
+        return PartitionSpec()
+    return PartitionSpec(DATA if "rows" in names else MODEL)
+
+
+def shardings(tree: Any) -> Any:
+    """The sharding of every array of a train state or a buffer, by its name. Only with a mesh."""
+    mesh = jax.sharding.get_mesh()
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: NamedSharding(mesh, _spec(path, leaf)), tree
+    )
+
+
+def place(tree: Tree) -> Tree:
+    """A train state or a buffer, every array spread as its name says."""
+    if not _spread():
+        return tree
+    return jax.tree.map(_put, tree, shardings(tree))
+
+
+def place_rows(rows: Any) -> Any:
+    """Rows (n, d) or a mask (n,), the same in every process, spread over `data`; whole everywhere where n
+    does not divide."""
+    if not _spread():
+        return rows
+    even = rows.shape[0] % count(DATA) == 0
+    spec = PartitionSpec(DATA) if even else PartitionSpec()
+    return _put(rows, NamedSharding(jax.sharding.get_mesh(), spec))
+
+
+def _put(array: Any, sharding: NamedSharding) -> jax.Array:
+    if jax.process_count() == 1:
+        return jax.device_put(array, sharding)
+    local = np.asarray(array)
+    return jax.make_array_from_callback(local.shape, sharding, lambda index: local[index])
+
+
+def keep_places(tree: Tree) -> Tree:
+    """Inside compiled code: a train state, every array spread as `place` does."""
+    if not _spread():
+        return tree
+    constrain = jax.lax.with_sharding_constraint
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: constrain(leaf, _spec(path, leaf)), tree)
+
+
+def rows_over_data(rows: jax.Array) -> jax.Array:
+    """Inside compiled code: (n, …) held in slices over `data`."""
+    return jax.lax.with_sharding_constraint(rows, PartitionSpec(DATA)) if _spread() else rows
+
+
+def whole(array: jax.Array) -> np.ndarray:
+    """The whole array in host memory, wherever its slices are."""
+    if isinstance(array, jax.Array) and not (array.is_fully_addressable or array.is_fully_replicated):
+        replicated = NamedSharding(jax.sharding.get_mesh(), PartitionSpec())
+        array = jax.jit(lambda a: a, out_shardings=replicated)(array)
+    return np.asarray(array)
