@@ -43,10 +43,17 @@ def main() -> None:
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Replaces the config's seed.")
 @click.option("--overwrite", is_flag=True, help="Replace a dictionary that stands in the folder.")
 @click.option("--resume", is_flag=True, help="Go on with an unfinished run, if there is one.")
+@click.option("--distributed", is_flag=True, help="One of several processes that JAX finds (TPU pod, SLURM).")
+@click.option(
+    "--coordinator", help="host:port of the first of several processes, where JAX cannot find them."
+)
+@click.option("--processes", type=click.IntRange(1), help="How many there are.")
+@click.option("--process", "number", type=click.IntRange(0), help="Which of them this is, from 0.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 def fit(
-    config: Path, out: Path | None, seed: int | None, overwrite: bool, resume: bool, as_json: bool
-) -> None:
+    config: Path, out: Path | None, seed: int | None, *, overwrite: bool, resume: bool, distributed: bool,
+    coordinator: str | None, processes: int | None, number: int | None, as_json: bool,
+) -> None:  # fmt: skip
     """Train the dictionary that CONFIG (YAML) describes and save it.
 
     SIGTERM or Ctrl-C ends the step, saves the run and leaves; --resume goes on from there.
@@ -55,6 +62,10 @@ def fit(
     from trainer.interruption import stop_on_signals
     from trainer.loop import fit as run
 
+    if distributed or coordinator is not None:
+        from trainer.placement import join
+
+        join(coordinator, processes, number)
     out = out or Path("out") / config.stem
     report = _show_progress if sys.stderr.isatty() else None
     with stop_on_signals() as stop:
@@ -143,3 +154,7 @@ def _print(title: str, numbers: dict[str, Any], as_json: bool) -> None:
             if isinstance(value, int)
             else f"  {name.replace('_', ' '):26}{value:.4f}"
         )
+
+
+if __name__ == "__main__":
+    main()

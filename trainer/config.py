@@ -93,6 +93,12 @@ class TrainingSettings(Settings):
     """β₂ of momentumless Adam."""
     clip: Positive | None = 1.0
     """Joint norm that gradients are clipped to."""
+    weights: Literal["float32", "bfloat16", "int8"] = "float32"
+    """What matrices are held in between steps; int8 is 10 bits a weight and needs rows of a multiple of 16."""
+    second_moment: Literal["float32", "int8"] = "float32"
+    """What the optimiser's state of matrices is held in."""
+    rounding: Literal["nearest", "stochastic"] = "nearest"
+    """How weights below float32 are rounded after a step."""
     dead_after: Count = 262_144
     """A feature is dead when it was silent for this many tokens."""
     log_every: Count = 100
@@ -127,7 +133,9 @@ class Config(Settings):
             ("dictionary.features", self.dictionary.features, "model"),
         ):
             if size % getattr(self.devices, axis):
-                raise ValueError(f"{name} is {size}, which devices.{axis} does not divide; change one of them")
+                raise ValueError(
+                    f"{name} is {size}, which devices.{axis} does not divide; change one of them"
+                )
         return self
 
     @model_validator(mode="after")

@@ -66,9 +66,7 @@ def _spec(path: tuple[Any, ...], leaf: Any) -> PartitionSpec:
 def shardings(tree: Any) -> Any:
     """The sharding of every array of a train state or a buffer, by its name. Only with a mesh."""
     mesh = jax.sharding.get_mesh()
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: NamedSharding(mesh, _spec(path, leaf)), tree
-    )
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: NamedSharding(mesh, _spec(path, leaf)), tree)
 
 
 def place(tree: Tree) -> Tree:
@@ -106,6 +104,29 @@ def keep_places(tree: Tree) -> Tree:
 def rows_over_data(rows: jax.Array) -> jax.Array:
     """Inside compiled code: (n, …) held in slices over `data`."""
     return jax.lax.with_sharding_constraint(rows, PartitionSpec(DATA)) if _spread() else rows
+
+
+def join(coordinator: str | None, processes: int | None, number: int | None) -> None:
+    """Make this process one of several of one run (`jax.distributed`); before JAX is used for anything else.
+
+    All None where JAX finds the others itself (TPU pod, SLURM, Open MPI). Raises: SourceError.
+    """
+    try:
+        jax.distributed.initialize(coordinator, processes, number)
+    except (ValueError, RuntimeError) as error:
+        raise SourceError(
+            f"the processes of this run cannot find each other: {error}; give --coordinator, --processes and"
+            " --process"
+        ) from error
+
+
+def anywhere(here: bool) -> bool:
+    """Whether `here` is true in any process; all of them must ask."""
+    if jax.process_count() == 1:
+        return here
+    from jax.experimental.multihost_utils import process_allgather
+
+    return bool(np.any(process_allgather(np.array(here))))
 
 
 def whole(array: jax.Array) -> np.ndarray:
