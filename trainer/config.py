@@ -19,6 +19,9 @@ class ModelSettings(Settings):
     """`demo:refuser`, or a folder that transformers can load."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the model's forward pass; activations are float32 in either case."""
+    decoder: Literal["transformers", "jax"] = "transformers"
+    """Who runs the model for the training data: transformers, or this trainer's own decoder (llama, mistral,
+    qwen2, qwen3, phi3, gemma, gemma2, gemma3_text). The final numbers are transformers' in either case."""
     blocks: str | None = None
     """Where the list of decoder blocks stands (`model.layers`), for a family this trainer has no entry
     for."""

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from surgery.errors import DictionaryError, SourceError
-from trainer import __version__, journal
+from trainer import __version__, harvest_jax, journal
 from trainer.card import card
 from trainer.checkpoint import CHECKPOINT, load_checkpoint
 from trainer.config import Config
@@ -90,7 +90,12 @@ def _train(
 ) -> Trained:  # fmt: skip
     staging, saved = folders
     texts = tokenize(subject, documents(config.data.train, base), config.data)
-    stream = passes(subject, texts, config.hook, config.data, config.seed)
+    if config.model.decoder == "jax":
+        folder = model_folder(config.model.source, base)
+        run = harvest_jax.load_decoder(folder, config.model, config.hook, config.data)
+        stream = harvest_jax.passes(run, texts, config.data, config.seed)
+    else:
+        stream = passes(subject, texts, config.hook, config.data, config.seed)
     begun = load_checkpoint(saved, config)
     if begun is None:
         feed = Feed(stream, config.buffer)

@@ -10,13 +10,13 @@ XLA puts the collectives in. Without a mesh every function here leaves its argum
 mesh may live in several processes (`jax.distributed`): `whole` and `place` are then called by all of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding
 
 from surgery.errors import SourceError
 from trainer.settings import DeviceSettings
@@ -24,6 +24,8 @@ from trainer.settings import DeviceSettings
 DATA, MODEL = "data", "model"
 REPLICATED = {"decoder_bias", "skip"}
 Tree = TypeVar("Tree")
+_split: Callable[..., jax.sharding.PartitionSpec] = jax.sharding.PartitionSpec  # untyped in JAX
+_constrain: Callable[..., Any] = jax.lax.with_sharding_constraint
 
 
 @contextmanager
@@ -56,11 +58,11 @@ def _spread() -> bool:
     return count(DATA) * count(MODEL) > 1
 
 
-def _spec(path: tuple[Any, ...], leaf: Any) -> PartitionSpec:
+def _spec(path: tuple[Any, ...], leaf: Any) -> jax.sharding.PartitionSpec:
     names = {getattr(key, "key", getattr(key, "name", None)) for key in path}
     if leaf.ndim == 0 or names & REPLICATED:
-        return PartitionSpec()
-    return PartitionSpec(DATA if "rows" in names else MODEL)
+        return _split()
+    return _split(DATA if "rows" in names else MODEL)
 
 
 def shardings(tree: Any) -> Any:
@@ -73,7 +75,8 @@ def place(tree: Tree) -> Tree:
     """A train state or a buffer, every array spread as its name says."""
     if not _spread():
         return tree
-    return jax.tree.map(_put, tree, shardings(tree))
+    placed: Tree = jax.tree.map(_put, tree, shardings(tree))
+    return placed
 
 
 def place_rows(rows: Any) -> Any:
@@ -82,13 +85,14 @@ def place_rows(rows: Any) -> Any:
     if not _spread():
         return rows
     even = rows.shape[0] % count(DATA) == 0
-    spec = PartitionSpec(DATA) if even else PartitionSpec()
+    spec = _split(DATA) if even else _split()
     return _put(rows, NamedSharding(jax.sharding.get_mesh(), spec))
 
 
 def _put(array: Any, sharding: NamedSharding) -> jax.Array:
-    if jax.process_count() == 1:
-        return jax.device_put(array, sharding)
+    if jax.process_count() == 1 or (isinstance(array, jax.Array) and not array.is_fully_addressable):
+        placed: jax.Array = jax.device_put(array, sharding)
+        return placed
     local = np.asarray(array)
     return jax.make_array_from_callback(local.shape, sharding, lambda index: local[index])
 
@@ -97,13 +101,16 @@ def keep_places(tree: Tree) -> Tree:
     """Inside compiled code: a train state, every array spread as `place` does."""
     if not _spread():
         return tree
-    constrain = jax.lax.with_sharding_constraint
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: constrain(leaf, _spec(path, leaf)), tree)
+    kept: Tree = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: _constrain(leaf, _spec(path, leaf)), tree
+    )
+    return kept
 
 
 def rows_over_data(rows: jax.Array) -> jax.Array:
     """Inside compiled code: (n, …) held in slices over `data`."""
-    return jax.lax.with_sharding_constraint(rows, PartitionSpec(DATA)) if _spread() else rows
+    held: jax.Array = _constrain(rows, _split(DATA)) if _spread() else rows
+    return held
 
 
 def join(coordinator: str | None, processes: int | None, number: int | None) -> None:
@@ -132,6 +139,6 @@ def anywhere(here: bool) -> bool:
 def whole(array: jax.Array) -> np.ndarray:
     """The whole array in host memory, wherever its slices are."""
     if isinstance(array, jax.Array) and not (array.is_fully_addressable or array.is_fully_replicated):
-        replicated = NamedSharding(jax.sharding.get_mesh(), PartitionSpec())
+        replicated = NamedSharding(jax.sharding.get_mesh(), _split())
         array = jax.jit(lambda a: a, out_shardings=replicated)(array)
     return np.asarray(array)

@@ -1,15 +1,15 @@
 """What a train state holds between two steps: float32, or less of it. Arithmetic is float32 in any case.
 
     bfloat16   matrices and `scale` in bfloat16, every other array float32
-    int8       matrices in blocks of 16 along a row: x ≈ zero + q · step,  zero = min,  step = (max − min) / 255,
-               q = round((x − zero) / step) in 0 … 255; zero and step in bfloat16, so 8 + 2·16/16 = 10 bits a
+    int8       matrices in blocks of 16 along a row: x ≈ zero + q · step, zero = min,
+               step = (max − min) / 255, q = round((x − zero) / step) in 0 … 255; zero and step in bfloat16, so 8 + 2·16/16 = 10 bits a
                weight. A constant block has step 0 and is its zero.
     second moment in int8: the same blocks of √ν, squared when read; the smallest of a block never becomes 0
 
-There is no master copy in float32: rounding to nearest loses a step below half a quantum. Stochastic rounding
-keeps it in the mean: q = ⌊(x − zero) / step + u⌋ with u uniform in [0, 1), and for bfloat16 sixteen random bits
-added below the cut. Source: the saex trainer behind the post this tool follows (blocks of 16 with zero points,
-which divide by 0 on a constant block there).
+There is no master copy in float32: rounding to nearest loses a step below half a quantum. Stochastic
+rounding keeps it in the mean: q = ⌊(x − zero) / step + u⌋ with u uniform in [0, 1), and for bfloat16 sixteen
+random bits added below the cut. Source: the saex trainer behind the post this tool follows (blocks of 16 with
+zero points, which divide by 0 on a constant block there).
 """
 
 from typing import NamedTuple
@@ -37,7 +37,7 @@ Stored = dict[str, "jax.Array | Blocks"]
 
 
 def to_blocks(matrix: jax.Array, key: jax.Array | None = None) -> Blocks:
-    """Blocks of a float32 matrix (rows, d), d a multiple of 16; rounded stochastically where a key is given."""
+    """Blocks of a float32 matrix (rows, d), d a multiple of 16; with a key rounded stochastically."""
     rows, width = matrix.shape
     parts = matrix.reshape(rows, width // BLOCK, BLOCK)
     zero = parts.min(2).astype(jnp.bfloat16)
