@@ -115,11 +115,11 @@ def _named(tree: Any) -> dict[str, np.ndarray]:
 def _filled(template: Any, arrays: dict[str, np.ndarray], path: Path) -> Any:
     leaves, structure = jax.tree_util.tree_flatten_with_path(template)
     found = []
-    for place, leaf in leaves:
-        array = arrays.get(jax.tree_util.keystr(place))
+    for key, leaf in leaves:
+        array = arrays.get(jax.tree_util.keystr(key))
         if array is None or array.shape != leaf.shape or array.dtype != leaf.dtype:
             raise OutputError(
-                f"{path}: {jax.tree_util.keystr(place)} is missing or of another shape; start over with"
+                f"{path}: {jax.tree_util.keystr(key)} is missing or of another shape; start over with"
                 " --overwrite"
             )
         found.append(jnp.array(array, copy=True))  # a donated array must own its memory

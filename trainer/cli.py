@@ -90,6 +90,38 @@ def evaluate(folder: Path, config: Path, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("source")
+@click.option("--out", type=FOLDER, required=True, help="Folder of the converted dictionary.")
+@click.option("--revision", help="Hub branch, tag or commit.")
+@click.option("--path", help="Folder or file inside the source, where it holds several dictionaries.")
+@click.option("--format", "kind", help="The source's format, where its files fit several or none.")
+@click.option("--hook-point", help="What it reads (resid_pre.4), where its files do not say.")
+@click.option("--k", type=click.IntRange(1), help="Active features a token of a topk dictionary.")
+@click.option("--input-norm", type=click.FloatRange(0), help="Mean length of its activations; 0: raw.")
+@click.option("--trust-pickle", is_flag=True, help="Open a .pt file: its tensors only, no code in it runs.")
+@click.option("--overwrite", is_flag=True, help="Replace a dictionary that stands in the folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print what cfg.json says as JSON.")
+def convert(
+    source: str, out: Path, *, revision: str | None, path: str | None, kind: str | None,
+    hook_point: str | None, k: int | None, input_norm: float | None, trust_pickle: bool, overwrite: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Write SOURCE (demo:refuser, a folder, a Hub id), in any format surgery reads, as a SAELens folder."""
+    from surgery.dictionary.facts import Facts, parse_hook_point
+    from trainer.convert import convert as run
+
+    point = None if hook_point is None else parse_hook_point(hook_point)
+    facts = Facts(kind, point, k, input_norm, trust_pickle)
+    told = run(source, out, revision=revision, path=path, facts=facts, overwrite=overwrite)
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+        return
+    click.echo(str(out))
+    for name in ("architecture", "d_in", "d_sae", "normalize_activations"):
+        click.echo(f"  {name.replace('_', ' '):26}{told[name]}")
+
+
+@main.command()
 @click.option("--d-model", default=512, show_default=True, type=click.IntRange(2))
 @click.option("--features", default=8192, show_default=True, type=click.IntRange(1))
 @click.option("--batch", default=1024, show_default=True, type=click.IntRange(2))

@@ -97,7 +97,7 @@ class TrainingSettings(Settings):
     clip: Positive | None = 1.0
     """Joint norm that gradients are clipped to."""
     weights: Literal["float32", "bfloat16", "int8"] = "float32"
-    """What matrices are held in between steps; int8 is 10 bits a weight and needs rows of a multiple of 16."""
+    """What matrices are held in between steps; int8 is 10 bits a weight, for rows of a multiple of 16."""
     second_moment: Literal["float32", "int8"] = "float32"
     """What the optimiser's state of matrices is held in."""
     rounding: Literal["nearest", "stochastic"] = "nearest"

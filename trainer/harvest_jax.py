@@ -33,13 +33,16 @@ def load_decoder(folder: Path, settings: ModelSettings, hook: HookSettings, data
     def run(batch: TokenBatch) -> jax.Array:
         arrays = (_whole_batch(array, data, fill) for array, fill in _inputs(batch))
         found = activations(embedding, layers, *map(place_rows, arrays), shape=shape, hook=hook)
-        return found.reshape(-1, found.shape[-1])
+        rows: jax.Array = found.reshape(-1, found.shape[-1])
+        return rows
 
     return run
 
 
 def _inputs(batch: TokenBatch) -> list[tuple[np.ndarray, int]]:
-    positions = batch.positions if batch.packed else np.broadcast_to(np.arange(batch.ids.shape[1]), batch.ids.shape)
+    positions = (
+        batch.positions if batch.packed else np.broadcast_to(np.arange(batch.ids.shape[1]), batch.ids.shape)
+    )
     return [(batch.ids, 0), (positions, 0), (batch.segments, -1)]
 
 

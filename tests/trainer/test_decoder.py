@@ -56,7 +56,9 @@ def _model(name: str) -> Any:
     return model
 
 
-def _ours(folder: Path, ids: np.ndarray, hook: HookSettings, segments: np.ndarray | None = None) -> np.ndarray:
+def _ours(
+    folder: Path, ids: np.ndarray, hook: HookSettings, segments: np.ndarray | None = None
+) -> np.ndarray:
     shape = read_shape(folder)
     embedding, layers = load_weights(folder, shape, depth(hook), jnp.float32)
     segments = np.zeros(ids.shape, np.int32) if segments is None else segments

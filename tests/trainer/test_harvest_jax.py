@@ -26,7 +26,9 @@ training: {{steps: 6, batch: 16, log_every: 2}}
 
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
-    lines = [f"<bos> {verb} the {thing} now" for verb in ("fix", "water", "sing") for thing in ("lamp", "one two")]
+    lines = [
+        f"<bos> {verb} the {thing} now" for verb in ("fix", "water", "sing") for thing in ("lamp", "one two")
+    ]
     (tmp_path / "texts.txt").write_text("\n".join(lines))
     return tmp_path
 

@@ -56,7 +56,8 @@ def run(kind, devices):
             state, numbers = advance(state, rows)
         slices = [feed.buffer.rows, rows, state.parameters["encoder"], state.moments.second["decoder"]]
         shapes = [array.addressable_shards[0].data.shape for array in slices]
-        return {name: whole(array) for name, array in state.parameters.items()}, float(numbers["loss"]), shapes
+        arrays = {name: whole(array) for name, array in state.parameters.items()}
+        return arrays, float(numbers["loss"]), shapes
 
 found = []
 for kind, data, model in json.loads(sys.argv[1]):

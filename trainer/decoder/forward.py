@@ -18,6 +18,8 @@ from trainer.config import HookSettings
 from trainer.decoder.shape import FULL, Rotary, Shape
 from trainer.decoder.weights import Arrays
 
+LEAST = float(np.finfo(np.float32).min)
+
 
 def _norm(x: jax.Array, gain: jax.Array, epsilon: float) -> jax.Array:
     wide = x.astype(jnp.float32)
@@ -38,9 +40,7 @@ def _turned(x: jax.Array, angles: jax.Array) -> jax.Array:
     return jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine, rest], -1)
 
 
-def _attention(
-    x: jax.Array, layer: Arrays, angles: jax.Array, visible: jax.Array, shape: Shape
-) -> jax.Array:
+def _attention(x: jax.Array, layer: Arrays, angles: jax.Array, visible: jax.Array, shape: Shape) -> jax.Array:
     rows, width, _ = x.shape
     heads = {"query": shape.heads, "key": shape.key_heads, "value": shape.key_heads}
     parts = {
@@ -56,7 +56,7 @@ def _attention(
     scores = scores.astype(jnp.float32)
     if shape.softcap is not None:
         scores = jnp.tanh(scores / shape.softcap) * shape.softcap
-    scores = jnp.where(visible[:, None, None], scores, jnp.finfo(jnp.float32).min)
+    scores = jnp.where(visible[:, None, None], scores, LEAST)
     weights = jax.nn.softmax(scores, axis=-1).astype(x.dtype)
     mixed = jnp.einsum("bhgqk,bkhd->bqhgd", weights, parts["value"])
     return _linear(mixed.reshape(rows, width, -1), layer, "output")

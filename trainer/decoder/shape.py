@@ -90,8 +90,8 @@ def _shape(config: Entries, place: str) -> Shape:
     if config.get("use_bidirectional_attention"):
         raise _refused(place, "bidirectional attention", "it is no decoder")
     return Shape(
-        family=family, d_model=int(config["hidden_size"]), layers=int(config["num_hidden_layers"]), heads=heads,
-        key_heads=config.get("num_key_value_heads") or heads, head_dim=head_dim,
+        family=family, d_model=int(config["hidden_size"]), layers=int(config["num_hidden_layers"]),
+        heads=heads, key_heads=config.get("num_key_value_heads") or heads, head_dim=head_dim,
         epsilon=config["rms_norm_eps"], activation=activation, windows=_windows(config),
         rotary=_rotaries(config, head_dim, place), query_scale=(scalar or head_dim) ** -0.5,
         softcap=config.get("attn_logit_softcapping") if family in ("gemma2", "gemma3_text") else None,
@@ -99,12 +99,17 @@ def _shape(config: Entries, place: str) -> Shape:
 
 
 def _windows(config: Entries) -> tuple[int, ...]:
-    family, layers, window = config["model_type"], config["num_hidden_layers"], config.get("sliding_window")
+    family, layers, window = (
+        config["model_type"],
+        int(config["num_hidden_layers"]),
+        config.get("sliding_window"),
+    )
     if family in ("llama", "gemma") or window is None:
         return (FULL,) * layers
     if family.startswith("qwen") and not config.get("use_sliding_window"):
         return (FULL,) * layers
     kinds = config.get("layer_types")
+    slides: list[bool]
     if family in ("mistral", "phi3"):
         slides = [True] * layers
     elif kinds is not None:
@@ -115,8 +120,8 @@ def _windows(config: Entries) -> tuple[int, ...]:
         every = config.get("sliding_window_pattern", 6)
         slides = [(layer + 1) % every != 0 for layer in range(layers)]
     else:
-        slides = [layer >= config.get("max_window_layers", layers) for layer in range(layers)]
-    return tuple(window if each else FULL for each in slides)
+        slides = [layer >= int(config.get("max_window_layers") or layers) for layer in range(layers)]
+    return tuple(int(window) if each else FULL for each in slides)
 
 
 def _rotaries(config: Entries, head_dim: int, place: str) -> tuple[Rotary, Rotary]:
@@ -150,7 +155,8 @@ def _llama3(frequency: float, rope: Entries) -> float:
     low, high = rope["low_freq_factor"], rope["high_freq_factor"]
     turns = rope["original_max_position_embeddings"] * frequency / (2 * math.pi)
     kept = min(max((turns - low) / (high - low), 0.0), 1.0)
-    return (1 - kept) * frequency / float(rope["factor"]) + kept * frequency
+    scaled: float = (1 - kept) * frequency / rope["factor"] + kept * frequency
+    return scaled
 
 
 def _refused(place: str, what: str, known: str) -> SourceError:

@@ -43,7 +43,9 @@ def load_weights(folder: Path, shape: Shape, layers: int, dtype: Any) -> tuple[j
         raise SourceError(f"{folder}: weights cannot be read: {error!r}") from error
     names = blocks[0] if blocks else {}
     return embedding, {
-        name: jnp.stack([jnp.asarray(block[name], jnp.float32 if "norm" in name else dtype) for block in blocks])
+        name: jnp.stack(
+            [jnp.asarray(block[name], jnp.float32 if "norm" in name else dtype) for block in blocks]
+        )
         for name in names
     }
 
