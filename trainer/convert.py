@@ -32,7 +32,7 @@ def convert(
 ) -> dict[str, Any]:  # fmt: skip
     """Write the dictionary `source` (named as in a recipe) to `out`; what its cfg.json says.
 
-    Raises: SourceError, DictionaryError when it cannot be read, or not be said in SAELens' words; OutputError.
+    Raises: SourceError, DictionaryError when it cannot be read or SAELens has no words for it; OutputError.
     """
     dictionary = open_dictionary(source, revision=revision, path=path, facts=facts)
     config, arrays = saelens_words(dictionary), saelens_arrays(dictionary)

@@ -76,7 +76,7 @@ CASES = [
     ("architecture: jumprelu, coefficient: 0.1, bandwidth: 1.0", 1, 8),
 ]
 RUN = """\
-model: {{source: {model}}}
+model: {{source: {model}, decoder: {decoder}}}
 hook: {{layer: 1}}
 data:
   train: [{{source: texts.txt}}]
@@ -125,13 +125,14 @@ def test_eight_devices_equal_one(cases: list[tuple[str, int, int]]) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_leave_what_one_leaves(tmp_path: Path, model_folder: Path) -> None:
+@pytest.mark.parametrize("decoder", ["transformers", "jax"])
+def test_two_processes_leave_what_one_leaves(tmp_path: Path, model_folder: Path, decoder: str) -> None:
     lines = [
         f"<bos> {verb} the {thing} now" for verb in ("fix", "water") for thing in ("lamp", "plant", "one")
     ]
     (tmp_path / "texts.txt").write_text("\n".join(lines))
     for name, devices in (("one", ""), ("two", "devices: {data: 2}\n")):
-        (tmp_path / f"{name}.yaml").write_text(RUN.format(model=model_folder) + devices)
+        (tmp_path / f"{name}.yaml").write_text(RUN.format(model=model_folder, decoder=decoder) + devices)
     loop.fit(read_config(tmp_path / "one.yaml"), tmp_path / "one", base=tmp_path)
     two = ["-m", "trainer.cli", "fit", str(tmp_path / "two.yaml"), "--out", str(tmp_path / "two")]
     together = ["--coordinator", f"127.0.0.1:{_free_port()}", "--processes", "2", "--process"]
