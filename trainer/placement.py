@@ -79,6 +79,15 @@ def place(tree: Tree) -> Tree:
     return placed
 
 
+def made_in_place(make: Callable[..., Tree], *arrays: jax.Array) -> Tree:
+    """`make(*arrays)`, a train state, made in slices: no device ever holds the whole of it."""
+    if not _spread():
+        return make(*arrays)
+    where = shardings(jax.eval_shape(make, *arrays))
+    made: Tree = jax.jit(make, out_shardings=where)(*arrays)
+    return made
+
+
 def place_rows(rows: Any) -> Any:
     """Rows (n, d) or a mask (n,), the same in every process, spread over `data`; whole everywhere where n
     does not divide."""

@@ -8,6 +8,7 @@ weights are checked: a number that is not finite ends the run with `DivergenceEr
 import math
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -22,7 +23,7 @@ from trainer.feed import Feed
 from trainer.interruption import InterruptedRun, Stop, never
 from trainer.journal import Progress, Report, append
 from trainer.normalization import Scales, estimate_scales, fold
-from trainer.placement import anywhere, place, whole
+from trainer.placement import anywhere, made_in_place, whole
 from trainer.precision import unpack
 from trainer.step import Numbers, TrainState, initial_state, make_step, split
 
@@ -48,7 +49,8 @@ def start(feed: Feed, config: Config, d_in: int) -> Checkpoint:
     first = split(jnp.asarray(whole(feed.first_rows(FIRST_TOKENS))), d_in, config.dictionary)
     scales = estimate_scales(*first)
     key = jax.random.split(jax.random.key(config.seed))[0]
-    state = place(initial_state(key, first[0] * scales.read, first[1] * scales.write, config))
+    make = partial(initial_state, config=config)
+    state = made_in_place(make, key, first[0] * scales.read, first[1] * scales.write)
     return Checkpoint(0, 0.0, scales, feed.cursor, state, feed.buffer)
 
 

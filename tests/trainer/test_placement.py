@@ -116,7 +116,7 @@ def _free_port() -> int:
 def test_eight_devices_equal_one(cases: list[tuple[str, int, int]]) -> None:
     results = json.loads(_output(_start(["-c", SCRIPT, json.dumps(cases)], 8)).splitlines()[-1])
     for (kind, data, model), (gap, alone, together, shapes) in zip(cases, results, strict=True):
-        assert gap < 2e-5, (kind, data, model, gap)
+        assert gap < 5e-5, (kind, data, model, gap)  # five steps of 1e-3 each
         assert together == pytest.approx(alone, rel=1e-5), kind
         width = 16 if "transcoder" in kind else 32
         assert shapes == [
