@@ -3,7 +3,7 @@
     bfloat16   matrices and `scale` in bfloat16, every other array float32
     int8       matrices in blocks of 16 along a row: x ≈ zero + q · step with zero = min,
                step = (max − min) / 255, q = round((x − zero) / step) in 0 … 255; zero and step in bfloat16,
-               so 8 + 2·16/16 = 10 bits a weight. A constant block has step 0 and is its zero.
+               so 8 + 2·16/16 = 10 bits a weight. A block without a step is its zero.
     second moment in int8: the same blocks of √ν, squared when read; the smallest of a block never becomes 0
 
 There is no master copy in float32: rounding to nearest loses a step below half a quantum. Stochastic
