@@ -4,7 +4,7 @@ model.
 A house of its own beside `surgery`: of surgery it imports `errors`, `checkpoint`, `demo`, `dictionary` and
 `hook_point` only, and torch in one file only (`harvest_torch`). From the data to the folder:
 
-    sources -> harvest_torch | harvest_jax -> buffer/feed -> architectures + step + optimizer -> metrics -> save
+    sources -> harvest_torch | harvest_jax -> buffer, feed -> architectures, step, optimizer -> metrics, save
 """
 
 __version__ = "0.1.0"
