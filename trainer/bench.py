@@ -23,7 +23,7 @@ from trainer.kinds import DictionarySettings, ReluSettings, TopkSettings
 from trainer.normalization import Scales
 from trainer.optimizer import initial_moments
 from trainer.parameters import Parameters
-from trainer.step import TrainState, make_step
+from trainer.step import held, make_step
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def _step(name: str, settings: DictionarySettings, problem: Problem, repeats: in
     parameters = {each: jnp.array(array, copy=True) for each, array in problem.parameters.items()}
     if name == "relu":
         parameters["scale"] = jnp.ones(settings.features, jnp.float32)
-    state = [TrainState(parameters, initial_moments(parameters), jnp.zeros(settings.features, jnp.int32))]
+    silent = jnp.zeros(settings.features, jnp.int32)
+    state = [held(parameters, initial_moments(parameters), silent, training)]
 
     def run() -> dict[str, jax.Array]:
         state[0], numbers = advance(state[0], problem.x)

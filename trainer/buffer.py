@@ -1,7 +1,8 @@
 """Shuffle buffer on the device: a ring of activations with one pointer, a plain pytree in and out.
 
 A write puts its kept rows behind the pointer, wrapping round, and drops the others: their slot is set past
-the end, where a scatter in mode "drop" ignores it, so a masked row can never wipe a neighbour.
+the end, where a scatter in mode "drop" ignores it, so a masked row can never wipe a neighbour. Over several
+devices the slots are held in slices and the pointer by all: the ring is the same, so are the rows drawn.
 """
 
 from functools import partial
@@ -9,6 +10,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from trainer.placement import place, rows_over_data
 
 
 class Buffer(NamedTuple):
@@ -23,7 +26,7 @@ def empty(capacity: int, d_model: int) -> Buffer:
     """A ring of `capacity` slots with nothing in it."""
     # two zeros: a donated pytree may not hold one array twice
     pointer, filled = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
-    return Buffer(jnp.zeros((capacity, d_model), jnp.float32), pointer, filled)
+    return place(Buffer(jnp.zeros((capacity, d_model), jnp.float32), pointer, filled))
 
 
 @partial(jax.jit, donate_argnums=0)
@@ -36,7 +39,7 @@ def write(buffer: Buffer, rows: jax.Array, keep: jax.Array) -> Buffer:
     slot = jnp.where(keep, (buffer.pointer + offset) % capacity, capacity)
     count = keep.sum().astype(jnp.int32)
     return Buffer(
-        buffer.rows.at[slot].set(rows, mode="drop"),
+        rows_over_data(buffer.rows.at[slot].set(rows, mode="drop")),
         (buffer.pointer + count) % capacity,
         jnp.minimum(buffer.filled + count, capacity),
     )
@@ -45,4 +48,4 @@ def write(buffer: Buffer, rows: jax.Array, keep: jax.Array) -> Buffer:
 @partial(jax.jit, static_argnums=2)
 def sample(buffer: Buffer, key: jax.Array, count: int) -> jax.Array:
     """`count` filled rows (count, d), uniform with replacement. The buffer must not be empty."""
-    return buffer.rows[jax.random.randint(key, (count,), 0, buffer.filled)]
+    return rows_over_data(buffer.rows[jax.random.randint(key, (count,), 0, buffer.filled)])

@@ -25,6 +25,7 @@ from trainer.buffer import Buffer, empty
 from trainer.config import Config
 from trainer.feed import Cursor
 from trainer.normalization import Scales
+from trainer.placement import place, whole
 from trainer.step import TrainState, initial_state, split
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -48,7 +49,10 @@ def config_hash(config: Config) -> str:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, config: Config) -> None:
-    """Write the checkpoint into `folder`, in place of an earlier one. Raises: OutputError."""
+    """Write the checkpoint into `folder`, in place of an earlier one; of several processes the first writes.
+
+    Raises: OutputError.
+    """
     facts = {
         "step": checkpoint.step,
         "seconds": checkpoint.seconds,
@@ -58,8 +62,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, config: Config) -> Non
         "config": config_hash(config),
     }
     staging = folder / (CHECKPOINT + ".partial")
+    arrays = _named((checkpoint.state, checkpoint.buffer))
+    if jax.process_index() > 0:
+        return
     try:
-        save_file(_named((checkpoint.state, checkpoint.buffer)), staging, {"run": json.dumps(facts)})
+        save_file(arrays, staging, {"run": json.dumps(facts)})
         staging.replace(folder / CHECKPOINT)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{staging}: cannot be written: {error}; free some space") from error
@@ -84,7 +91,7 @@ def load_checkpoint(folder: Path, config: Config) -> Checkpoint | None:
             f"{path}: belongs to another config; go on with the one it was begun with, or start over with"
             " --overwrite"
         )
-    state, buffer = _filled(_template(config, facts["width"]), arrays, path)
+    state, buffer = place(_filled(_template(config, facts["width"]), arrays, path))
     scales, cursor = Scales(*facts["scales"]), Cursor(**facts["cursor"])
     return Checkpoint(facts["step"], facts["seconds"], scales, cursor, state, buffer)
 
@@ -102,17 +109,17 @@ def _template(config: Config, width: int) -> Any:
 
 def _named(tree: Any) -> dict[str, np.ndarray]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    return {jax.tree_util.keystr(path): whole(leaf) for path, leaf in leaves}
 
 
 def _filled(template: Any, arrays: dict[str, np.ndarray], path: Path) -> Any:
     leaves, structure = jax.tree_util.tree_flatten_with_path(template)
     found = []
-    for place, leaf in leaves:
-        array = arrays.get(jax.tree_util.keystr(place))
+    for key, leaf in leaves:
+        array = arrays.get(jax.tree_util.keystr(key))
         if array is None or array.shape != leaf.shape or array.dtype != leaf.dtype:
             raise OutputError(
-                f"{path}: {jax.tree_util.keystr(place)} is missing or of another shape; start over with"
+                f"{path}: {jax.tree_util.keystr(key)} is missing or of another shape; start over with"
                 " --overwrite"
             )
         found.append(jnp.array(array, copy=True))  # a donated array must own its memory

@@ -43,10 +43,17 @@ def main() -> None:
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Replaces the config's seed.")
 @click.option("--overwrite", is_flag=True, help="Replace a dictionary that stands in the folder.")
 @click.option("--resume", is_flag=True, help="Go on with an unfinished run, if there is one.")
+@click.option("--distributed", is_flag=True, help="One of several processes that JAX finds (TPU pod, SLURM).")
+@click.option(
+    "--coordinator", help="host:port of the first of several processes, where JAX cannot find them."
+)
+@click.option("--processes", type=click.IntRange(1), help="How many there are.")
+@click.option("--process", "number", type=click.IntRange(0), help="Which of them this is, from 0.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 def fit(
-    config: Path, out: Path | None, seed: int | None, overwrite: bool, resume: bool, as_json: bool
-) -> None:
+    config: Path, out: Path | None, seed: int | None, *, overwrite: bool, resume: bool, distributed: bool,
+    coordinator: str | None, processes: int | None, number: int | None, as_json: bool,
+) -> None:  # fmt: skip
     """Train the dictionary that CONFIG (YAML) describes and save it.
 
     SIGTERM or Ctrl-C ends the step, saves the run and leaves; --resume goes on from there.
@@ -55,6 +62,10 @@ def fit(
     from trainer.interruption import stop_on_signals
     from trainer.loop import fit as run
 
+    if distributed or coordinator is not None:
+        from trainer.placement import join
+
+        join(coordinator, processes, number)
     out = out or Path("out") / config.stem
     report = _show_progress if sys.stderr.isatty() else None
     with stop_on_signals() as stop:
@@ -76,6 +87,38 @@ def evaluate(folder: Path, config: Path, as_json: bool) -> None:
     from trainer.loop import evaluate_folder
 
     _print(str(folder), evaluate_folder(folder, settings, base=config.parent), as_json)
+
+
+@main.command()
+@click.argument("source")
+@click.option("--out", type=FOLDER, required=True, help="Folder of the converted dictionary.")
+@click.option("--revision", help="Hub branch, tag or commit.")
+@click.option("--path", help="Folder or file inside the source, where it holds several dictionaries.")
+@click.option("--format", "kind", help="The source's format, where its files fit several or none.")
+@click.option("--hook-point", help="What it reads (resid_pre.4), where its files do not say.")
+@click.option("--k", type=click.IntRange(1), help="Active features a token of a topk dictionary.")
+@click.option("--input-norm", type=click.FloatRange(0), help="Mean length of its activations; 0: raw.")
+@click.option("--trust-pickle", is_flag=True, help="Open a .pt file: its tensors only, no code in it runs.")
+@click.option("--overwrite", is_flag=True, help="Replace a dictionary that stands in the folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print what cfg.json says as JSON.")
+def convert(
+    source: str, out: Path, *, revision: str | None, path: str | None, kind: str | None,
+    hook_point: str | None, k: int | None, input_norm: float | None, trust_pickle: bool, overwrite: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Write SOURCE (demo:refuser, a folder, a Hub id), in any format surgery reads, as a SAELens folder."""
+    from surgery.dictionary.facts import Facts, parse_hook_point
+    from trainer.convert import convert as run
+
+    point = None if hook_point is None else parse_hook_point(hook_point)
+    facts = Facts(kind, point, k, input_norm, trust_pickle)
+    told = run(source, out, revision=revision, path=path, facts=facts, overwrite=overwrite)
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+        return
+    click.echo(str(out))
+    for name in ("architecture", "d_in", "d_sae", "normalize_activations"):
+        click.echo(f"  {name.replace('_', ' '):26}{told[name]}")
 
 
 @main.command()
@@ -143,3 +186,7 @@ def _print(title: str, numbers: dict[str, Any], as_json: bool) -> None:
             if isinstance(value, int)
             else f"  {name.replace('_', ' '):26}{value:.4f}"
         )
+
+
+if __name__ == "__main__":
+    main()

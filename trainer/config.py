@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from trainer.kinds import DictionarySettings, TranscoderSettings
-from trainer.settings import Count, Positive, Settings
+from trainer.settings import Count, DeviceSettings, Positive, Settings
 
 
 class ModelSettings(Settings):
@@ -19,6 +19,9 @@ class ModelSettings(Settings):
     """`demo:refuser`, or a folder that transformers can load."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the model's forward pass; activations are float32 in either case."""
+    decoder: Literal["transformers", "jax"] = "transformers"
+    """Who runs the model for the training data: transformers, or this trainer's own decoder (llama, mistral,
+    qwen2, qwen3, phi3, gemma, gemma2, gemma3_text). The final numbers are transformers' in either case."""
     blocks: str | None = None
     """Where the list of decoder blocks stands (`model.layers`), for a family this trainer has no entry
     for."""
@@ -93,6 +96,12 @@ class TrainingSettings(Settings):
     """β₂ of momentumless Adam."""
     clip: Positive | None = 1.0
     """Joint norm that gradients are clipped to."""
+    weights: Literal["float32", "bfloat16", "int8"] = "float32"
+    """What matrices are held in between steps; int8 is 10 bits a weight, for rows of a multiple of 16."""
+    second_moment: Literal["float32", "int8"] = "float32"
+    """What the optimiser's state of matrices is held in."""
+    rounding: Literal["nearest", "stochastic"] = "nearest"
+    """How weights below float32 are rounded after a step."""
     dead_after: Count = 262_144
     """A feature is dead when it was silent for this many tokens."""
     log_every: Count = 100
@@ -110,12 +119,26 @@ class Config(Settings):
     dictionary: DictionarySettings
     buffer: BufferSettings = BufferSettings()
     training: TrainingSettings
+    devices: DeviceSettings = DeviceSettings()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="after")
     def _transcoder_has_two_ends(self) -> "Config":
         if isinstance(self.dictionary, TranscoderSettings) != (self.hook.point == "mlp"):
             raise ValueError("architecture: transcoder and hook.point: mlp go together; change one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _slices_are_even(self) -> "Config":
+        for name, size, axis in (
+            ("training.batch", self.training.batch, "data"),
+            ("buffer.capacity", self.buffer.capacity, "data"),
+            ("dictionary.features", self.dictionary.features, "model"),
+        ):
+            if size % getattr(self.devices, axis):
+                raise ValueError(
+                    f"{name} is {size}, which devices.{axis} does not divide; change one of them"
+                )
         return self
 
     @model_validator(mode="after")

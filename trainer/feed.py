@@ -14,6 +14,7 @@ import numpy as np
 from surgery.errors import SourceError
 from trainer import buffer as ring
 from trainer.config import BufferSettings
+from trainer.placement import place_rows
 
 Harvest = tuple[jax.Array, np.ndarray]  # rows (n, d) and which of them count (n,) bool; n the same every time
 # number of the pass, batches to leave out at its start -> the rest of that pass, in an order of its own
@@ -64,7 +65,7 @@ class Feed:
 
     def _write(self, harvest: Harvest) -> int:
         rows, keep = harvest
-        self.buffer = ring.write(self.buffer, rows, keep)
+        self.buffer = ring.write(self.buffer, place_rows(rows), place_rows(keep))
         count, cursor = int(keep.sum()), self.cursor
         self.cursor = replace(cursor, harvested=cursor.harvested + count, taken=cursor.taken + 1)
         return count

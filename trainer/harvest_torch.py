@@ -26,7 +26,7 @@ import torch.utils.dlpack
 from surgery.errors import SourceError
 from trainer.config import DataSettings, HookSettings, ModelSettings
 from trainer.sources import Document
-from trainer.tokens import Row, TokenBatch, Tokens, batch_rows, rows_of
+from trainer.tokens import Row, TokenBatch, Tokens, batch_rows, shuffled_rows
 
 BLOCKS = {
     "gemma": "model.layers",
@@ -243,9 +243,7 @@ def passes(
     its own, the same for the same seed."""
 
     def one_pass(number: int, start: int) -> Iterator[tuple[jax.Array, np.ndarray]]:
-        order = np.random.default_rng([seed, number]).permutation(len(texts))
-        shuffled = [texts[place] for place in order]
-        rows = rows_of(shuffled, data.context, packed=data.packed)
+        rows = shuffled_rows(texts, data.context, packed=data.packed, seed=[seed, number])
         return harvest(subject, rows[start * data.batch :], hook, data)
 
     return one_pass

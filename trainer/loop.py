@@ -3,11 +3,17 @@
 texts -> feed of activations -> scales -> steps -> fold -> held-out numbers -> folder
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from surgery.errors import DictionaryError, SourceError
-from trainer import __version__, journal
+from trainer import __version__, harvest_jax, journal
 from trainer.card import card
 from trainer.checkpoint import CHECKPOINT, load_checkpoint
 from trainer.config import Config
@@ -18,6 +24,7 @@ from trainer.interruption import Stop, never
 from trainer.journal import Report
 from trainer.normalization import fold
 from trainer.page import page
+from trainer.placement import over
 from trainer.save import (
     hook_names,
     read_dictionary,
@@ -40,14 +47,20 @@ def fit(
 
     Relative paths in the config start at `base`. With `resume` an unfinished run beside `out` goes on from
     its checkpoint; where there is none, a new one begins. `stop` is asked after every step.
+    Every process of a run over several calls this; the first one writes, the others read its checkpoint.
 
     Raises: SourceError, OutputError, DivergenceError, InterruptedRun.
     """
-    with staged(out, overwrite=overwrite, resume=resume) as staging:
+    with _staging(out, overwrite=overwrite, resume=resume) as staging:
         subject = load_subject(model_folder(config.model.source, base), config.model)
         check_hook(subject, config.hook)
-        trained = _train(config, staging, subject, base, report, stop)
-        parameters = fold(trained.parameters, trained.scales)
+        with over(config.devices):
+            # the first process may still be clearing a folder that is not to be resumed
+            folders = staging, out.with_name(out.name + ".partial") if resume else staging
+            trained = _train(config, folders, subject, base, report, stop)
+        parameters = fold(
+            {name: jnp.asarray(array) for name, array in trained.arrays.items()}, trained.scales
+        )
         rows = held_out_rows(subject, config, base)
         measured = evaluate(subject, rows, config, parameters, config.dictionary)
         numbers = {**measured.numbers, **_run_facts(config, trained)}
@@ -60,12 +73,30 @@ def fit(
     return numbers
 
 
+@contextmanager
+def _staging(out: Path, *, overwrite: bool, resume: bool) -> Iterator[Path]:
+    """Where this process writes: only the first of several leaves anything."""
+    if jax.process_index() > 0:
+        with TemporaryDirectory() as scratch:
+            yield Path(scratch)
+        return
+    with staged(out, overwrite=overwrite, resume=resume) as folder:
+        yield folder
+
+
 def _train(
-    config: Config, staging: Path, subject: Subject, base: Path, report: Report | None, stop: Stop
-) -> Trained:
+    config: Config, folders: tuple[Path, Path], subject: Subject, base: Path, report: Report | None,
+    stop: Stop,
+) -> Trained:  # fmt: skip
+    staging, saved = folders
     texts = tokenize(subject, documents(config.data.train, base), config.data)
-    stream = passes(subject, texts, config.hook, config.data, config.seed)
-    begun = load_checkpoint(staging, config)
+    if config.model.decoder == "jax":
+        folder = model_folder(config.model.source, base)
+        run = harvest_jax.load_decoder(folder, config.model, config.hook, config.data)
+        stream = harvest_jax.passes(run, texts, config.data, config.seed)
+    else:
+        stream = passes(subject, texts, config.hook, config.data, config.seed)
+    begun = load_checkpoint(saved, config)
     if begun is None:
         feed = Feed(stream, config.buffer)
         begun = start(feed, config, subject.model.config.hidden_size)

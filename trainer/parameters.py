@@ -16,7 +16,6 @@ reconstruction = codes · decoder + decoder_bias [+ x · skipᵀ]
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 Parameters = dict[str, jax.Array]
 
@@ -61,8 +60,3 @@ def orthogonal_encoder(key: jax.Array, n_features: int, d_model: int) -> jax.Arr
 def random_unit_rows(key: jax.Array, n_features: int, d_model: int) -> jax.Array:
     """Independent uniform directions, one a row (n_features, d_model)."""
     return unit_rows(jax.random.normal(key, (n_features, d_model), jnp.float32))
-
-
-def is_finite(parameters: Parameters) -> bool:
-    """Whether every number of every array is finite."""
-    return all(bool(np.isfinite(np.asarray(array)).all()) for array in parameters.values())

@@ -14,7 +14,7 @@ when it is complete, so that what bears the final name is whole.
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +146,7 @@ def saelens_config(
     return {**config, "metadata": metadata}
 
 
-def write_dictionary(folder: Path, parameters: Parameters, config: dict[str, Any]) -> None:
+def write_dictionary(folder: Path, parameters: Mapping[str, Any], config: dict[str, Any]) -> None:
     """`cfg.json` and `sae_weights.safetensors` of folded parameters, into an existing folder."""
     tensors = {TENSORS[name]: np.asarray(array, np.float32) for name, array in parameters.items()}
     tensors["W_enc"] = np.ascontiguousarray(tensors["W_enc"].T)

@@ -14,3 +14,12 @@ class Settings(BaseModel):
     """Base of every section."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class DeviceSettings(Settings):
+    """Over how many devices arrays are spread; see `trainer.placement`."""
+
+    data: Count = 1
+    """Slices of the batch and of the buffer."""
+    model: Count = 1
+    """Slices of the features. With more than one, the kinds with k codes decode by dense products."""

@@ -26,15 +26,24 @@ from trainer.optimizer import (
     scale_by_second_moment,
 )
 from trainer.parameters import Parameters, moved_on_sphere
+from trainer.placement import keep_places
+from trainer.precision import Stored, pack, pack_moments, unpack, unpack_moments
 
 SILENCE_LIMIT = 2**30  # where the count of silent tokens stops, well inside int32
+
+
+class HeldMoments(NamedTuple):
+    """`Moments` between two steps."""
+
+    updates: jax.Array  # () int32
+    second: Stored
 
 
 class TrainState(NamedTuple):
     """All that a step changes."""
 
-    parameters: Parameters  # for inputs at norm √d
-    moments: Moments
+    parameters: Stored  # for inputs at norm √d; float32 or packed
+    moments: HeldMoments
     silent: jax.Array  # (n_features,) int32, tokens since each feature fired
 
 
@@ -52,7 +61,17 @@ def initial_state(key: jax.Array, sample: jax.Array, target: jax.Array, config: 
     feature dead."""
     settings = config.dictionary
     parameters = ARCHITECTURES[settings.architecture].initialise(key, sample, target, settings)
-    return TrainState(parameters, initial_moments(parameters), jnp.zeros(settings.features, jnp.int32))
+    return held(
+        parameters, initial_moments(parameters), jnp.zeros(settings.features, jnp.int32), config.training
+    )
+
+
+def held(
+    parameters: Parameters, moments: Moments, silent: jax.Array, training: TrainingSettings
+) -> TrainState:
+    """The state between two steps, in the precision that `training` asks for."""
+    second = HeldMoments(moments.updates, pack_moments(moments.second, training))
+    return TrainState(pack(parameters, training, moments.updates), second, silent)
 
 
 def apply_updates(parameters: Parameters, updates: Parameters) -> Parameters:
@@ -75,17 +94,19 @@ def _step(
     settings: DictionarySettings,
     training: TrainingSettings,
 ) -> tuple[TrainState, Numbers]:
-    x, target = split(rows, state.parameters["encoder"].shape[1], settings)
+    before = unpack(state.parameters)
+    x, target = split(rows, before["encoder"].shape[1], settings)
     # one product where there is one array: two of them would be two arrays to XLA
     x, target = (x * scales[0], target * scales[1]) if x is not target else (x * scales[0],) * 2
     dead = state.silent > training.dead_after
     loss = jax.value_and_grad(ARCHITECTURES[settings.architecture].loss, has_aux=True)
-    (value, terms), gradients = loss(state.parameters, x, target, dead, settings)
+    (value, terms), gradients = loss(before, x, target, dead, settings)
     if training.clip is not None:
         gradients = clip_by_global_norm(gradients, training.clip)
-    scaled, moments = scale_by_second_moment(gradients, state.moments, training.decay)
+    known = Moments(state.moments.updates, unpack_moments(state.moments.second))
+    scaled, moments = scale_by_second_moment(gradients, known, training.decay)
     rate = learning_rate(moments.updates, training.learning_rate, training.warmup, training.steps)
-    parameters = apply_updates(state.parameters, jax.tree.map(lambda u: -rate * u, scaled)) | terms.estimates
+    parameters = apply_updates(before, jax.tree.map(lambda u: -rate * u, scaled)) | terms.estimates
     silent = jnp.where(terms.fired, 0, jnp.minimum(state.silent + x.shape[0], SILENCE_LIMIT))
     variance = jnp.sum(jnp.square(target - target.mean(0, keepdims=True)))
     numbers = {
@@ -98,4 +119,4 @@ def _step(
         "dead_share": dead.astype(jnp.float32).mean(),
         "learning_rate": rate,
     }
-    return TrainState(parameters, moments, silent), numbers
+    return keep_places(held(parameters, moments, silent, training)), numbers

@@ -66,6 +66,12 @@ def rows_of(texts: Sequence[Tokens], context: int, *, packed: bool) -> list[Row]
     return [*rows, tuple(row)] if row else rows
 
 
+def shuffled_rows(texts: Sequence[Tokens], context: int, *, packed: bool, seed: Sequence[int]) -> list[Row]:
+    """`rows_of` the texts in a random order, the same for the same seed."""
+    order = np.random.default_rng(seed).permutation(len(texts))
+    return rows_of([texts[place] for place in order], context, packed=packed)
+
+
 def batch_rows(rows: Sequence[Row], size: int, *, packed: bool) -> Iterator[TokenBatch]:
     """Batches of `size` rows (the last may have fewer), each as wide as its longest row."""
     for start in range(0, len(rows), size):

@@ -8,6 +8,7 @@ weights are checked: a number that is not finite ends the run with `DivergenceEr
 import math
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -22,10 +23,12 @@ from trainer.feed import Feed
 from trainer.interruption import InterruptedRun, Stop, never
 from trainer.journal import Progress, Report, append
 from trainer.normalization import Scales, estimate_scales, fold
-from trainer.parameters import Parameters, is_finite
-from trainer.step import Numbers, initial_state, make_step, split
+from trainer.placement import anywhere, made_in_place, whole
+from trainer.precision import unpack
+from trainer.step import Numbers, TrainState, initial_state, make_step, split
 
 FIRST_TOKENS = 65_536  # how many tokens the scales and the decoder bias are estimated on
+Arrays = dict[str, np.ndarray]  # of a dictionary, named as in `trainer.parameters`, in host memory
 
 
 class DivergenceError(SurgeryError):
@@ -36,17 +39,18 @@ class DivergenceError(SurgeryError):
 class Trained:
     """What the steps leave: arrays for scaled activations, and the scales."""
 
-    parameters: Parameters
+    arrays: Arrays
     scales: Scales
     tokens_harvested: int
 
 
 def start(feed: Feed, config: Config, d_in: int) -> Checkpoint:
     """A run before its first step."""
-    first = split(feed.first_rows(FIRST_TOKENS), d_in, config.dictionary)
+    first = split(jnp.asarray(whole(feed.first_rows(FIRST_TOKENS))), d_in, config.dictionary)
     scales = estimate_scales(*first)
     key = jax.random.split(jax.random.key(config.seed))[0]
-    state = initial_state(key, first[0] * scales.read, first[1] * scales.write, config)
+    make = partial(initial_state, config=config)
+    state = made_in_place(make, key, first[0] * scales.read, first[1] * scales.write)
     return Checkpoint(0, 0.0, scales, feed.cursor, state, feed.buffer)
 
 
@@ -59,16 +63,18 @@ def train(
     Raises: DivergenceError; InterruptedRun when `stop` said so, after saving.
     """
     training, draw_key = config.training, jax.random.split(jax.random.key(config.seed))[1]
-    run, good, started = begin, _copied(begin.state.parameters), time.perf_counter() - begin.seconds
+    run, good, started = begin, _copied(begin.state), time.perf_counter() - begin.seconds
     advance = make_step(config.dictionary, training, begin.scales)
     while run.step < training.steps:
         rows = feed.draw(jax.random.fold_in(draw_key, run.step + 1), training.batch)
         state, numbers = advance(run.state, rows)
         seconds = time.perf_counter() - started
         run = replace(run, step=run.step + 1, seconds=seconds, state=state)
-        last, stopped = run.step == training.steps, stop()
+        last = run.step == training.steps
         due = training.save_every is not None and run.step % training.save_every == 0
         logged = run.step % training.log_every == 0 or last
+        # several processes must stop after the same step, and ask each other only now and then
+        stopped = anywhere(stop()) if jax.process_count() == 1 or logged or due else False
         if logged or due or stopped:
             good = _checked(run, numbers, good, folder)
         if logged:
@@ -89,20 +95,21 @@ def _tell(run: Checkpoint, numbers: Numbers, config: Config, folder: Path, repor
         report(progress)
 
 
-def _copied(parameters: Parameters) -> Parameters:
-    return {name: jnp.array(array, copy=True) for name, array in parameters.items()}
+def _copied(state: TrainState) -> Arrays:
+    return {name: np.array(whole(array), copy=True) for name, array in unpack(state.parameters).items()}
 
 
-def _checked(run: Checkpoint, numbers: Numbers, good: Parameters, folder: Path) -> Parameters:
+def _checked(run: Checkpoint, numbers: Numbers, good: Arrays, folder: Path) -> Arrays:
     """A copy of the run's arrays, out of the memory that the next step reuses.
 
     Raises: DivergenceError when the loss or an array is not finite; `good` is then saved.
     """
-    parameters, loss = _copied(run.state.parameters), float(numbers["loss"])
-    if math.isfinite(loss) and is_finite(parameters):
+    parameters, loss = _copied(run.state), float(numbers["loss"])
+    if math.isfinite(loss) and all(np.isfinite(array).all() for array in parameters.values()):
         return parameters
     kept = folder / "last_good.safetensors"
-    save_file({name: np.asarray(array) for name, array in fold(good, run.scales).items()}, kept)
+    last = fold({name: jnp.asarray(array) for name, array in good.items()}, run.scales)
+    save_file({name: np.asarray(array) for name, array in last.items()}, kept)
     raise DivergenceError(
         f"step {run.step}: the loss ({loss:g}) or a weight is no longer a finite number; the arrays of the"
         f" last check before are kept in {kept}; lower training.learning_rate"

@@ -56,6 +56,11 @@ def test_reads_what_is_written_and_fills_defaults(tmp_path: Path) -> None:
         ("hook: {layer: 1}", "hook: {layer: 1", "not valid YAML"),
         ("held_out: [{source: texts.txt}]", "held_out: []", "data.held_out"),
         ("steps: 5", "steps: true", "training.steps"),
+        (
+            "steps: 5, learning_rate: 4.0e-4}",
+            "steps: 5, learning_rate: 4.0e-4}\ndevices: {model: 5}",
+            "devices.model",
+        ),
         ("steps: 5", "steps: !!python/object/apply:os.getcwd []", "not valid YAML"),
     ],
 )

@@ -96,7 +96,7 @@ def test_planted_dictionary_is_found_again(
     run = _planted_run(rows, settings, steps=1500, learning_rate=3e-3, dead_after=8192)
     feed = _feed(rows, run)
     trained = train(feed, run, tmp_path, start(feed, run, 16))
-    decoder = np.asarray(trained.parameters["decoder"])
+    decoder = np.asarray(trained.arrays["decoder"])
     untrained = np.random.default_rng(1).standard_normal((32, 16))
     assert _mean_max_cosine(atoms, decoder) > bound > _mean_max_cosine(atoms, untrained)
     np.testing.assert_allclose(np.linalg.norm(decoder, axis=1), 1, atol=1e-4)

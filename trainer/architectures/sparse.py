@@ -24,6 +24,7 @@ import jax.numpy as jnp
 
 from trainer.architectures.terms import Terms, with_own_gradient
 from trainer.parameters import Parameters
+from trainer.placement import DATA, MODEL, count, rows_over_data
 
 CHUNK = 8  # rows; on one core with d = 512 and k = 32 as fast as 4, faster than 16 and 32
 SPREAD = 4  # a row of a batch that shares its codes has at most this many times k
@@ -60,10 +61,23 @@ def preactivations(parameters: Parameters, x: jax.Array, *, centred: bool) -> ja
 def strongest(pre: jax.Array, k: int, recall: float | None = None) -> SparseCodes:
     """The k largest of each row of (batch, n_features), negative ones as 0."""
     if recall is None:
-        values, indices = jax.lax.top_k(pre, k)
+        values, indices = _top_k(pre, k)
     else:
         values, indices = jax.lax.approx_max_k(pre, k, recall_target=recall)
     return SparseCodes(jax.nn.relu(values), indices)
+
+
+def _top_k(pre: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    """`lax.top_k`; of features in slices, the strongest of each slice first, so that no slice is gathered."""
+    parts, (rows, n_features) = count(MODEL), pre.shape
+    if parts == 1:
+        values, indices = jax.lax.top_k(pre, k)
+        return values, indices
+    size = n_features // parts
+    values, indices = jax.lax.top_k(pre.reshape(rows, parts, size), min(k, size))
+    indices = indices + size * jnp.arange(parts)[None, :, None]
+    values, places = jax.lax.top_k(values.reshape(rows, -1), k)
+    return values, jnp.take_along_axis(indices.reshape(rows, -1), places, axis=1)
 
 
 def shared_strongest(pre: jax.Array, k: int) -> SparseCodes:
@@ -123,12 +137,23 @@ def _sweep(
     gradients: Parameters, decoder: jax.Array, rows: tuple[jax.Array, ...], weight: jax.Array,
     prefixes: tuple[int, ...],
 ) -> tuple[Parameters, jax.Array]:  # fmt: skip
-    """`_add_chunk` over all rows; the errors are (batch, prefixes + 1, d)."""
+    """`_add_chunk` over all rows; the errors are (batch, prefixes + 1, d). Rows in slices over `data` are
+    swept slice by slice at once, each into a sum of its own."""
 
     def chunk(total: Parameters, part: tuple[jax.Array, ...]) -> tuple[Parameters, jax.Array]:
         return _add_chunk(total, decoder, part, weight, prefixes)
 
-    total, errors = jax.lax.scan(chunk, gradients, tuple(_chunks(array) for array in rows))
+    def sweep(start: Parameters, part: tuple[jax.Array, ...]) -> tuple[Parameters, jax.Array]:
+        total, errors = jax.lax.scan(chunk, start, tuple(_chunks(array) for array in part))
+        return total, errors.reshape(-1, *errors.shape[2:])
+
+    slices = count(DATA)
+    if slices == 1:
+        return sweep(gradients, rows)
+    parts = tuple(rows_over_data(array.reshape(slices, -1, *array.shape[1:])) for array in rows)
+    zeros = jax.tree.map(jnp.zeros_like, gradients)
+    totals, errors = jax.vmap(sweep, in_axes=(None, 0))(zeros, parts)
+    total = jax.tree.map(lambda known, added: known + added.sum(0), gradients, totals)
     return total, errors.reshape(-1, *errors.shape[2:])
 
 
@@ -154,6 +179,10 @@ def loss_and_gradients(
     parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, rule: Rule
 ) -> tuple[jax.Array, Terms, Parameters]:
     """L, its terms, and dL/dparameters for x (batch, d_in), target (batch, d_out), dead (n_features,)."""
+    if count(MODEL) > 1:
+        differentiate = jax.value_and_grad(dense_loss, has_aux=True)
+        (value, terms), gradients = differentiate(parameters, x, target, dead, rule)
+        return value, terms, gradients
     decoder, n_features = parameters["decoder"], parameters["decoder"].shape[0]
     pre = preactivations(parameters, x, centred=rule.centred)
     codes = shared_strongest(pre, rule.k) if rule.shared else strongest(pre, rule.k, rule.recall)
@@ -179,6 +208,40 @@ def loss_and_gradients(
         _fired(codes, n_features), _estimates(parameters, codes),
     )  # fmt: skip
     return reconstruction + revival, terms, gradients
+
+
+def _kept(pre: jax.Array, codes: SparseCodes) -> jax.Array:
+    """The codes of π (batch, n_features) as they stand, dense, without a scatter."""
+    least = jnp.min(jnp.where(codes.values > 0, codes.values, jnp.inf), axis=1)
+    return jnp.where(pre >= jax.lax.stop_gradient(least)[:, None], pre, 0.0)
+
+
+def dense_loss(
+    parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, rule: Rule
+) -> tuple[jax.Array, Terms]:
+    """L and its terms by products of dense codes, for autodiff: five matrix products and nothing gathered, so
+    that features in slices over `model` exchange outputs (batch, d_out) only."""
+    pre, decoder = preactivations(parameters, x, centred=rule.centred), parameters["decoder"]
+    codes = shared_strongest(pre, rule.k) if rule.shared else strongest(pre, rule.k, rule.recall)
+    weight = 1 / jnp.maximum(jnp.sum(jnp.square(target - target.mean(0, keepdims=True))), 1e-30)
+    kept, place = _kept(pre, codes), jnp.arange(decoder.shape[0])
+    shift = parameters["decoder_bias"][None, :] + (x @ parameters["skip"].T if "skip" in parameters else 0.0)
+    edges = (*rule.prefixes, decoder.shape[0])
+    errors = [jnp.where(place < p, kept, 0.0) @ decoder + shift - target for p in edges]
+    squares = [jnp.sum(jnp.square(error)) for error in errors]
+    reconstruction, revival = weight * sum(squares, start=jnp.float32(0)) / len(edges), jnp.float32(0)
+    if rule.auxiliary > 0:
+        k_aux, residual = auxiliary_k(*decoder.shape), jax.lax.stop_gradient(-errors[-1])
+        silent = jnp.where(dead[None, :], pre, -jnp.inf)
+        guess = _kept(silent, strongest(silent, k_aux)) @ decoder
+        share = jnp.minimum(dead.sum().astype(jnp.float32) / k_aux, 1.0) * rule.auxiliary * weight
+        revival = share * jnp.sum(jnp.square(guess - residual))
+    terms = Terms(
+        reconstruction, jnp.float32(0), revival,
+        (kept > 0).sum(1).astype(jnp.float32).mean(), squares[-1],
+        (kept > 0).any(0), _estimates(parameters, codes),
+    )  # fmt: skip
+    return reconstruction + revival, terms
 
 
 def _through_the_goal(

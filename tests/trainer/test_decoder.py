@@ -1,0 +1,123 @@
+"""Every family against transformers' eager attention, on tiny random models built from config."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from surgery.errors import SourceError
+from trainer.config import HookSettings
+from trainer.decoder.forward import activations, depth
+from trainer.decoder.shape import read_shape
+from trainer.decoder.weights import load_weights
+
+COMMON: dict[str, Any] = {
+    "vocab_size": 40, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, "pad_token_id": 0,
+    "attn_implementation": "eager",
+}  # fmt: skip
+LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 500.0, "factor": 4.0, "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0, "original_max_position_embeddings": 16,
+}  # fmt: skip
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", {"attention_bias": True, "rope_parameters": LLAMA3}),
+    "mistral": ("mistral", {"sliding_window": 4, "head_dim": 16}),
+    "qwen2": ("qwen2", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}),
+    "qwen3": ("qwen3", {"head_dim": 16}),
+    "phi3": ("phi3", {"sliding_window": 5, "eos_token_id": 2, "bos_token_id": 1}),
+    "gemma": ("gemma", {"head_dim": 16}),
+    "gemma2": ("gemma2", {"head_dim": 16, "sliding_window": 4, "query_pre_attn_scalar": 24}),
+    "gemma3": (
+        "gemma3_text",
+        {
+            "head_dim": 16, "sliding_window": 4, "query_pre_attn_scalar": 24,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        },
+    ),
+}  # fmt: skip
+WIDTH = 11
+
+
+def _model(name: str) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    kind, special = FAMILIES[name]
+    config = AutoConfig.for_model(kind, **{**COMMON, **special})
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.3 if parameter.ndim == 1 else 0.15)  # biases and gains too
+    return model
+
+
+def _ours(
+    folder: Path, ids: np.ndarray, hook: HookSettings, segments: np.ndarray | None = None
+) -> np.ndarray:
+    shape = read_shape(folder)
+    embedding, layers = load_weights(folder, shape, depth(hook), jnp.float32)
+    segments = np.zeros(ids.shape, np.int32) if segments is None else segments
+    positions = np.tile(np.arange(ids.shape[1], dtype=np.int32), (len(ids), 1))
+    arrays = (jnp.asarray(array, jnp.int32) for array in (ids, positions, segments))
+    return np.asarray(activations(embedding, layers, *arrays, shape=shape, hook=hook))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_equals_transformers(name: str, tmp_path: Path) -> None:
+    model = _model(name)
+    model.save_pretrained(tmp_path)
+    ids = np.random.default_rng(0).integers(3, 40, (2, WIDTH))
+    mask = np.ones((2, WIDTH), np.int64)
+    mask[1, 7:] = 0
+    caught: dict[str, torch.Tensor] = {}
+    block = model.model.layers[1].mlp
+    block.register_forward_hook(lambda _, args, out: caught.update(mlp=torch.cat([args[0], out], -1)))
+    with torch.no_grad():
+        states = model(
+            torch.from_numpy(ids), attention_mask=torch.from_numpy(mask), output_hidden_states=True
+        ).hidden_states
+    wanted = {(2, "resid_pre"): states[2], (1, "mlp"): caught["mlp"]}
+    if name == "llama":
+        wanted |= {(0, "resid_pre"): states[0], (0, "resid_post"): states[1]}
+    for (layer, point), theirs in wanted.items():
+        hook = HookSettings.model_validate({"layer": layer, "point": point})
+        mine = _ours(tmp_path, ids, hook, np.where(mask > 0, 0, -1))
+        real = mask.astype(bool)
+        np.testing.assert_allclose(mine[real], theirs.numpy()[real], atol=1e-4, err_msg=f"{layer} {point}")
+        assert float(np.abs(mine[real]).max()) > 0.1
+
+
+def test_only_the_blocks_before_the_hook_are_read(tmp_path: Path) -> None:
+    _model("llama").save_pretrained(tmp_path)
+    shape = read_shape(tmp_path)
+    _, layers = load_weights(tmp_path, shape, depth(HookSettings(layer=1, point="resid_pre")), jnp.bfloat16)
+    assert layers["gate"].shape == (1, 32, 48) and layers["gate"].dtype == jnp.bfloat16
+    assert layers["norm_mlp_in"].dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("model_type", "gpt2", "family 'gpt2'"),
+        ("hidden_act", "relu", "activation 'relu'"),
+        ("rope_parameters", {"rope_type": "yarn", "rope_theta": 1.0}, "rotary embedding 'yarn'"),
+        ("hidden_size", None, "config.json cannot be used"),
+    ],
+)
+def test_what_is_not_supported_is_refused(tmp_path: Path, key: str, value: object, told: str) -> None:
+    _model("llama").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
+    with pytest.raises(SourceError, match=told):
+        read_shape(tmp_path)
+
+
+def test_missing_tensor_is_told(tmp_path: Path) -> None:
+    _model("llama").save_pretrained(tmp_path)
+    with pytest.raises(SourceError, match=r"model\.layers\.3"):
+        load_weights(tmp_path, read_shape(tmp_path), 4, jnp.float32)
