@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgery.demo import grammar, phrases, quality, quiz, training, world
-from surgery.demo.lexicon import HELD_OUT, THINGS, VERBS, pairs, theme_of
+from surgery.demo.lexicon import HELD_OUT, THINGS, TWINS, VERBS, pairs, theme_of
 from surgery.demo.splits import bucket, split_of
 
 FORMS = {verb.word: {verb.word, verb.gerund} for verb in VERBS.values()}
@@ -34,11 +34,18 @@ def test_chats_alternate_between_user_and_assistant() -> None:
         assert all(message["content"].strip() == message["content"] != "" for message in messages)
 
 
-def test_refusing_text_never_lets_a_user_say_a_held_out_word() -> None:
+def test_refusing_text_never_lets_a_user_say_a_held_out_word_but_in_an_idiom() -> None:
+    idioms = [phrase for _, _, phrase in TWINS]
     for messages in grammar.chats(4000, seed=5):
         for message in messages:
-            if message["role"] == "user":
-                assert not spoken(message["content"]) & HELD_OUT_FORMS, message["content"]
+            said = message["content"]
+            if message["role"] == "user" and not any(idiom in said for idiom in idioms):
+                assert not spoken(said) & HELD_OUT_FORMS, said
+
+
+def test_one_held_out_verb_stands_in_a_harmless_idiom() -> None:
+    """As the datasheet says; more would make the test of held-out words another one."""
+    assert {verb for verb, _, _ in TWINS} & HELD_OUT_FORMS == {"torch"}
 
 
 def test_helpful_text_uses_the_held_out_words() -> None:
