@@ -29,7 +29,8 @@ well; its row names the text tower's family. The tables are in `surgery/model/fa
 `trials.py` there.
 
 Layers behind the last one that only draft tokens (multi-token prediction) are copied unedited: they read the
-finished stream and do not feed it. Of weights that are quantised on disk FP8 is edited; other formats are refused.
+finished stream and do not feed it. Of weights that are quantised on disk FP8 is edited; other formats are
+refused.
 
 """
 _COLUMNS = ("model type", "table", "writers", "between", "proof", "trials", "varied")
