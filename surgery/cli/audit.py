@@ -50,19 +50,15 @@ def audit(out: Path, base: str | None, revision: str | None, no_base: bool, as_j
 
 def audit_lines(result: Recheck, *, width: int) -> list[Text]:
     """The screen, for a terminal of `width` columns."""
-    from rich.text import Text
-
-    from surgery.cli.layout import HEADING, NARROWEST, WIDEST, section, wrapped
+    from surgery.cli.layout import sections
     from surgery.report.numbers import count
-    from surgery.report.text import one_line
 
-    body = max(NARROWEST, min(WIDEST, width)) - HEADING
-    lines = [Text(one_line(str(result.folder)), style="bold"), Text("")]
-    lines += section("files", [Text(f"{count(result.n_files)} listed in SHA256SUMS, all read")])
-    for heading, sentences in (("edits", _edits(result)), ("problems", result.problems or ("none",))):
-        parts = [part for each in sentences for part in wrapped(one_line(each), body, indent="  ")]
-        lines += section(heading, [Text(part) for part in parts])
-    return lines
+    parts = {
+        "files": [f"{count(result.n_files)} listed in SHA256SUMS, all read"],
+        "edits": _edits(result),
+        "problems": result.problems or ("none",),
+    }
+    return sections(str(result.folder), parts, width)
 
 
 def _locate(out: Path, base: str | None, revision: str | None) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -21,6 +21,16 @@ def section(heading: str, lines: Sequence[Text]) -> list[Text]:
     """Lines under a heading in the left column."""
     first = Text(heading.ljust(HEADING), style="bold")
     return [(first if index == 0 else Text(" " * HEADING)) + line for index, line in enumerate(lines)]
+
+
+def sections(title: str, parts: Mapping[str, Sequence[str]], width: int) -> list[Text]:
+    """A title, and under each heading its sentences, broken for a terminal of `width` columns."""
+    body = max(NARROWEST, min(WIDEST, width)) - HEADING
+    lines = [Text(one_line(title), style="bold"), Text("")]
+    for heading, sentences in parts.items():
+        broken = [part for each in sentences for part in wrapped(one_line(each), body, indent="  ")]
+        lines += section(heading, [Text(part) for part in broken])
+    return lines
 
 
 def labelled(label: str, lines: Sequence[str], body: int) -> list[Text]:

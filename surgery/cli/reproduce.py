@@ -61,19 +61,11 @@ def reproduce(lock: Path, output: Path | None, base: str | None, as_json: bool) 
 
 def reproduction_lines(done: Reproduction, *, width: int) -> list[Text]:
     """The screen, for a terminal of `width` columns."""
-    from rich.text import Text
-
-    from surgery.cli.layout import HEADING, NARROWEST, WIDEST, section, wrapped
+    from surgery.cli.layout import sections
     from surgery.report.numbers import count
-    from surgery.report.text import one_line
 
-    body = max(NARROWEST, min(WIDEST, width)) - HEADING
     files = (
         f"{count(done.n_compared)} compared with SHA256SUMS, of which {count(done.n_copied)} are the first"
         " run's record, copied"
     )
-    lines = [Text(one_line(str(done.folder)), style="bold"), Text("")]
-    for heading, sentences in (("files", [files]), ("differ", done.differences or ("none",))):
-        parts = [part for each in sentences for part in wrapped(one_line(each), body, indent="  ")]
-        lines += section(heading, [Text(part) for part in parts])
-    return lines
+    return sections(str(done.folder), {"files": [files], "differ": done.differences or ("none",)}, width)

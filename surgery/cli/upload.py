@@ -62,6 +62,7 @@ def upload(
 
 def prospect_lines(prospect: Prospect, *, width: int) -> list[Text]:
     """What would be done, for a terminal of `width` columns."""
+    from surgery.cli.layout import sections
     from surgery.report.numbers import count, size
 
     bundle = prospect.bundle
@@ -70,13 +71,13 @@ def prospect_lines(prospect: Prospect, *, width: int) -> list[Text]:
     files += f"; {count(len(prospect.missing))} are not there" if prospect.missing else "; all of it is there"
     what = [f"{prospect.name} {state}, {'private' if prospect.private else 'public'}", files]
     what += [f"{name} is deleted" for name in prospect.foreign]
-    return _sections(
-        str(bundle.folder), width, upload=what, problems=prospect.problems or ("none",), notes=prospect.notes
-    )
+    parts = {"upload": what, "problems": prospect.problems or ("none",), "notes": prospect.notes}
+    return sections(str(bundle.folder), parts, width)
 
 
 def published_lines(done: Published, *, width: int) -> list[Text]:
     """What was done, for a terminal of `width` columns."""
+    from surgery.cli.layout import sections
     from surgery.report.numbers import count, size
 
     over = f"pull request {done.pull_request}{', begun before,' if done.resumed else ''} merged"
@@ -86,21 +87,8 @@ def published_lines(done: Published, *, width: int) -> list[Text]:
         "every hash on the Hub is the one here",
         "it held all of this already" if done.pull_request is None else over,
     ]
-    return _sections(done.name, width, upload=what, forced=done.forced_past, notes=done.notes)
-
-
-def _sections(title: str, width: int, **parts: Any) -> list[Text]:
-    from rich.text import Text
-
-    from surgery.cli.layout import HEADING, NARROWEST, WIDEST, section, wrapped
-    from surgery.report.text import one_line
-
-    body = max(NARROWEST, min(WIDEST, width)) - HEADING
-    lines = [Text(one_line(title), style="bold"), Text("")]
-    for heading, sentences in parts.items():
-        broken = [part for each in sentences for part in wrapped(one_line(each), body, indent="  ")]
-        lines += section(heading, [Text(part) for part in broken])
-    return lines
+    parts = {"upload": what, "forced": done.forced_past, "notes": done.notes}
+    return sections(done.name, parts, width)
 
 
 def _prospect_as_json(prospect: Prospect) -> dict[str, Any]:

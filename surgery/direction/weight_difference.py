@@ -28,6 +28,7 @@ from surgery.checkpoint.pair import Slot, same_bytes, walk_pair
 from surgery.checkpoint.tensor import read_tensor
 from surgery.direction.direction import Direction, unit_direction
 from surgery.errors import DirectionError
+from surgery.linalg.projection import unit
 from surgery.linalg.sketch import shared_subspace, spectrum_of
 from surgery.model.anatomy import Writer, read_anatomy
 from surgery.model.families.table import match_pattern
@@ -84,7 +85,7 @@ def weight_difference(wanted: FindWeightDifference, base: Path, edited: Path) ->
     for change in changes:
         spectrum = spectrum_of(_sketch(change))
         for value, vector in zip(spectrum.values[:_VECTORS], spectrum.vectors.T[:_VECTORS], strict=True):
-            vectors.append(vector if change.gain is None else _unit(vector / change.gain))
+            vectors.append(vector if change.gain is None else unit(vector / change.gain))
             weights.append(float(value**2 / np.sum(spectrum.values**2)))
             tensors.append(change.tensor)
     return _component(np.stack(vectors, 1), np.asarray(weights), tensors, wanted.component, readers)
@@ -229,7 +230,3 @@ def _sketch(change: Change) -> Array:
                 part = tile[line : line + d - row % d]
                 sketch[row % d : row % d + len(part)] += part @ drawn[matrix]
     return sketch.numpy()
-
-
-def _unit(vector: Array) -> Array:
-    return np.asarray(vector / np.linalg.norm(vector))

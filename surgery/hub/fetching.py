@@ -35,18 +35,7 @@ def fetch_model(source: str, *, revision: str | None = None) -> Snapshot:
     Raises:
         SourceError: neither a folder nor a repository that can be had.
     """
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return Snapshot(folder.resolve(), None)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    _refuse_path(source)
-    try:
-        path = Path(snapshot_download(source, revision=revision, allow_patterns=_MODEL_FILES))
-    except (OSError, ValueError, HFValidationError) as error:
-        raise _unavailable(source, error) from error
-    return Snapshot(path, path.name)
+    return _fetch(source, revision, _MODEL_FILES)
 
 
 def fetch_dictionary(source: str, path: str | None = None, *, revision: str | None = None) -> Snapshot:
@@ -57,20 +46,8 @@ def fetch_dictionary(source: str, path: str | None = None, *, revision: str | No
     Raises:
         SourceError: neither a folder nor a repository that can be had.
     """
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return Snapshot(folder.resolve(), None)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    _refuse_path(source)
     inside = None if path is None else path.strip("/")
-    wanted = None if inside is None else [inside, f"{inside}/*"]
-    try:
-        found = Path(snapshot_download(source, revision=revision, allow_patterns=wanted))
-    except (OSError, ValueError, HFValidationError) as error:
-        raise _unavailable(source, error) from error
-    return Snapshot(found, found.name)
+    return _fetch(source, revision, None if inside is None else [inside, f"{inside}/*"])
 
 
 def fetch_dataset_file(source: str, file: str, *, revision: str | None = None) -> Path:
@@ -87,6 +64,22 @@ def fetch_dataset_file(source: str, file: str, *, revision: str | None = None) -
         return Path(hf_hub_download(source, file, repo_type="dataset", revision=revision))
     except (OSError, ValueError, HFValidationError) as error:
         raise _unavailable(f"{source}/{file}", error) from error
+
+
+def _fetch(source: str, revision: str | None, wanted: list[str] | None) -> Snapshot:
+    """The folder of that name, or of the Hub repository the files that match `wanted` (None: all)."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return Snapshot(folder.resolve(), None)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    _refuse_path(source)
+    try:
+        found = Path(snapshot_download(source, revision=revision, allow_patterns=wanted))
+    except (OSError, ValueError, HFValidationError) as error:
+        raise _unavailable(source, error) from error
+    return Snapshot(found, found.name)
 
 
 def _refuse_path(source: str) -> None:

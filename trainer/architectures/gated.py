@@ -12,7 +12,7 @@ Improving dictionary learning with gated sparse autoencoders.
 import jax
 import jax.numpy as jnp
 
-from trainer.architectures.relu import add_ghost, reconstruction_error, sparsity_penalty
+from trainer.architectures.relu import reconstruction_error, sparsity_penalty, with_ghost
 from trainer.architectures.terms import Terms, with_own_gradient
 from trainer.kinds import GatedSettings
 from trainer.parameters import Parameters, decode, orthogonal_encoder, unit_rows
@@ -65,18 +65,7 @@ def _without_ghost(
 GHOST_NAMES = {"encoder": "encoder", "bias": "gate_bias", "decoder": "decoder"}
 
 
-def loss_and_gradients(
-    parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, settings: GatedSettings
-) -> tuple[jax.Array, Terms, Parameters]:
-    """L, its terms, and dL/dparameters."""
-    differentiate = jax.value_and_grad(_without_ghost, has_aux=True)
-    (value, (terms, residual, error)), gradients = differentiate(parameters, x, target, settings)
-    mine = {name: gradients[own] for name, own in GHOST_NAMES.items()}
-    weights = {name: parameters[own] for name, own in GHOST_NAMES.items()}
-    mine, revival = add_ghost(mine, weights, (x, residual, error), dead, settings.ghost)
-    gradients |= {own: mine[name] for name, own in GHOST_NAMES.items()}
-    return value + revival, terms._replace(revival=revival), gradients
-
-
+loss_and_gradients = with_ghost(_without_ghost, GHOST_NAMES)
+"""(parameters, x, target, dead, settings) → L, its terms, and dL/dparameters."""
 loss = with_own_gradient(loss_and_gradients)
 """L and its terms for normalised activations x (batch, d) and dead features (n_features,) bool."""

@@ -15,13 +15,13 @@ Means run over batch and dimensions alike, so c is about d_model times smaller t
 dimensions. Source: the saex trainer behind the post this tool follows; the reciprocal is Eoin Farrell's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from trainer.architectures.terms import Terms, with_own_gradient
+from trainer.architectures.terms import LossAndGradients, Terms, with_own_gradient
 from trainer.kinds import ReluSettings
 from trainer.parameters import Parameters, decode, orthogonal_encoder, unit_rows
 
@@ -117,6 +117,27 @@ def add_ghost(
     return result
 
 
+def with_ghost(without: Callable[..., Any], names: Mapping[str, str]) -> LossAndGradients:
+    """The loss `without` the ghost term, differentiated, and that term added.
+
+    `without(parameters, x, target, settings)` gives the value and (terms, residual, R); `names` says under
+    which name of the parameters each weight of the ghost stands.
+    """
+
+    def loss_and_gradients(
+        parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, settings: Any
+    ) -> tuple[jax.Array, Terms, Parameters]:
+        differentiate = jax.value_and_grad(without, has_aux=True)
+        (value, (terms, residual, error)), gradients = differentiate(parameters, x, target, settings)
+        mine = {name: gradients[own] for name, own in names.items()}
+        weights = {name: parameters[own] for name, own in names.items()}
+        mine, revival = add_ghost(mine, weights, (x, residual, error), dead, settings.ghost)
+        gradients |= {own: mine[name] for name, own in names.items()}
+        return value + revival, terms._replace(revival=revival), gradients
+
+    return loss_and_gradients
+
+
 def _without_ghost(
     parameters: Parameters, x: jax.Array, target: jax.Array, settings: ReluSettings
 ) -> tuple[jax.Array, tuple[Terms, jax.Array, jax.Array]]:
@@ -137,18 +158,7 @@ def _without_ghost(
 GHOST_NAMES = {"encoder": "encoder", "bias": "encoder_bias", "decoder": "decoder", "scale": "scale"}
 
 
-def loss_and_gradients(
-    parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, settings: ReluSettings
-) -> tuple[jax.Array, Terms, Parameters]:
-    """L, its terms, and dL/dparameters."""
-    differentiate = jax.value_and_grad(_without_ghost, has_aux=True)
-    (value, (terms, residual, error)), gradients = differentiate(parameters, x, target, settings)
-    mine = {name: gradients[own] for name, own in GHOST_NAMES.items()}
-    weights = {name: parameters[own] for name, own in GHOST_NAMES.items()}
-    mine, revival = add_ghost(mine, weights, (x, residual, error), dead, settings.ghost)
-    gradients |= {own: mine[name] for name, own in GHOST_NAMES.items()}
-    return value + revival, terms._replace(revival=revival), gradients
-
-
+loss_and_gradients = with_ghost(_without_ghost, GHOST_NAMES)
+"""(parameters, x, target, dead, settings) → L, its terms, and dL/dparameters."""
 loss = with_own_gradient(loss_and_gradients)
 """L and its terms for normalised activations x (batch, d) and dead features (n_features,) bool."""
