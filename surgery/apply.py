@@ -55,9 +55,7 @@ def apply(
         resume: go on with what an interrupted run of the same output left; where there is none, begin.
 
     Raises:
-        SurgeryError: some member of the family in `surgery.errors`; nothing is left under the output's name,
-        nor
-            beside it.
+        SurgeryError: some member of the family in `surgery.errors`; nothing is left under the output's name.
     """
     started = time.monotonic()
     observer = observer or Silent()

@@ -6,6 +6,7 @@ every other side is measured from.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -86,8 +87,10 @@ def measure(
     """Measure one model on every suite.
 
     Args:
-        side: `base`, `edited`, or the name of a control. reference: the base model's measurement, whose
-        distributions drift is measured from; None for the base itself. only: measure only these suites.
+        side: `base`, `edited`, or the name of a control.
+        reference: the base model's measurement, whose distributions drift is measured from; None for the
+            base itself.
+        only: measure only these suites.
 
     Raises:
         VerifyError: a suite cannot be measured on this model, or the reference was measured without drift.
@@ -151,9 +154,9 @@ def _texts(sets: Iterable[PromptSet]) -> dict[str, str]:
 def _check_ids(suite: str, prompts: PromptSet) -> None:
     if not prompts.items:
         raise VerifyError(f"verify.{suite}: {prompts.name} holds no items")
-    ids = [item.id for item in prompts.items]
-    repeated = next((each for each in ids if ids.count(each) > 1), None)
-    if repeated is not None:
+    ids = Counter(item.id for item in prompts.items)
+    repeated, times = ids.most_common(1)[0]
+    if times > 1:
         raise VerifyError(
             f"verify.{suite}: {prompts.name} has two items with the id {repeated!r}; give each its own"
         )

@@ -41,7 +41,7 @@ class Verification:
     controls: tuple[Row, ...]
     """The same numbers for other edits of the base (random directions), without gates."""
     verdict: Verdict
-    """The worst of all gates; `pass` where the recipe has none."""
+    """The worst of all gates; `no gates` where the recipe has none."""
     detector: str
     detector_note: str
     unchanged: bool
