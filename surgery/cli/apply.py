@@ -8,16 +8,12 @@ from pathlib import Path
 
 import click
 
+from surgery.cli.options import setting
+
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="PATH=VALUE",
-    help="Override a key: direction.refusal.reconstruct.k=4.",
-)
+@setting
 @click.option("--dry-run", is_flag=True, help="Find the directions and print the plan; write nothing.")
 @click.option("--resume", is_flag=True, help="Go on with what an interrupted run left; else begin.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report (or the plan) as JSON.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from surgery.cli.options import setting
 from surgery.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ class Checked:
 
 @click.command()
 @click.argument("recipes", nargs=-1, required=True, type=click.Path(), metavar="RECIPE...")
-@click.option(
-    "--set", "overrides", multiple=True, metavar="A.B=C", help="Override one value; may be repeated."
-)
+@setting
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def check(recipes: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> None:
     """Read recipes strictly and report everything that is wrong with them; run nothing.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from surgery.cli.options import setting
+
 if TYPE_CHECKING:
     from surgery.report.sweep import Axis
 
@@ -25,7 +27,7 @@ _MOST = 200
 @click.option(
     "--skyline", type=click.Path(path_type=Path), help="A safetensors file with an optimised direction."
 )
-@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a key of the recipe.")
+@setting
 @click.option("--json", "as_json", is_flag=True, help="Print the points as JSON lines.")
 def sweep(
     recipe: Path,
