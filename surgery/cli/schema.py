@@ -8,11 +8,16 @@ import click
 
 
 @click.command()
-def schema() -> None:
+@click.option("--markdown", is_flag=True, help="Print docs/recipe.md, a page that explains every key.")
+def schema(markdown: bool) -> None:
     """Print the JSON Schema of a recipe.
 
     Save it where your editor finds it, and the editor completes keys and explains them as you write.
     """
     from surgery.recipe import json_schema
+    from surgery.recipe.page import recipe_page
 
-    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    click.echo(
+        recipe_page() if markdown else json.dumps(json_schema(), indent=2, ensure_ascii=False),
+        nl=not markdown,
+    )
