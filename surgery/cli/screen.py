@@ -143,8 +143,9 @@ def _edit(edit: EditFacts, body: int) -> list[Text]:
         )
         facts.append(f"{some}, {part_of_size(edit.edited_bytes, edit.total_bytes)}")
     if edit.proof is not None:
-        word = "exact" if edit.proof.exact else "NOT exact"
-        facts.append(f"{word} on the twin ({tiny(edit.proof.max_component)})")
+        word = "exact" if edit.proof.exact else "NOT PROVED"
+        measured = "" if edit.proof.failed else f" on the twin ({tiny(edit.proof.max_component)})"
+        facts.append(word + measured)
     if edit.audit is not None:
         facts.append(f"leak after writing ≤ {tiny(edit.audit.max_leak)}")
     steps = [one_line(step) for step in edit.steps]

@@ -270,8 +270,6 @@ def _notes(
             "nothing is edited (every strength is 0, or no writer is chosen): the result is a copy of the"
             " source"
         )
-    if anatomy.approximate is not None:
-        notes.append(f"approximate: {anatomy.approximate}")
     notes += [_reach_note(name, anatomy, edits) for name in dict.fromkeys(step.ablate for step in active)]
     tied_names = [writer.tensor for writer in anatomy.writers if writer.tied]
     if tied_names and any(edit.tensor in tied_names for edit in edits):

@@ -41,7 +41,8 @@ _VISIBLE = 1e-3
 class Proof:
     """`max_component` is the largest relative component after the edit, `base_component` before it.
     `unproved` are kinds of writers of the model that its twin does not have. `approximate` says why no edit
-    of this family's writers is exact, where none is; `max_component` is then the leak that is left.
+    of this family's writers is exact, where none is; `max_component` is then the leak that is left. `failed`
+    says why no twin could be measured; the components are then NaN.
     """
 
     exact: bool
@@ -52,6 +53,7 @@ class Proof:
     unproved: tuple[str, ...] = ()
     approximate: str | None = None
     n_image_features: int = 0
+    failed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,35 @@ def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1, model: Ana
         unproved,
         anatomy.approximate,
         after.n_image_features,
+    )
+
+
+def failed_proof(family: str, reason: str) -> Proof:
+    """The proof of a model whose twin could not be measured."""
+    return Proof(False, float("nan"), float("nan"), 0, family, failed=reason)
+
+
+def doubt(proof: Proof) -> str | None:
+    """Why a proof does not show that the edit is exact, and the leak where one was measured; None where it
+    does.
+    """
+    if proof.exact:
+        return None
+    if proof.failed is not None:
+        return f"no twin of this model could be measured, so no leak is known ({proof.failed})"
+    if proof.unproved:
+        return (
+            f"the twin of this model has no {', '.join(proof.unproved)}, so the edit of those writers could"
+            f" not be proved exact; elsewhere {proof.max_component:.1e} of a random direction is left"
+        )
+    if proof.approximate is not None:
+        return (
+            f"no edit of its writers is exact, since {proof.approximate}; on the twin of this model"
+            f" {proof.max_component:.1e} of a random direction is left after the edit"
+        )
+    return (
+        f"after the edit the twin of this model still carries {proof.max_component:.1e} of a random"
+        " direction, so the table of its writers is incomplete; the edit would not be exact"
     )
 
 

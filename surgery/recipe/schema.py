@@ -292,6 +292,9 @@ class Edit(Section):
     """
     tied: Literal["accept", "skip"] = "accept"
     """Where the embedding is also the unembedding: edit both roles at once, or leave it."""
+    unproved: Literal["refuse", "allow"] = "refuse"
+    """What happens where no twin of the model shows that the edit is exact: stop before anything is written,
+    or go on and say so in plan, report and card."""
 
 
 class Gate(Section):
