@@ -77,7 +77,7 @@ def compare_tensor(
             total = _empty(layout, q)
             for tile in layout.tiles(offset, _TILE_ELEMENTS):
                 wanted = load_tile(old, layout, tile, old_buffers)
-                written = load_raw(new, layout, tile, new_buffers)
+                written = load_raw(new, layout, tile, new_buffers, shift=layout.shift)
                 part = _along(_double(written, layout, tile, new_buffers), q, layout, tile)
                 total = _add(layout, total, part)
                 removed = _Removed(layout, tile, index, q, scaled)
