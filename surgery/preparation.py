@@ -110,17 +110,18 @@ def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
     )
     proof = None
     if ablations:
-        proof = _proved(checkpoint, anatomy, recipe.seed, allow=recipe.edit.unproved == "allow")
+        proof = _proved(checkpoint, anatomy, recipe)
         plan = _with_doubt(plan, proof)
     return Prepared(
         loaded, snapshot, checkpoint, anatomy, model, prompts, suites, findings, plan, additions, proof
     )
 
 
-def _proved(checkpoint: Checkpoint, anatomy: Anatomy, seed: int, *, allow: bool) -> Proof:
+def _proved(checkpoint: Checkpoint, anatomy: Anatomy, recipe: Recipe) -> Proof:
     """The proof on the model's twin; one that fails ends the run unless the recipe allows it."""
+    allow = recipe.edit.unproved == "allow"
     try:
-        proof = prove(checkpoint.config, seed=seed, model=anatomy)
+        proof = prove(checkpoint.config, seed=recipe.seed, model=anatomy, tied=recipe.edit.tied)
     except OSError as error:
         raise OutputError(
             f"{error.filename or 'the temporary folder'}: the twin cannot be written"

@@ -21,9 +21,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from surgery.checkpoint.layout import open_checkpoint
+from surgery.checkpoint.layout import Checkpoint, open_checkpoint
+from surgery.checkpoint.tensor import read_tensor
 from surgery.edit.executor import execute
-from surgery.edit.plan import make_plan
+from surgery.edit.plan import Tied, make_plan
+from surgery.edit.untying import Untying
 from surgery.model.anatomy import Anatomy, read_anatomy
 from surgery.model.families.towers import BY_TYPE as TOWERS
 from surgery.model.sites import find_blocks
@@ -67,7 +69,14 @@ class StreamReading:
     n_image_features: int = 0
 
 
-def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1, model: Anatomy | None = None) -> Proof:
+def prove(
+    config: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    rank: int = 1,
+    model: Anatomy | None = None,
+    tied: Tied = "accept",
+) -> Proof:
     """Edit the twin of a config.json with every writer at strength 1 and measure its stream.
 
     Args:
@@ -76,6 +85,7 @@ def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1, model: Ana
         rank: how many random directions are removed together.
         model: the anatomy of the model itself; it is then exact only if its twin has every kind of writer
             that it has.
+        tied: what is done to a tied embedding; where it is untied, the unembedding must load as it was.
 
     Raises:
         AnatomyError: the twin cannot be built, or its tensors are not all classified.
@@ -88,9 +98,13 @@ def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1, model: Ana
         vectors = {f"random {index}": row for index, row in enumerate(directions)}
         steps = [Ablate(ablate=name) for name in vectors]
         target.mkdir()
-        execute(make_plan(base, anatomy, steps, vectors), base, target, hashes=False)
+        plan = make_plan(base, anatomy, steps, vectors, tied=tied)
+        execute(plan, base, target, hashes=False)
         before, after = (read_stream(folder, directions, seed=seed) for folder in (source, target))
+        untied = plan.untying is None or _unembeds_as_before(base, target, plan.untying)
     unproved = () if model is None else tuple(sorted(writer_kinds(model) - writer_kinds(anatomy)))
+    if not untied:
+        unproved += ("unembedding of its own that transformers would load",)
     if not after.n_image_features:
         unproved += tuple(writer.tensor for writer in anatomy.writers if writer.beside)
     exact = after.max_component <= BOUND and before.max_component > _VISIBLE and not unproved
@@ -188,6 +202,16 @@ def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
         look(each)
     seen = len(features) + ("pixel_values" in inputs)
     return StreamReading(max(ratios), len(ratios), seen)
+
+
+def _unembeds_as_before(base: Checkpoint, folder: Path, untying: Untying) -> bool:
+    """Whether transformers gives an untied result the unembedding that the base had."""
+    import torch
+
+    with quiet_transformers():
+        kind = auto_class(open_checkpoint(folder).config)
+        head = kind.from_pretrained(folder, dtype=torch.float32).get_output_embeddings()
+    return head is not None and torch.equal(head.weight, read_tensor(base, untying.embedding))
 
 
 def _stream_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -58,6 +58,10 @@ def make_adapter(
             f"model type {anatomy.model_type!r}: its tensors have other names on disk than in memory; use"
             " form: checkpoint"
         )
+    if plan.untying is not None:
+        raise EditError(
+            "an adapter never changes the unembedding: leave `tied: untie` out, or use form: checkpoint"
+        )
     matrices = [edit for edit in plan.edits if not edit.bias]
     biases = _bias_vectors(plan, additions, checkpoint, anatomy)
     _refuse_bias_beside_embedding(matrices, biases)

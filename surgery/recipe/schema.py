@@ -290,8 +290,9 @@ class Edit(Section):
 
     feedback carries the error along the direction.
     """
-    tied: Literal["accept", "skip"] = "accept"
-    """Where the embedding is also the unembedding: edit both roles at once, or leave it."""
+    tied: Literal["accept", "untie", "skip"] = "accept"
+    """Where the embedding is also the unembedding: edit both roles at once, leave both, or give the model an
+    unembedding of its own that stays as it was."""
     unproved: Literal["refuse", "allow"] = "refuse"
     """What happens where no twin of the model shows that the edit is exact: stop before anything is written,
     or go on and say so in plan, report and card."""
