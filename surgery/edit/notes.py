@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 from surgery.checkpoint.folder import size_in_words
 from surgery.checkpoint.layout import Checkpoint
 from surgery.model.anatomy import Anatomy
 from surgery.recipe.schema import Ablate
 
-if TYPE_CHECKING:
-    from surgery.edit.plan import TensorEdit
-
 
 def plan_notes(
     checkpoint: Checkpoint,
     anatomy: Anatomy,
     active: Sequence[Ablate],
-    edits: Sequence[TensorEdit],
+    edited: Mapping[str, Sequence[str]],
     tied: str,
 ) -> tuple[str, ...]:
-    """What a reader of a plan should know; `active` are the steps that change anything."""
+    """What a reader of a plan should know; `active` are the steps that change anything, `edited` is tensor →
+    directions.
+    """
     notes: list[str] = []
-    if not edits:
+    if not edited:
         notes.append(
             "nothing is edited (every strength is 0, or no writer is chosen): the result is a copy of the"
             " source"
         )
-    notes += [_reach_note(name, anatomy, edits) for name in dict.fromkeys(step.ablate for step in active)]
-    notes += _tied_notes(checkpoint, anatomy, edits, tied)
+    notes += [_reach_note(name, anatomy, edited) for name in dict.fromkeys(step.ablate for step in active)]
+    notes += _tied_notes(checkpoint, anatomy, edited, tied)
     if checkpoint.left_out:
         shown = ", ".join(checkpoint.left_out[:6])
         more = f" and {len(checkpoint.left_out) - 6} more" if len(checkpoint.left_out) > 6 else ""
@@ -38,13 +36,13 @@ def plan_notes(
 
 
 def _tied_notes(
-    checkpoint: Checkpoint, anatomy: Anatomy, edits: Sequence[TensorEdit], tied: str
+    checkpoint: Checkpoint, anatomy: Anatomy, edited: Mapping[str, Sequence[str]], tied: str
 ) -> list[str]:
     """What becomes of an embedding that is also the unembedding, and what else could."""
     names = [writer.tensor for writer in anatomy.writers if writer.tied]
     if not names:
         return []
-    if not any(edit.tensor in names for edit in edits):
+    if edited.keys().isdisjoint(names):
         left = (
             "the embedding is tied and left as it is (tied: skip), so the stream still starts with the"
             " direction"
@@ -63,10 +61,9 @@ def _tied_notes(
     ]
 
 
-def _reach_note(name: str, anatomy: Anatomy, edits: Sequence[TensorEdit]) -> str:
-    edited = {edit.tensor for edit in edits if name in edit.directions}
-    left = [writer for writer in anatomy.writers if writer.tensor not in edited]
-    if not left or not edited:
+def _reach_note(name: str, anatomy: Anatomy, edited: Mapping[str, Sequence[str]]) -> str:
+    left = [writer for writer in anatomy.writers if name not in edited.get(writer.tensor, ())]
+    if not left or len(left) == len(anatomy.writers):
         return ""
     counts = {
         role: sum(writer.role == role for writer in left)

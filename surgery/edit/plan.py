@@ -105,13 +105,14 @@ def make_plan(
         if (chosen := _chosen(active, writer, tied, anatomy))
     ]
     edits.sort(key=lambda edit: (edit.file, edit.start))
+    edited = {edit.tensor: edit.directions for edit in edits}
     reached = any(writer.tied and _reaches(step, writer) for writer in anatomy.writers for step in active)
     untying = plan_untying(checkpoint, anatomy) if tied == "untie" and reached else None
     return Plan(
         edits=tuple(edits),
         vectors=units,
         rounding=rounding,
-        notes=plan_notes(checkpoint, anatomy, active, edits, tied) if steps else (),
+        notes=plan_notes(checkpoint, anatomy, active, edited, tied) if steps else (),
         total_bytes=checkpoint.total_bytes + added_bytes(untying, checkpoint),
         edited_bytes=sum(edit.end - edit.start for edit in edits),
         untying=untying,

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
 from surgery.checkpoint.staging import resumable_folder
 from surgery.checkpoint.tensor import read_tensor
+from surgery.compare.diff import compare_checkpoints
 from surgery.edit import spans, tiles
 from surgery.edit.audit import audit
 from surgery.edit.executor import execute
@@ -200,6 +201,21 @@ def test_an_unembedding_under_a_name_that_no_loader_reads_is_found(monkeypatch: 
     monkeypatch.setattr("surgery.model.anatomy._unembedding", lambda *_: "other_head.weight")
     proof = prove(CONFIGS["llama tied, biases"], tied="untie")
     assert not proof.exact and proof.unproved == ("unembedding of its own that transformers would load",)
+
+
+def test_a_diff_tells_the_untying_from_the_edit(tmp_path: Path) -> None:
+    source = _source(tmp_path / "s", dtype=torch.bfloat16)
+    result = run(plan_for(source, tied="untie"), source, tmp_path / "out")
+    verdict = compare_checkpoints(source, result).verdict
+    kinds = {part.kind: part for part in verdict.parts}
+    assert kinds["untied_embedding"].tensors == (UNEMBEDDING,)
+    assert set(kinds) == {"untied_embedding", "ablation"} and kinds["ablation"].effect == "removed"
+    file, entry = result.entry(UNEMBEDDING)
+    data = bytearray((result.folder / file).read_bytes())
+    data[entry.start] ^= 1
+    (result.folder / file).write_bytes(data)
+    verdict = compare_checkpoints(source, open_checkpoint(result.folder)).verdict
+    assert {part.kind for part in verdict.parts} == {"ablation", "unknown"}
 
 
 def test_the_bytes_do_not_depend_on_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
