@@ -19,6 +19,7 @@ import numpy.typing as npt
 from surgery.checkpoint.dtypes import EDITABLE
 from surgery.checkpoint.layout import Checkpoint
 from surgery.checkpoint.quantisation import FP8, Scale, find_scale
+from surgery.edit.kernel import named_layers, strength_at
 from surgery.edit.notes import plan_notes
 from surgery.edit.untying import Untying, added_bytes, plan_untying
 from surgery.errors import EditError
@@ -195,7 +196,7 @@ def _unit(name: str, vectors: Mapping[str, npt.NDArray[Any]], d_model: int) -> A
 
 def _check_layers(steps: Sequence[Ablate], anatomy: Anatomy) -> None:
     for step in steps:
-        beyond = [layer for layer in step.layers or () if layer >= anatomy.n_layers]
+        beyond = [layer for layer in named_layers(step) if layer >= anatomy.n_layers]
         if beyond:
             raise EditError(
                 f"ablate {step.ablate!r}: there is no layer {beyond[0]}; this model has layers 0 to"
@@ -211,7 +212,7 @@ def _chosen(steps: Sequence[Ablate], writer: Writer, tied: Tied, anatomy: Anatom
 
 def _reaches(step: Ablate, writer: Writer) -> bool:
     in_role = step.writers == "all" or writer.role in step.writers
-    return in_role and (step.layers is None or writer.layer in step.layers)
+    return in_role and strength_at(step, writer.layer) != 0
 
 
 def _edit(checkpoint: Checkpoint, writer: Writer, steps: Sequence[Ablate], tied: Tied) -> TensorEdit:
@@ -244,7 +245,7 @@ def _edit(checkpoint: Checkpoint, writer: Writer, steps: Sequence[Ablate], tied:
         bias=writer.bias,
         why=_why(writer, tied),
         directions=names,
-        strengths=tuple(float(step.strength) for step in steps),
+        strengths=tuple(strength_at(step, writer.layer) for step in steps),
         scale=scale,
     )
 

@@ -231,6 +231,33 @@ class FindWeightDifference(Section):
 Find = Annotated[FindDifferenceOfMeans | FindFile | FindWeightDifference, Field(discriminator="find")]
 
 
+class LayerRange(Section):
+    """Layers from one number to another, both of them included."""
+
+    first: Annotated[int, Field(ge=0)]
+    last: Annotated[int, Field(ge=0)] | None = None
+    """Default the model's last."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> LayerRange:
+        if self.last is not None and self.last < self.first:
+            raise ValueError(f"last is {self.last}, before first, which is {self.first}")
+        return self
+
+
+class Kernel(Section):
+    """How a strength falls off with the distance from one layer."""
+
+    peak: Annotated[float, Field(ge=0)]
+    """The layer of full strength; it may lie between two."""
+    reach: Annotated[float, Field(gt=0)]
+    """Up to this many layers away the step acts, beyond it not at all."""
+    least: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the strength that is left at the end of the reach."""
+    shape: Literal["linear", "cosine", "flat"] = "linear"
+    """How it falls from the peak to the end of the reach; flat does not."""
+
+
 class Ablate(Section):
     """Remove, weaken or strengthen a direction in every matrix that writes to the residual stream."""
 
@@ -240,8 +267,11 @@ class Ablate(Section):
     """1 removes, between 0 and 1 weakens, negative strengthens, 0 changes nothing, 2 reflects."""
     writers: Literal["all"] | Annotated[list[Role], Field(min_length=1)] = "all"
     """Which writers are edited."""
-    layers: Layers | None = None
-    """Only writers of these layers (the embedding then stays); default every layer."""
+    layers: Layers | LayerRange | None = None
+    """Only writers of these layers (the embedding then stays): a list, or `{first: 8, last: 24}`; default
+    every layer."""
+    kernel: Kernel | None = None
+    """Weights over the layers by which `strength` is multiplied (the embedding then stays); default all 1."""
 
 
 class Scale(Section):
