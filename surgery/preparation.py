@@ -10,7 +10,7 @@ from surgery.checkpoint.layout import Checkpoint, open_checkpoint
 from surgery.direction.direction import Direction
 from surgery.direction.find import Finding, Sources, find_direction
 from surgery.edit.addition import Addition, make_additions
-from surgery.edit.plan import Plan, make_plan
+from surgery.edit.plan import Plan, plan_edit
 from surgery.edit.proof import Proof, doubt, failed_proof, prove
 from surgery.errors import AnatomyError, OutputError
 from surgery.hub import Snapshot
@@ -99,17 +99,14 @@ def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
     )
     observer.stage("edit")
     vectors = {finding.name: finding.direction.vector for finding in findings}
-    ablations = [step for step in recipe.edit.steps if isinstance(step, Ablate)]
-    plan = make_plan(
-        checkpoint, anatomy, ablations, vectors, rounding=recipe.edit.rounding, tied=recipe.edit.tied
-    )
+    plan = plan_edit(checkpoint, anatomy, recipe.edit, vectors)
     additions = make_additions(
         [step for step in recipe.edit.steps if isinstance(step, Add)],
         {finding.name: finding.direction for finding in findings},
         model.n_layers,
     )
     proof = None
-    if ablations:
+    if any(isinstance(step, Ablate) for step in recipe.edit.steps):
         proof = _proved(checkpoint, anatomy, recipe)
         plan = _with_doubt(plan, proof)
     return Prepared(

@@ -5,6 +5,8 @@ For a tensor with basis q and strengths λ, with T = qᵀW of the source and T' 
     leak = ‖T' − (1 − λ)∘T‖ / ‖T‖        (at strength 1: ‖qᵀW'‖ / ‖qᵀW‖)
     achieved strength of direction i = 1 − ⟨T'_i, T_i⟩ / ‖T_i‖²
 
+Where columns keep their length, T is multiplied by their factors first.
+
 Rounding to the stored type leaves a leak that depends on the weights (bfloat16: of order 1e-2 to 1e-3), so a
 limit on it would prove little. What is held to a limit is every single element: it must be the exact result
 rounded, half a step away at most with nearest rounding, two with feedback. Where the source itself holds
@@ -194,12 +196,13 @@ def _row(edit: TensorEdit, plan: Plan, base: Checkpoint, edited: Checkpoint) -> 
 
 def _deviation(edit: TensorEdit, read: Comparison) -> float:
     kept = 1 - np.array(edit.strengths)[:, None]
-    return float(np.linalg.norm(read.after - kept * read.before.along))
+    return float(np.linalg.norm(read.after - kept * read.before.along * read.stretch))
 
 
 def _achieved(read: Comparison) -> tuple[float, ...]:
-    squares = (read.before.along**2).sum(1)
-    products = (read.before.along * read.after).sum(1)
+    along = read.before.along * read.stretch
+    squares = (along**2).sum(1)
+    products = (along * read.after).sum(1)
     return tuple(float(1 - p / s) if s > 0 else 0.0 for p, s in zip(products, squares, strict=True))
 
 

@@ -15,7 +15,9 @@ def plan_notes(
     anatomy: Anatomy,
     active: Sequence[Ablate],
     edited: Mapping[str, Sequence[str]],
+    *,
     tied: str,
+    stretch: float | None,
 ) -> tuple[str, ...]:
     """What a reader of a plan should know; `active` are the steps that change anything, `edited` is tensor →
     directions.
@@ -28,6 +30,11 @@ def plan_notes(
         )
     notes += [_reach_note(name, anatomy, edited) for name in dict.fromkeys(step.ablate for step in active)]
     notes += _tied_notes(checkpoint, anatomy, edited, tied)
+    if stretch is not None and edited:
+        notes.append(
+            "each column of an edited matrix gets its length back, made longer by a factor of at most"
+            f" {stretch:g}; biases, and controls, which run as hooks, do not"
+        )
     if checkpoint.left_out:
         shown = ", ".join(checkpoint.left_out[:6])
         more = f" and {len(checkpoint.left_out) - 6} more" if len(checkpoint.left_out) > 6 else ""

@@ -24,7 +24,7 @@ from surgery.edit.notes import plan_notes
 from surgery.edit.untying import Untying, added_bytes, plan_untying
 from surgery.errors import EditError
 from surgery.model.anatomy import Anatomy, Gain, Role, Writer
-from surgery.recipe.schema import Ablate
+from surgery.recipe.schema import Ablate, Edit
 
 Array = npt.NDArray[np.float64]
 Rounding = Literal["nearest", "feedback"]
@@ -36,7 +36,9 @@ class TensorEdit:
     """One tensor that will be projected.
 
     `start` and `end` are its byte range in `file`; `gain` the norm that its output passes before the stream;
-    `directions` and `strengths` run side by side, in the order in which they are orthonormalised.
+    `directions` and `strengths` run side by side, in the order in which they are orthonormalised. `stretch`
+    is the most by which a column is made longer to get its length back, None where columns are left as they
+    come out.
     """
 
     file: str
@@ -54,6 +56,7 @@ class TensorEdit:
     directions: tuple[str, ...]
     strengths: tuple[float, ...]
     scale: Scale | None = None  # of an FP8 matrix
+    stretch: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ def make_plan(
     *,
     rounding: Rounding = "nearest",
     tied: Tied = "accept",
+    stretch: float | None = None,
 ) -> Plan:
     """Turn ablation steps into edits of single tensors.
 
@@ -92,6 +96,7 @@ def make_plan(
         vectors: name → direction (d_model,), of any length; at least those that the steps name.
         rounding: how edited values return to the stored precision.
         tied: what happens to an embedding that is also the unembedding.
+        stretch: give every column of an edited matrix its length back, by at most this factor; None does not.
 
     Raises:
         EditError: a direction is missing, of the wrong width, zero or not finite; a layer does not exist; one
@@ -101,7 +106,7 @@ def make_plan(
     _check_layers(steps, anatomy)
     units = {step.ablate: _unit(step.ablate, vectors, anatomy.d_model) for step in steps}
     edits = [
-        _edit(checkpoint, writer, chosen, tied)
+        _edit(checkpoint, writer, chosen, tied, stretch)
         for writer in anatomy.writers
         if (chosen := _chosen(active, writer, tied, anatomy))
     ]
@@ -113,10 +118,25 @@ def make_plan(
         edits=tuple(edits),
         vectors=units,
         rounding=rounding,
-        notes=plan_notes(checkpoint, anatomy, active, edited, tied) if steps else (),
+        notes=plan_notes(checkpoint, anatomy, active, edited, tied=tied, stretch=stretch) if steps else (),
         total_bytes=checkpoint.total_bytes + added_bytes(untying, checkpoint),
         edited_bytes=sum(edit.end - edit.start for edit in edits),
         untying=untying,
+    )
+
+
+def plan_edit(
+    checkpoint: Checkpoint, anatomy: Anatomy, edit: Edit, vectors: Mapping[str, npt.NDArray[Any]]
+) -> Plan:
+    """The plan of a recipe's whole `edit` section; see `make_plan`."""
+    return make_plan(
+        checkpoint,
+        anatomy,
+        [step for step in edit.steps if isinstance(step, Ablate)],
+        vectors,
+        rounding=edit.rounding,
+        tied=edit.tied,
+        stretch=edit.stretch_at_most if edit.keep == "column_norms" else None,
     )
 
 
@@ -154,6 +174,7 @@ def _edit_as_json(edit: TensorEdit) -> dict[str, Any]:
         "scale": None
         if edit.scale is None
         else {"tensor": edit.scale.tensor, "block": list(edit.scale.block)},
+        "stretch": edit.stretch,
         "why": edit.why,
         "directions": [
             {"name": name, "strength": strength}
@@ -215,7 +236,9 @@ def _reaches(step: Ablate, writer: Writer) -> bool:
     return in_role and strength_at(step, writer.layer) != 0
 
 
-def _edit(checkpoint: Checkpoint, writer: Writer, steps: Sequence[Ablate], tied: Tied) -> TensorEdit:
+def _edit(
+    checkpoint: Checkpoint, writer: Writer, steps: Sequence[Ablate], tied: Tied, stretch: float | None
+) -> TensorEdit:
     file, entry = checkpoint.entry(writer.tensor)
     names = tuple(step.ablate for step in steps)
     for name in names:
@@ -247,6 +270,7 @@ def _edit(checkpoint: Checkpoint, writer: Writer, steps: Sequence[Ablate], tied:
         directions=names,
         strengths=tuple(strength_at(step, writer.layer) for step in steps),
         scale=scale,
+        stretch=None if writer.bias else stretch,
     )
 
 

@@ -99,6 +99,7 @@ def _edit(record: Mapping[str, Any]) -> TensorEdit:
         directions=tuple(each["name"] for each in record["directions"]),
         strengths=tuple(float(each["strength"]) for each in record["directions"]),
         scale=None if scale is None else Scale(scale["tensor"], (scale["block"][0], scale["block"][1])),
+        stretch=record.get("stretch"),
     )
 
 

@@ -320,6 +320,12 @@ class Edit(Section):
 
     feedback carries the error along the direction.
     """
+    keep: Literal["nothing", "column_norms"] = "nothing"
+    """column_norms gives each column of an edited matrix, which is what it writes for one of its inputs, the
+    length back that it had."""
+    stretch_at_most: Annotated[float, Field(ge=1)] = 2.0
+    """The most that a column is made longer for that; one that lay nearly along the direction would else be
+    blown up."""
     tied: Literal["accept", "untie", "skip"] = "accept"
     """Where the embedding is also the unembedding: edit both roles at once, leave both, or give the model an
     unembedding of its own that stays as it was."""
