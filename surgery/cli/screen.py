@@ -78,6 +78,8 @@ def _direction(finding: Finding, body: int) -> list[Text]:
     parts = [finding.find.replace("_", " ")]
     if finding.n_train is not None:
         parts[0] += f", {finding.n_train[0]} + {finding.n_train[1]} prompts"
+    if finding.original.origin.get("off_negative_mean"):
+        parts.append("off the negative mean")
     lines = joined(parts, room)
     place = []
     if finding.original.hook_point is not None:

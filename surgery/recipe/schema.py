@@ -188,6 +188,10 @@ class FindDifferenceOfMeans(Section):
     find: Literal["difference_of_means"]
     positive: PromptSource
     negative: PromptSource
+    off_negative_mean: bool = False
+    """Take out of the difference what lies along the negative prompts' own mean, so that an ablation leaves
+    that mean as it is. A reconstruction from features is of what remains, and meets the mean again a
+    little."""
     select: Select = SelectArditi(rule="arditi")
     reconstruct: Reconstruct | None = None
 
