@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
 from surgery.direction.direction import Direction
 from surgery.direction.find import Finding, Sources, find_direction
 from surgery.edit.addition import Addition, make_additions
-from surgery.edit.plan import Plan, make_plan
-from surgery.edit.proof import Proof, prove
+from surgery.edit.plan import Plan, plan_edit
+from surgery.edit.proof import Proof, doubt, failed_proof, prove
 from surgery.errors import AnatomyError, OutputError
 from surgery.hub import Snapshot
 from surgery.model.anatomy import Anatomy, read_anatomy
@@ -21,6 +21,8 @@ from surgery.model.source import locate_model, open_prompts
 from surgery.recipe import LoadedRecipe
 from surgery.recipe.schema import Ablate, Add, PromptSource, Recipe
 from surgery.verify.verification import Suites, load_suites
+
+_ALLOW = ".\nTo edit it all the same, write `unproved: allow` under `edit`; plan, report and card then say so"
 
 
 class Observer(Protocol):
@@ -97,45 +99,45 @@ def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
     )
     observer.stage("edit")
     vectors = {finding.name: finding.direction.vector for finding in findings}
-    ablations = [step for step in recipe.edit.steps if isinstance(step, Ablate)]
-    plan = make_plan(
-        checkpoint, anatomy, ablations, vectors, rounding=recipe.edit.rounding, tied=recipe.edit.tied
-    )
+    plan = plan_edit(checkpoint, anatomy, recipe.edit, vectors)
     additions = make_additions(
         [step for step in recipe.edit.steps if isinstance(step, Add)],
         {finding.name: finding.direction for finding in findings},
         model.n_layers,
     )
-    proof = _proved(checkpoint, anatomy, recipe.seed) if ablations else None
+    proof = None
+    if any(isinstance(step, Ablate) for step in recipe.edit.steps):
+        proof = _proved(checkpoint, anatomy, recipe)
+        plan = _with_doubt(plan, proof)
     return Prepared(
         loaded, snapshot, checkpoint, anatomy, model, prompts, suites, findings, plan, additions, proof
     )
 
 
-def _proved(checkpoint: Checkpoint, anatomy: Anatomy, seed: int) -> Proof:
+def _proved(checkpoint: Checkpoint, anatomy: Anatomy, recipe: Recipe) -> Proof:
+    """The proof on the model's twin; one that fails ends the run unless the recipe allows it."""
+    allow = recipe.edit.unproved == "allow"
     try:
-        proof = prove(checkpoint.config, seed=seed, model=anatomy)
+        proof = prove(checkpoint.config, seed=recipe.seed, model=anatomy, tied=recipe.edit.tied)
     except OSError as error:
         raise OutputError(
             f"{error.filename or 'the temporary folder'}: the twin cannot be written"
             f" ({error.strerror or error}); free some space or set TMPDIR to another folder"
         ) from error
-    if proof.unproved:
-        raise AnatomyError(
-            f"{proof.family}: the twin of this model has no {', '.join(proof.unproved)}, so the edit of those"
-            " writers could not be proved exact"
-        )
-    if proof.approximate is not None:
-        raise AnatomyError(
-            f"{proof.family}: no edit of its writers is exact, since {proof.approximate}; on the twin of this"
-            f" model {proof.max_component:.1e} of a random direction is left after the edit"
-        )
-    if not proof.exact:
-        raise AnatomyError(
-            f"{proof.family}: after the edit the twin of this model still carries {proof.max_component:.1e}"
-            " of a random direction, so the table of its writers is incomplete; the edit would not be exact"
-        )
+    except AnatomyError as error:
+        if not allow:
+            raise
+        proof = failed_proof(anatomy.family, str(error))
+    reason = doubt(proof)
+    if reason is not None and not allow:
+        raise AnatomyError(f"{proof.family}: {reason}{_ALLOW}")
     return proof
+
+
+def _with_doubt(plan: Plan, proof: Proof) -> Plan:
+    """The plan with a first note that says why it is not proved, where it is not."""
+    reason = doubt(proof)
+    return plan if reason is None else replace(plan, notes=(f"not proved: {reason}", *plan.notes))
 
 
 def remembering(

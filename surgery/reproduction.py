@@ -22,7 +22,7 @@ from surgery.checkpoint.sums import SUMS_FILE, read_sums, write_sums
 from surgery.direction.direction import Direction, read_directions
 from surgery.edit.addition import make_additions
 from surgery.edit.executor import execute
-from surgery.edit.plan import make_plan
+from surgery.edit.plan import plan_edit
 from surgery.errors import CheckpointError, SourceError
 from surgery.export.peft import make_adapter, write_adapter
 from surgery.model.anatomy import read_anatomy
@@ -141,14 +141,8 @@ def _write(
 ) -> None:
     recipe = loaded.recipe
     anatomy = read_anatomy(base.config, base.shapes)
-    plan = make_plan(
-        base,
-        anatomy,
-        [step for step in recipe.edit.steps if isinstance(step, Ablate)],
-        {name: direction.vector for name, direction in directions.items()},
-        rounding=recipe.edit.rounding,
-        tied=recipe.edit.tied,
-    )
+    vectors = {name: direction.vector for name, direction in directions.items()}
+    plan = plan_edit(base, anatomy, recipe.edit, vectors)
     if recipe.output.form != "peft":
         execute(plan, base, staging, progress=progress, hashes=False)
         return

@@ -88,8 +88,8 @@ def check_space(target: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(place).free
     if needed_bytes + _RESERVE_BYTES > free:
         raise OutputError(
-            f"{target}: needs {_size(needed_bytes)} and {place} has {_size(free)} free; free some space or"
-            " name another place"
+            f"{target}: needs {size_in_words(needed_bytes)} and {place} has {size_in_words(free)} free; free"
+            " some space or name another place"
         )
 
 
@@ -173,8 +173,8 @@ def _explain(error: OSError, staging: Path, target: Path, needed_bytes: int) -> 
     reason = error.strerror or str(error)
     if error.errno in _NO_SPACE:
         return (
-            f"{target}: the disk is full or a quota is reached ({reason}); {_size(needed_bytes)} are needed."
-            " Nothing was left behind"
+            f"{target}: the disk is full or a quota is reached ({reason}); {size_in_words(needed_bytes)} are"
+            " needed. Nothing was left behind"
         )
     ours = error.filename is not None and str(error.filename).startswith(str(staging))
     if ours and error.errno in _NO_ACCESS:
@@ -182,7 +182,8 @@ def _explain(error: OSError, staging: Path, target: Path, needed_bytes: int) -> 
     return None
 
 
-def _size(n_bytes: int) -> str:
+def size_in_words(n_bytes: int) -> str:
+    """`1.2 MB`, in powers of ten."""
     for unit, width in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if n_bytes >= width:
             return f"{n_bytes / width:.1f} {unit}"

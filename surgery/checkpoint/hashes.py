@@ -55,8 +55,10 @@ def feed_range(path: Path, start: int, end: int, *digests: Digest) -> None:
             position += got
 
 
-def same_range(first: Path, second: Path, start: int, end: int) -> bool:
-    """Whether two files hold the same bytes in `[start, end)`; a file that ends sooner does not."""
+def same_range(first: Path, second: Path, start: int, end: int, *, shift: int = 0) -> bool:
+    """Whether one file holds in `[start, end)` what the other holds `shift` bytes further on; a file that
+    ends sooner does not.
+    """
     one, other = (np.empty(min(CHUNK_BYTES, max(end - start, 0)), np.uint8) for _ in range(2))
     with first.open("rb", buffering=0) as left, second.open("rb", buffering=0) as right:
         for position in range(start, end, CHUNK_BYTES):
@@ -64,7 +66,7 @@ def same_range(first: Path, second: Path, start: int, end: int) -> bool:
             one, other = one[:size], other[:size]
             got = (
                 os.preadv(left.fileno(), [one.data], position),
-                os.preadv(right.fileno(), [other.data], position),
+                os.preadv(right.fileno(), [other.data], position + shift),
             )
             if got != (size, size) or not np.array_equal(_words(one), _words(other)):
                 return False

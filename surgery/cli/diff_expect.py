@@ -12,7 +12,7 @@ from pathlib import Path
 from surgery.checkpoint.layout import Checkpoint
 from surgery.direction.direction import Direction, read_directions
 from surgery.edit.audit import audit
-from surgery.edit.plan import make_plan
+from surgery.edit.plan import plan_edit
 from surgery.errors import DirectionError
 from surgery.model.anatomy import read_anatomy
 from surgery.recipe import LoadedRecipe, load_recipe
@@ -32,14 +32,8 @@ def unexpected(recipe: Path, before: Checkpoint, after: Checkpoint) -> tuple[str
     loaded = load_recipe(recipe)
     steps = [step for step in loaded.recipe.edit.steps if isinstance(step, Ablate)]
     directions = _directions(loaded, after, steps)
-    plan = make_plan(
-        before,
-        read_anatomy(before.config, before.shapes),
-        steps,
-        {name: direction.vector for name, direction in directions.items()},
-        rounding=loaded.recipe.edit.rounding,
-        tied=loaded.recipe.edit.tied,
-    )
+    vectors = {name: direction.vector for name, direction in directions.items()}
+    plan = plan_edit(before, read_anatomy(before.config, before.shapes), loaded.recipe.edit, vectors)
     return (*_other_directions(loaded, directions), *audit(plan, before, after, replaced=_CARD).problems)
 
 

@@ -37,7 +37,7 @@ _COLUMNS = ("model type", "table", "writers", "between", "proof", "trials", "var
 _APPROXIMATE = """
 Something between a writer and what reads the stream is neither a scalar nor a norm behind the writer, so no
 edit of the writers clears the stream. *Leak* is what is left where 0 would be exact, measured like the proof.
-`surgery apply` refuses these unless the recipe allows what is not proved.
+`surgery apply` refuses these unless the recipe says `unproved: allow` under `edit`.
 
 """
 

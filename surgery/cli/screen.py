@@ -78,6 +78,8 @@ def _direction(finding: Finding, body: int) -> list[Text]:
     parts = [finding.find.replace("_", " ")]
     if finding.n_train is not None:
         parts[0] += f", {finding.n_train[0]} + {finding.n_train[1]} prompts"
+    if finding.original.origin.get("off_negative_mean"):
+        parts.append("off the negative mean")
     lines = joined(parts, room)
     place = []
     if finding.original.hook_point is not None:
@@ -143,8 +145,9 @@ def _edit(edit: EditFacts, body: int) -> list[Text]:
         )
         facts.append(f"{some}, {part_of_size(edit.edited_bytes, edit.total_bytes)}")
     if edit.proof is not None:
-        word = "exact" if edit.proof.exact else "NOT exact"
-        facts.append(f"{word} on the twin ({tiny(edit.proof.max_component)})")
+        word = "exact" if edit.proof.exact else "NOT PROVED"
+        measured = "" if edit.proof.failed else f" on the twin ({tiny(edit.proof.max_component)})"
+        facts.append(word + measured)
     if edit.audit is not None:
         facts.append(f"leak after writing ≤ {tiny(edit.audit.max_leak)}")
     steps = [one_line(step) for step in edit.steps]

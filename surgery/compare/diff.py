@@ -26,7 +26,14 @@ from surgery.compare.evidence import Cast, Evidence, Resized
 from surgery.compare.judge import judge
 from surgery.compare.lora import pair_adapter
 from surgery.compare.measure import can_measure, cast_type, measure
-from surgery.compare.pairing import Pair, Pairing, compare_files, config_differences, pair_tensors
+from surgery.compare.pairing import (
+    Pair,
+    Pairing,
+    compare_files,
+    config_differences,
+    pair_tensors,
+    slot_of,
+)
 from surgery.compare.reading import ABLATIONS, read_change
 from surgery.compare.shared import Changed, pool, read_gains, settled
 from surgery.compare.verdict import Verdict
@@ -127,6 +134,7 @@ def gather(
         why_no_anatomy=why,
         files=compare_files(before, after) if after.headers else (),
         config=config_differences(before.config, after.config),
+        untied=_untied(before, after, pairing, anatomy),
     )
 
 
@@ -177,6 +185,16 @@ def _anatomy(checkpoint: Checkpoint) -> tuple[Anatomy | None, str | None]:
         return read_anatomy(checkpoint.config, checkpoint.shapes), None
     except AnatomyError as error:
         return None, str(error)
+
+
+def _untied(before: Checkpoint, after: Checkpoint, pairing: Pairing, anatomy: Anatomy | None) -> str | None:
+    """The new tensor that holds what a tied embedding held, where it is the unembedding of that model."""
+    added = {entry.name for entry in pairing.added}
+    if anatomy is None or not anatomy.tied or anatomy.unembedding not in added:
+        return None
+    old = next(writer.tensor for writer in anatomy.writers if writer.tied)
+    same = same_bytes(slot_of(before, old), slot_of(after, anatomy.unembedding))
+    return anatomy.unembedding if same else None
 
 
 def _in_parallel(

@@ -37,6 +37,7 @@ class Evidence:
         opaque: changed tensors that cannot be read as numbers.
         anatomy: None where the family is not known; `why_no_anatomy` then says why.
         config: keys of config.json that say something else, with both values.
+        untied: the tensor that only the second has and that is the first's tied embedding; None where none.
     """
 
     pairing: Pairing
@@ -50,6 +51,7 @@ class Evidence:
     why_no_anatomy: str | None
     files: tuple[FileChange, ...]
     config: Mapping[str, tuple[Any, Any]]
+    untied: str | None = None
 
     @property
     def changed_readers(self) -> tuple[Changed, ...]:

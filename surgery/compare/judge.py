@@ -51,6 +51,9 @@ def _stored_otherwise(evidence: Evidence) -> list[Verdict]:
         vocabulary = [each for each in grown if _is_vocabulary(evidence, each.pair.name)]
         kind: Kind = "embedding_resize" if len(vocabulary) == len(grown) else "unknown"
         parts.append(Verdict(kind, tuple(rows), facts={"rows": rows, "common_rows": "identical"}))
+    if evidence.untied is not None:
+        facts = {"new_tensor": evidence.untied, "it_holds": "the embedding of A, byte for byte"}
+        parts.append(Verdict("untied_embedding", (evidence.untied,), facts=facts))
     return parts
 
 
@@ -66,7 +69,8 @@ def _rest(evidence: Evidence) -> list[Verdict]:
     """What no kind explains: tensors that came, went, changed shape or hold no numbers."""
     pairing = evidence.pairing
     reshaped = [each.pair.name for each in evidence.resized if not each.same_prefix]
-    added, removed = ([entry.name for entry in entries] for entries in (pairing.added, pairing.removed))
+    added = [entry.name for entry in pairing.added if entry.name != evidence.untied]
+    removed = [entry.name for entry in pairing.removed]
     opaque = [pair.name for pair in evidence.opaque]
     if added and all(name.endswith(".bias") for name in added) and not (removed or reshaped or opaque):
         return [Verdict("bias_addition", tuple(added), facts={"added_tensors": len(added)})]

@@ -79,7 +79,7 @@ class FileChange:
 def pair_tensors(before: Checkpoint, after: Checkpoint) -> Pairing:
     """Pair the tensors of two checkpoints."""
     pairs = tuple(
-        Pair(name, _slot(before, name), _slot(after, name))
+        Pair(name, slot_of(before, name), slot_of(after, name))
         for name in before.tensors
         if name in after.tensors
     )
@@ -111,7 +111,8 @@ def config_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> d
     }
 
 
-def _slot(checkpoint: Checkpoint, name: str) -> Slot:
+def slot_of(checkpoint: Checkpoint, name: str) -> Slot:
+    """Where a tensor of a checkpoint stands."""
     file, entry = checkpoint.entry(name)
     return Slot(checkpoint.folder / file, entry)
 

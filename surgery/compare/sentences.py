@@ -19,6 +19,7 @@ _KINDS = {
     "dense_fine_tune": "dense change (a fine-tune or a merge)",
     "requantisation": "requantisation: the same weights, rounded to another format",
     "embedding_resize": "embedding resize: rows were added or taken away, the others are identical",
+    "untied_embedding": "untied embedding: the unembedding is now a tensor of its own and holds what it held",
     "different_base": "another base: B was not made from this A",
     "unknown": "unknown: the numbers fit no kind of edit that is known here",
 }

@@ -24,6 +24,7 @@ Kind = Literal[
     "dense_fine_tune",
     "requantisation",
     "embedding_resize",
+    "untied_embedding",
     "different_base",
     "several",
     "unknown",

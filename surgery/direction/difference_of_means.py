@@ -1,7 +1,8 @@
 """Difference of means: μ₊ − μ₋ of the residual stream at every post-instruction position of every layer.
 
 Means are float64 sums over training prompts; the difference of layer l and position p is a candidate
-direction (Belrose 2023; Arditi et al. 2024, section 2.3).
+direction (Belrose 2023; Arditi et al. 2024, section 2.3). On request it is projected off the negative mean
+first, δ − (δ·â)â with â = μ₋/‖μ₋‖, so that ablating it leaves μ₋ as it is.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from surgery.direction.refusal_score import derive_refusal_tokens, encode_refusa
 from surgery.direction.selection import Limits, Selection, Trial, select_candidate
 from surgery.errors import DirectionError
 from surgery.hook_point import HookPoint
+from surgery.linalg.projection import without
 from surgery.model.chat import post_instruction_length
 from surgery.model.language_model import LanguageModel, chat_tokens, final_log_probs
 from surgery.model.prompts import PromptSet
@@ -49,15 +51,19 @@ def difference_of_means(
     select: SelectArditi | SelectFixed,
     *,
     seed: int,
+    off_negative_mean: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Contrast:
     """Find a direction between two sets of prompts.
+
+    Args:
+        off_negative_mean: whether each candidate is made orthogonal to the negative mean at its place.
 
     Raises:
         DirectionError: a set is too small, or nothing survives the selection.
     """
     if isinstance(select, SelectFixed):
-        return _at_fixed_place(model, positive, negative, select)
+        return _at_fixed_place(model, positive, negative, select, off=off_negative_mean)
     sides = _split(model, positive, negative, select, seed)
     if select.refusal_tokens is None:
         tokens = derive_refusal_tokens(model, *sides.train)
@@ -66,9 +72,8 @@ def difference_of_means(
     if select.filter:
         sides = _keep_typical(model, sides, tokens)
     keep = post_instruction_length(model.tokenizer)
-    difference = mean_residuals(model, sides.train[0], keep=keep) - mean_residuals(
-        model, sides.train[1], keep=keep
-    )
+    means = [mean_residuals(model, side, keep=keep) for side in sides.train]
+    difference = _difference(means[0], means[1], off=off_negative_mean)
     limits = Limits(
         below=select.below,
         kl_at_most=select.kl_at_most,
@@ -80,7 +85,10 @@ def difference_of_means(
     chosen = selection.chosen
     return Contrast(
         _as_direction(
-            difference[chosen.layer, chosen.position], HookPoint(chosen.layer, "resid_pre"), chosen.position
+            difference[chosen.layer, chosen.position],
+            HookPoint(chosen.layer, "resid_pre"),
+            chosen.position,
+            off=off_negative_mean,
         ),
         (len(sides.train[0]), len(sides.train[1])),
         selection,
@@ -88,7 +96,7 @@ def difference_of_means(
 
 
 def _at_fixed_place(
-    model: LanguageModel, positive: PromptSet, negative: PromptSet, select: SelectFixed
+    model: LanguageModel, positive: PromptSet, negative: PromptSet, select: SelectFixed, *, off: bool
 ) -> Contrast:
     if select.layer >= model.n_layers:
         raise DirectionError(
@@ -107,11 +115,18 @@ def _at_fixed_place(
         means.append(mean_residuals(model, tokens, keep=-select.position)[index, 0])
     n_train = (len(positive.prompts[: select.train]), len(negative.prompts[: select.train]))
     point = HookPoint(select.layer, select.hook_point)
-    return Contrast(_as_direction(means[0] - means[1], point, select.position), n_train, None)
+    difference = _difference(means[0], means[1], off=off)
+    return Contrast(_as_direction(difference, point, select.position, off=off), n_train, None)
 
 
-def _as_direction(difference: np.ndarray, point: HookPoint, position: int) -> Direction:
-    return unit_direction(difference, point, {"find": "difference_of_means", "position": position})
+def _difference(positive: np.ndarray, negative: np.ndarray, *, off: bool) -> np.ndarray:
+    difference = positive - negative
+    return without(difference, negative) if off else difference
+
+
+def _as_direction(difference: np.ndarray, point: HookPoint, position: int, *, off: bool) -> Direction:
+    origin = {"find": "difference_of_means", "position": position}
+    return unit_direction(difference, point, {**origin, "off_negative_mean": True} if off else origin)
 
 
 def _split(

@@ -109,7 +109,15 @@ def _find(
     if isinstance(wanted, FindWeightDifference):
         return Contrast(_from_weights(wanted), (0, 0), None), []
     positive, negative = sources.prompts(wanted.positive), sources.prompts(wanted.negative)
-    contrast = difference_of_means(model, positive, negative, wanted.select, seed=seed, progress=progress)
+    contrast = difference_of_means(
+        model,
+        positive,
+        negative,
+        wanted.select,
+        seed=seed,
+        off_negative_mean=wanted.off_negative_mean,
+        progress=progress,
+    )
     return contrast, [*positive.prompts, *negative.prompts]
 
 

@@ -1,9 +1,10 @@
 """Carrying a plan out: the source's layout, byte for byte, with only the planned tensors changed.
 
-Every weight file gets the same header bytes; the ranges between edited tensors are copied by the kernel;
-edited tensors are read in tiles, projected in float32, rounded once and written to the same range; every
-other file of the checkpoint is copied whole. The source is opened for reading only. N workers share the
-tasks, file after file; the bytes do not depend on N, nor on torch's thread count.
+Every weight file gets the same header bytes (`surgery.edit.untying` is the one exception); the ranges between
+edited tensors are copied by the kernel; edited tensors are read in tiles, projected in float32, rounded once
+and written to the same range; every other file of the checkpoint is copied whole. The source is opened for
+reading only. N workers share the tasks, file after file; the bytes do not depend on N, nor on torch's thread
+count.
 
 Until it is finished the folder cannot be loaded: a weight file gets its header when all behind it stands, and
 index and config come last. With a journal, a run that was killed is gone on with: what the journal says is
@@ -20,19 +21,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surgery.checkpoint.copying import copy_range
-from surgery.checkpoint.header import Header
 from surgery.checkpoint.journal import Journal
 from surgery.checkpoint.layout import CONFIG_FILE, INDEX_FILE, Checkpoint
 from surgery.checkpoint.staging import remove_strangers
 from surgery.checkpoint.tensor import open_to_read
 from surgery.edit.basis import tensor_basis
 from surgery.edit.plan import Plan, TensorEdit
-from surgery.edit.progression import Finished, Progression, Span
+from surgery.edit.progression import Finished, Progression
 from surgery.edit.projector import Files, project_tensor
+from surgery.edit.spans import Span, pieces, weight_spans
 from surgery.edit.tiles import Buffers, layout_of, steady_arithmetic
+from surgery.edit.untying import result_header, rewritten_files
 from surgery.errors import OutputError
 
-COPY_BYTES = 64 << 20
 _MAX_WORKERS = 8
 _LAST = (INDEX_FILE, CONFIG_FILE)
 
@@ -91,12 +92,20 @@ def execute(
     _check_staging(staging, checkpoint, empty=journal is None)
     if journal is not None:
         remove_strangers(staging, frozenset([*checkpoint.headers, *checkpoint.side_files]))
-    run = _Run(plan, checkpoint, staging, hashes or journal is not None, journal, threading.Event())
+    run = _Run(
+        plan,
+        checkpoint,
+        staging,
+        hashes or journal is not None,
+        journal,
+        threading.Event(),
+        rewritten_files(plan.untying, checkpoint),
+    )
     names = [*checkpoint.headers, *(name for name in checkpoint.side_files if name not in _LAST)]
     last = [name for name in _LAST if name in checkpoint.side_files]
     (staging / CONFIG_FILE).unlink(missing_ok=True)
     with steady_arithmetic():
-        tally = _Tally(sum(_length(checkpoint, name) for name in [*names, *last]), progress)
+        tally = _Tally(sum(_progression(run, name).n_bytes for name in [*names, *last]), progress)
         finished = [
             *_work(run, names, tally, workers or available_cores()),
             *(each for name in last for each in _work(run, [name], tally, 1)),
@@ -110,11 +119,6 @@ def available_cores() -> int:
     return min(_MAX_WORKERS, cores)
 
 
-def unedited_spans(header: Header, edits: list[TensorEdit]) -> Iterator[tuple[int, int]]:
-    """The byte ranges of a file, header aside, that no edit touches, in pieces of bounded size."""
-    return ((span.start, span.end) for span in _weight_spans(header, edits) if span.edit is None)
-
-
 @dataclass(frozen=True)
 class _Run:
     """What every task of one execution knows."""
@@ -125,6 +129,7 @@ class _Run:
     hashes: bool
     journal: Journal | None
     stop: threading.Event
+    rewritten: Mapping[str, bytes]
 
     def check(self) -> None:
         if self.stop.is_set():
@@ -175,10 +180,8 @@ def _work(run: _Run, names: Iterable[str], tally: _Tally, workers: int) -> Itera
 
 def _tasks(run: _Run, name: str) -> Iterator[_Task]:
     """The work on one file, in file order."""
-    header = run.checkpoint.headers.get(name)
-    spans = _spans(run, name)
-    raw = b"" if header is None else header.raw
-    file = Progression(name, (run.checkpoint.folder, run.staging), raw, spans, run.journal)
+    file = _progression(run, name)
+    spans = file.spans
     if file.is_said_to_stand:
         yield _Task(file.n_bytes, lambda: _take_over(run, file))
         return
@@ -189,6 +192,21 @@ def _tasks(run: _Run, name: str) -> Iterator[_Task]:
     yield _Task(sum(span.n_bytes for span in spans[: file.n_standing]), lambda: None)
     for index in range(file.n_standing, len(spans)):
         yield _task(run, file, index)
+
+
+def _progression(run: _Run, name: str) -> Progression:
+    checkpoint, plan = run.checkpoint, run.plan
+    folders, header = (checkpoint.folder, run.staging), checkpoint.headers.get(name)
+    if name in run.rewritten:
+        return Progression(name, folders, run.rewritten[name], (), run.journal)
+    if header is None:
+        return Progression(name, folders, b"", list(pieces(0, _side_bytes(checkpoint, name))), run.journal)
+    raw = result_header(plan.untying, header, name)
+    return Progression(name, folders, raw, list(weight_spans(plan, checkpoint, name)), run.journal)
+
+
+def _side_bytes(checkpoint: Checkpoint, name: str) -> int:
+    return (checkpoint.folder / name).stat().st_size
 
 
 def _take_over(run: _Run, file: Progression) -> Finished | None:
@@ -209,15 +227,16 @@ def _task(run: _Run, file: Progression, index: int) -> _Task:
     def work() -> Finished | None:
         run.check()
         if span.edit is None:
-            copy_range(file.source, file.target, span.start, span.end)
+            start, end = span.start - span.shift, span.end - span.shift
+            copy_range(file.source, file.target, start, end, shift=span.shift)
         else:
-            _edit(run, span.edit, file.target)
+            _edit(run, span, span.edit, file.target)
         return file.finish(index, hashes=run.hashes)
 
     return _Task(span.n_bytes, work)
 
 
-def _edit(run: _Run, edit: TensorEdit, target: Path) -> None:
+def _edit(run: _Run, span: Span, edit: TensorEdit, target: Path) -> None:
     basis = tensor_basis(edit, run.plan, run.checkpoint)
     with open_to_read(run.checkpoint.folder / edit.file) as reading:
         writing = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
@@ -228,41 +247,12 @@ def _edit(run: _Run, edit: TensorEdit, target: Path) -> None:
                 basis,
                 files,
                 _buffers(),
-                layout=layout_of(edit, run.checkpoint),
+                layout=layout_of(edit, run.checkpoint, shift=span.shift),
                 rounding=run.plan.rounding,
                 check=run.check,
             )
         finally:
             os.close(writing)
-
-
-def _spans(run: _Run, name: str) -> list[Span]:
-    header = run.checkpoint.headers.get(name)
-    if header is None:
-        return list(_pieces(0, _length(run.checkpoint, name)))
-    return list(_weight_spans(header, [edit for edit in run.plan.edits if edit.file == name]))
-
-
-def _length(checkpoint: Checkpoint, name: str) -> int:
-    """Bytes of a file of the checkpoint, a header not counted."""
-    header = checkpoint.headers.get(name)
-    return (
-        (checkpoint.folder / name).stat().st_size if header is None else header.file_bytes - len(header.raw)
-    )
-
-
-def _weight_spans(header: Header, edits: list[TensorEdit]) -> Iterator[Span]:
-    position = len(header.raw)
-    for edit in sorted(edits, key=lambda each: each.start):
-        yield from _pieces(position, edit.start)
-        yield Span(edit.start, edit.end, edit)
-        position = edit.end
-    yield from _pieces(position, header.file_bytes)
-
-
-def _pieces(start: int, end: int) -> Iterator[Span]:
-    for position in range(start, end, COPY_BYTES):
-        yield Span(position, min(position + COPY_BYTES, end))
 
 
 _local = threading.local()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -19,13 +19,16 @@ import numpy.typing as npt
 from surgery.checkpoint.dtypes import EDITABLE
 from surgery.checkpoint.layout import Checkpoint
 from surgery.checkpoint.quantisation import FP8, Scale, find_scale
+from surgery.edit.kernel import named_layers, strength_at
+from surgery.edit.notes import plan_notes
+from surgery.edit.untying import Untying, added_bytes, plan_untying
 from surgery.errors import EditError
 from surgery.model.anatomy import Anatomy, Gain, Role, Writer
-from surgery.recipe.schema import Ablate
+from surgery.recipe.schema import Ablate, Edit
 
 Array = npt.NDArray[np.float64]
 Rounding = Literal["nearest", "feedback"]
-Tied = Literal["accept", "skip"]
+Tied = Literal["accept", "untie", "skip"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,9 @@ class TensorEdit:
     """One tensor that will be projected.
 
     `start` and `end` are its byte range in `file`; `gain` the norm that its output passes before the stream;
-    `directions` and `strengths` run side by side, in the order in which they are orthonormalised.
+    `directions` and `strengths` run side by side, in the order in which they are orthonormalised. `stretch`
+    is the most by which a column is made longer to get its length back, None where columns are left as they
+    come out.
     """
 
     file: str
@@ -51,6 +56,7 @@ class TensorEdit:
     directions: tuple[str, ...]
     strengths: tuple[float, ...]
     scale: Scale | None = None  # of an FP8 matrix
+    stretch: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,8 @@ class Plan:
     """Every edit, in file order, with the unit directions they name (d_model,) and what a reader should know
     about them.
 
-    `total_bytes` is the size of the whole result, `edited_bytes` that of the tensors in `edits`.
+    `total_bytes` is the size of the whole result, `edited_bytes` that of the tensors in `edits`; `untying`
+    says how the unembedding is kept apart, where it is.
     """
 
     edits: tuple[TensorEdit, ...]
@@ -67,6 +74,7 @@ class Plan:
     notes: tuple[str, ...]
     total_bytes: int
     edited_bytes: int
+    untying: Untying | None = None
 
 
 def make_plan(
@@ -77,6 +85,7 @@ def make_plan(
     *,
     rounding: Rounding = "nearest",
     tied: Tied = "accept",
+    stretch: float | None = None,
 ) -> Plan:
     """Turn ablation steps into edits of single tensors.
 
@@ -87,6 +96,7 @@ def make_plan(
         vectors: name → direction (d_model,), of any length; at least those that the steps name.
         rounding: how edited values return to the stored precision.
         tied: what happens to an embedding that is also the unembedding.
+        stretch: give every column of an edited matrix its length back, by at most this factor; None does not.
 
     Raises:
         EditError: a direction is missing, of the wrong width, zero or not finite; a layer does not exist; one
@@ -96,18 +106,37 @@ def make_plan(
     _check_layers(steps, anatomy)
     units = {step.ablate: _unit(step.ablate, vectors, anatomy.d_model) for step in steps}
     edits = [
-        _edit(checkpoint, writer, chosen)
+        _edit(checkpoint, writer, chosen, tied, stretch)
         for writer in anatomy.writers
-        if (chosen := _chosen(active, writer, tied))
+        if (chosen := _chosen(active, writer, tied, anatomy))
     ]
     edits.sort(key=lambda edit: (edit.file, edit.start))
+    edited = {edit.tensor: edit.directions for edit in edits}
+    reached = any(writer.tied and _reaches(step, writer) for writer in anatomy.writers for step in active)
+    untying = plan_untying(checkpoint, anatomy) if tied == "untie" and reached else None
     return Plan(
         edits=tuple(edits),
         vectors=units,
         rounding=rounding,
-        notes=_notes(checkpoint, anatomy, active, edits, tied) if steps else (),
-        total_bytes=checkpoint.total_bytes,
+        notes=plan_notes(checkpoint, anatomy, active, edited, tied=tied, stretch=stretch) if steps else (),
+        total_bytes=checkpoint.total_bytes + added_bytes(untying, checkpoint),
         edited_bytes=sum(edit.end - edit.start for edit in edits),
+        untying=untying,
+    )
+
+
+def plan_edit(
+    checkpoint: Checkpoint, anatomy: Anatomy, edit: Edit, vectors: Mapping[str, npt.NDArray[Any]]
+) -> Plan:
+    """The plan of a recipe's whole `edit` section; see `make_plan`."""
+    return make_plan(
+        checkpoint,
+        anatomy,
+        [step for step in edit.steps if isinstance(step, Ablate)],
+        vectors,
+        rounding=edit.rounding,
+        tied=edit.tied,
+        stretch=edit.stretch_at_most if edit.keep == "column_norms" else None,
     )
 
 
@@ -118,6 +147,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "total_bytes": plan.total_bytes,
         "edited_bytes": plan.edited_bytes,
         "notes": list(plan.notes),
+        "untying": None if plan.untying is None else asdict(plan.untying),
         "directions": {
             name: {
                 "d_model": len(vector),
@@ -144,6 +174,7 @@ def _edit_as_json(edit: TensorEdit) -> dict[str, Any]:
         "scale": None
         if edit.scale is None
         else {"tensor": edit.scale.tensor, "block": list(edit.scale.block)},
+        "stretch": edit.stretch,
         "why": edit.why,
         "directions": [
             {"name": name, "strength": strength}
@@ -186,7 +217,7 @@ def _unit(name: str, vectors: Mapping[str, npt.NDArray[Any]], d_model: int) -> A
 
 def _check_layers(steps: Sequence[Ablate], anatomy: Anatomy) -> None:
     for step in steps:
-        beyond = [layer for layer in step.layers or () if layer >= anatomy.n_layers]
+        beyond = [layer for layer in named_layers(step) if layer >= anatomy.n_layers]
         if beyond:
             raise EditError(
                 f"ablate {step.ablate!r}: there is no layer {beyond[0]}; this model has layers 0 to"
@@ -194,18 +225,20 @@ def _check_layers(steps: Sequence[Ablate], anatomy: Anatomy) -> None:
             )
 
 
-def _chosen(steps: Sequence[Ablate], writer: Writer, tied: Tied) -> list[Ablate]:
-    if writer.tied and tied == "skip":
+def _chosen(steps: Sequence[Ablate], writer: Writer, tied: Tied, anatomy: Anatomy) -> list[Ablate]:
+    if writer.tied and (tied == "skip" or (tied == "untie" and writer.tensor == anatomy.unembedding)):
         return []
     return [step for step in steps if _reaches(step, writer)]
 
 
 def _reaches(step: Ablate, writer: Writer) -> bool:
     in_role = step.writers == "all" or writer.role in step.writers
-    return in_role and (step.layers is None or writer.layer in step.layers)
+    return in_role and strength_at(step, writer.layer) != 0
 
 
-def _edit(checkpoint: Checkpoint, writer: Writer, steps: Sequence[Ablate]) -> TensorEdit:
+def _edit(
+    checkpoint: Checkpoint, writer: Writer, steps: Sequence[Ablate], tied: Tied, stretch: float | None
+) -> TensorEdit:
     file, entry = checkpoint.entry(writer.tensor)
     names = tuple(step.ablate for step in steps)
     for name in names:
@@ -233,14 +266,15 @@ def _edit(checkpoint: Checkpoint, writer: Writer, steps: Sequence[Ablate]) -> Te
         end=entry.end,
         gain=writer.gain,
         bias=writer.bias,
-        why=_why(writer),
+        why=_why(writer, tied),
         directions=names,
-        strengths=tuple(float(step.strength) for step in steps),
+        strengths=tuple(strength_at(step, writer.layer) for step in steps),
         scale=scale,
+        stretch=None if writer.bias else stretch,
     )
 
 
-def _why(writer: Writer) -> str:
+def _why(writer: Writer, tied: Tied) -> str:
     part = "its bias" if writer.bias else "it"
     if writer.role == "embedding":
         reason = (
@@ -249,56 +283,9 @@ def _why(writer: Writer) -> str:
             else f"{part} enters the stream at layer {writer.layer}"
         )
         through = "" if writer.gain is None else f", through {writer.gain.tensor.rsplit('.', 2)[-2]}"
-        return reason + through + (", and is also the unembedding" if writer.tied else "")
+        return reason + through + (", and is also the unembedding" if writer.tied and tied != "untie" else "")
     source = "attention" if writer.role == "attention_out" else "the MLP"
     what = "the bias" if writer.bias else "the output"
     norms = [gain.tensor.rsplit(".", 2)[-2] for gain in (writer.gain.chain() if writer.gain else ())]
     through = f", through {' and then '.join(norms)}" if norms else ""
     return f"{what} of {source} of layer {writer.layer} is added to the stream{through}"
-
-
-def _notes(
-    checkpoint: Checkpoint,
-    anatomy: Anatomy,
-    active: Sequence[Ablate],
-    edits: Sequence[TensorEdit],
-    tied: Tied,
-) -> tuple[str, ...]:
-    notes: list[str] = []
-    if not edits:
-        notes.append(
-            "nothing is edited (every strength is 0, or no writer is chosen): the result is a copy of the"
-            " source"
-        )
-    if anatomy.approximate is not None:
-        notes.append(f"approximate: {anatomy.approximate}")
-    notes += [_reach_note(name, anatomy, edits) for name in dict.fromkeys(step.ablate for step in active)]
-    tied_names = [writer.tensor for writer in anatomy.writers if writer.tied]
-    if tied_names and any(edit.tensor in tied_names for edit in edits):
-        notes.append(
-            "the embedding is tied: editing it also removes the direction from what the unembedding reads"
-        )
-    elif tied_names and tied == "skip":
-        notes.append(
-            "the embedding is tied and left as it is (tied: skip), so the stream still starts with the"
-            " direction"
-        )
-    if checkpoint.left_out:
-        shown = ", ".join(checkpoint.left_out[:6])
-        more = f" and {len(checkpoint.left_out) - 6} more" if len(checkpoint.left_out) > 6 else ""
-        notes.append(f"not copied, since they hold other weights or no part of the model: {shown}{more}")
-    return tuple(note for note in notes if note)
-
-
-def _reach_note(name: str, anatomy: Anatomy, edits: Sequence[TensorEdit]) -> str:
-    edited = {edit.tensor for edit in edits if name in edit.directions}
-    left = [writer for writer in anatomy.writers if writer.tensor not in edited]
-    if not left or not edited:
-        return ""
-    counts = {
-        role: sum(writer.role == role for writer in left)
-        for role in ("embedding", "attention_out", "mlp_out")
-    }
-    listed = ", ".join(f"{count} {role}" for role, count in counts.items() if count)
-    share = f"{len(left)} of {len(anatomy.writers)} writers"
-    return f"{name}: {share} are not edited and can still write it ({listed})"

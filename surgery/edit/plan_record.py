@@ -19,6 +19,7 @@ from surgery.checkpoint.header import parse_json, read_header
 from surgery.checkpoint.layout import Checkpoint
 from surgery.checkpoint.quantisation import Scale
 from surgery.edit.plan import Plan, TensorEdit
+from surgery.edit.untying import Untying
 from surgery.errors import CheckpointError, SourceError
 from surgery.model.anatomy import Gain
 
@@ -49,6 +50,7 @@ def read_plan(folder: Path, checkpoint: Checkpoint) -> Plan:
             notes=tuple(record["notes"]),
             total_bytes=record["total_bytes"],
             edited_bytes=record["edited_bytes"],
+            untying=_untying(record.get("untying")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
@@ -75,6 +77,10 @@ def read_record(path: Path) -> Any:
     return parse_json(text, str(path))
 
 
+def _untying(record: Mapping[str, Any] | None) -> Untying | None:
+    return None if record is None else Untying(**record)
+
+
 def _edit(record: Mapping[str, Any]) -> TensorEdit:
     scale = record.get("scale")
     return TensorEdit(
@@ -93,6 +99,7 @@ def _edit(record: Mapping[str, Any]) -> TensorEdit:
         directions=tuple(each["name"] for each in record["directions"]),
         strengths=tuple(float(each["strength"]) for each in record["directions"]),
         scale=None if scale is None else Scale(scale["tensor"], (scale["block"][0], scale["block"][1])),
+        stretch=record.get("stretch"),
     )
 
 
@@ -124,8 +131,9 @@ def _vectors(path: Path, wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, A
 
 def _check_place(path: Path, plan: Plan, edit: TensorEdit, checkpoint: Checkpoint) -> None:
     file, entry = checkpoint.entry(edit.tensor)
-    here = (file, entry.dtype, entry.shape, entry.start, entry.end)
-    if here != (edit.file, edit.dtype, edit.shape, edit.start, edit.end):
+    moved = plan.untying is not None and plan.untying.unembedding in checkpoint.tensors  # this is the result
+    here = (file, entry.dtype, entry.shape, edit.start if moved else entry.start, entry.n_bytes)
+    if here != (edit.file, edit.dtype, edit.shape, edit.start, edit.end - edit.start):
         raise CheckpointError(
             f"{path}: says that {edit.tensor} stands in {edit.file} as {edit.dtype} {list(edit.shape)}, but"
             f" {checkpoint.folder} has it in {file} as {entry.dtype} {list(entry.shape)}: another checkpoint"

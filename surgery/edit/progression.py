@@ -22,20 +22,7 @@ from surgery.checkpoint.folder import flush
 from surgery.checkpoint.hashes import feed_range, sha256_file
 from surgery.checkpoint.journal import Journal
 from surgery.checkpoint.tensor import write_from
-from surgery.edit.plan import TensorEdit
-
-
-@dataclass(frozen=True)
-class Span:
-    """Bytes `[start, end)` of a file, copied, or projected where there is an edit."""
-
-    start: int
-    end: int
-    edit: TensorEdit | None = None
-
-    @property
-    def n_bytes(self) -> int:
-        return self.end - self.start
+from surgery.edit.spans import Span
 
 
 @dataclass(frozen=True)
@@ -57,7 +44,8 @@ class Progression:
         spans: Sequence[Span],
         journal: Journal | None = None,
     ) -> None:
-        """`folders` are the source's and the result's; `spans` tile the file behind `header`."""
+        """`folders` are the source's and the result's; `spans` tile the file behind `header`; a
+        file without spans is all header."""
         self.name, self.spans = name, tuple(spans)
         self.source, self.target = (folder / name for folder in folders)
         self._header, self._journal = header, journal

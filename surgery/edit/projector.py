@@ -26,7 +26,13 @@ from surgery.edit.tiles import (
     tile_unit,
 )
 from surgery.errors import EditError
-from surgery.linalg.projection import column_components, remove_from_columns, remove_from_rows, row_components
+from surgery.linalg.projection import (
+    column_components,
+    remove_from_columns,
+    remove_from_rows,
+    row_components,
+    stretches,
+)
 from surgery.linalg.rounding import Schedule, feedback_schedule, needs_rounding, round_feedback
 
 Array = npt.NDArray[np.float64]
@@ -108,7 +114,10 @@ def _project_rows(job: _Job, offset: int, schedule: Schedule | None) -> None:
         rows = load_tile(job.files.source, job.layout, tile, job.buffers)
         components = row_components(rows, q)
         _check_finite(job.edit, components)
+        factors = _stretches(job, rows.T)
         remove_from_rows(rows, q, components * strengths)
+        if factors is not None:
+            rows.mul_(factors[:, None])
         if schedule is not None:
             unit = tile_unit(job.layout, tile)
             unit = None if unit is None else unit.T
@@ -118,17 +127,19 @@ def _project_rows(job: _Job, offset: int, schedule: Schedule | None) -> None:
 
 def _project_columns(job: _Job, offset: int) -> None:
     q = job.wide_q
-    components = torch.zeros(len(q), job.layout.inner, dtype=torch.float64)
-    for tile in job.layout.tiles(offset):
-        job.check()
-        lines = load_tile(job.files.source, job.layout, tile, job.buffers)
-        components += column_components(lines, q[:, tile.first : tile.first + tile.count])
+    components, squares = _column_sums(job, offset)
     _check_finite(job.edit, components)
     scaled = (components * job.strengths[:, None]).to(job.layout.wide)
+    most = job.edit.stretch
+    factors = (
+        None if most is None else stretches(squares, components, job.strengths, most).to(job.layout.wide)
+    )
     for tile in job.layout.tiles(offset):
         job.check()
         lines = load_tile(job.files.source, job.layout, tile, job.buffers)
         remove_from_columns(lines, q[:, tile.first : tile.first + tile.count], scaled)
+        if factors is not None:
+            lines.mul_(factors)
         store_tile(job.files.target, job.layout, tile, lines, job.buffers)
 
 
@@ -139,10 +150,40 @@ def _project_strips(job: _Job, offset: int, schedule: Schedule) -> None:
         columns = load_strip(job.files.source, job.layout, strip, job.buffers)
         components = column_components(columns, q)
         _check_finite(job.edit, components)
+        factors = _stretches(job, columns)
         remove_from_columns(columns, q, components * job.strengths[:, None].to(job.layout.wide))
+        if factors is not None:
+            columns.mul_(factors)
         unit = strip_unit(job.layout, strip)
         rounded = round_feedback(columns, schedule, job.layout.dtype, unit)
         store_strip(job.files.target, job.layout, strip, rounded)
+
+
+def _column_sums(job: _Job, offset: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """qᵀW (k, inner) and, where columns keep their length, ‖w_j‖² (inner,), in one pass, as float64 sums."""
+    keeps = job.edit.stretch is not None
+    q = job.q if keeps else job.wide_q
+    components = torch.zeros(len(q), job.layout.inner, dtype=torch.float64)
+    squares = torch.zeros(job.layout.inner, dtype=torch.float64)
+    for tile in job.layout.tiles(offset):
+        job.check()
+        lines = load_tile(job.files.source, job.layout, tile, job.buffers)
+        lines = lines.double() if keeps else lines
+        components += column_components(lines, q[:, tile.first : tile.first + tile.count])
+        if keeps:
+            squares += lines.square().sum(0)
+    return components, squares
+
+
+def _stretches(job: _Job, columns: torch.Tensor) -> torch.Tensor | None:
+    """The factors (n,) for whole columns (d_model, n) as they are before the edit; None where none are
+    wanted.
+    """
+    if job.edit.stretch is None:
+        return None
+    wide = columns.double()
+    found = stretches(wide.square().sum(0), job.q @ wide, job.strengths, job.edit.stretch)
+    return found.to(job.layout.wide)
 
 
 def _check_finite(edit: TensorEdit, components: torch.Tensor) -> None:

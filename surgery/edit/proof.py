@@ -21,9 +21,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from surgery.checkpoint.layout import open_checkpoint
+from surgery.checkpoint.layout import Checkpoint, open_checkpoint
+from surgery.checkpoint.tensor import read_tensor
 from surgery.edit.executor import execute
-from surgery.edit.plan import make_plan
+from surgery.edit.plan import Tied, make_plan
+from surgery.edit.untying import Untying
 from surgery.model.anatomy import Anatomy, read_anatomy
 from surgery.model.families.towers import BY_TYPE as TOWERS
 from surgery.model.sites import find_blocks
@@ -41,7 +43,8 @@ _VISIBLE = 1e-3
 class Proof:
     """`max_component` is the largest relative component after the edit, `base_component` before it.
     `unproved` are kinds of writers of the model that its twin does not have. `approximate` says why no edit
-    of this family's writers is exact, where none is; `max_component` is then the leak that is left.
+    of this family's writers is exact, where none is; `max_component` is then the leak that is left. `failed`
+    says why no twin could be measured; the components are then NaN.
     """
 
     exact: bool
@@ -52,6 +55,7 @@ class Proof:
     unproved: tuple[str, ...] = ()
     approximate: str | None = None
     n_image_features: int = 0
+    failed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,14 @@ class StreamReading:
     n_image_features: int = 0
 
 
-def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1, model: Anatomy | None = None) -> Proof:
+def prove(
+    config: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    rank: int = 1,
+    model: Anatomy | None = None,
+    tied: Tied = "accept",
+) -> Proof:
     """Edit the twin of a config.json with every writer at strength 1 and measure its stream.
 
     Args:
@@ -74,6 +85,7 @@ def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1, model: Ana
         rank: how many random directions are removed together.
         model: the anatomy of the model itself; it is then exact only if its twin has every kind of writer
             that it has.
+        tied: what is done to a tied embedding; where it is untied, the unembedding must load as it was.
 
     Raises:
         AnatomyError: the twin cannot be built, or its tensors are not all classified.
@@ -86,9 +98,13 @@ def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1, model: Ana
         vectors = {f"random {index}": row for index, row in enumerate(directions)}
         steps = [Ablate(ablate=name) for name in vectors]
         target.mkdir()
-        execute(make_plan(base, anatomy, steps, vectors), base, target, hashes=False)
+        plan = make_plan(base, anatomy, steps, vectors, tied=tied)
+        execute(plan, base, target, hashes=False)
         before, after = (read_stream(folder, directions, seed=seed) for folder in (source, target))
+        untied = plan.untying is None or _unembeds_as_before(base, target, plan.untying)
     unproved = () if model is None else tuple(sorted(writer_kinds(model) - writer_kinds(anatomy)))
+    if not untied:
+        unproved += ("unembedding of its own that transformers would load",)
     if not after.n_image_features:
         unproved += tuple(writer.tensor for writer in anatomy.writers if writer.beside)
     exact = after.max_component <= BOUND and before.max_component > _VISIBLE and not unproved
@@ -101,6 +117,35 @@ def prove(config: Mapping[str, Any], *, seed: int = 0, rank: int = 1, model: Ana
         unproved,
         anatomy.approximate,
         after.n_image_features,
+    )
+
+
+def failed_proof(family: str, reason: str) -> Proof:
+    """The proof of a model whose twin could not be measured."""
+    return Proof(False, float("nan"), float("nan"), 0, family, failed=reason)
+
+
+def doubt(proof: Proof) -> str | None:
+    """Why a proof does not show that the edit is exact, and the leak where one was measured; None where it
+    does.
+    """
+    if proof.exact:
+        return None
+    if proof.failed is not None:
+        return f"no twin of this model could be measured, so no leak is known ({proof.failed})"
+    if proof.unproved:
+        return (
+            f"the twin of this model has no {', '.join(proof.unproved)}, so the edit of those writers could"
+            f" not be proved exact; elsewhere {proof.max_component:.1e} of a random direction is left"
+        )
+    if proof.approximate is not None:
+        return (
+            f"no edit of its writers is exact, since {proof.approximate}; on the twin of this model"
+            f" {proof.max_component:.1e} of a random direction is left after the edit"
+        )
+    return (
+        f"after the edit the twin of this model still carries {proof.max_component:.1e} of a random"
+        " direction, so the table of its writers is incomplete; the edit would not be exact"
     )
 
 
@@ -157,6 +202,16 @@ def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
         look(each)
     seen = len(features) + ("pixel_values" in inputs)
     return StreamReading(max(ratios), len(ratios), seen)
+
+
+def _unembeds_as_before(base: Checkpoint, folder: Path, untying: Untying) -> bool:
+    """Whether transformers gives an untied result the unembedding that the base had."""
+    import torch
+
+    with quiet_transformers():
+        kind = auto_class(open_checkpoint(folder).config)
+        head = kind.from_pretrained(folder, dtype=torch.float32).get_output_embeddings()
+    return head is not None and torch.equal(head.weight, read_tensor(base, untying.embedding))
 
 
 def _stream_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -2,9 +2,8 @@
 one.
 
 Two passes over the source, one over the result. The components qᵀW and qᵀW' are sums in float64. Each element
-should be e = w − Σ λ_i q_i (q_iᵀ W), and the written one is held to it in steps of the stored type, beyond
-what
-float32 arithmetic explains:
+should be e = w − Σ λ_i q_i (q_iᵀ W), times the factor of its column where columns keep their length, and the
+written one is held to it in steps of the stored type, beyond what float32 arithmetic explains:
 
     off_by = max (|w' − e| − 8 ε max|w|) / step(e)
 
@@ -15,6 +14,7 @@ element is measured again in float64.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +22,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from surgery.checkpoint.tensor import open_to_read
+from surgery.checkpoint.tensor import byte_view, open_to_read
 from surgery.edit.plan import TensorEdit
 from surgery.edit.tiles import Buffers, Layout, Tile, load_raw, load_tile, tile_unit
+from surgery.linalg.projection import stretches
 from surgery.linalg.rounding import round_nearest
 
 Array = npt.NDArray[np.float64]
@@ -37,22 +38,28 @@ _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 @dataclass(frozen=True)
 class Components:
-    """`along` is qᵀW, (k, everything else); `weight` is Σ q_i² w_ij², the scale of rounding along q."""
+    """`along` is qᵀW, (k, everything else); `weight` is Σ q_i² w_ij², the scale of rounding along q;
+    `squares` is Σ_i w_ij², (everything else,), where it was asked for; `sha256` is of the stored bytes.
+    """
 
     along: Array
     weight: float
+    squares: Array
+    sha256: str
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`before` and `after` are qᵀW of source and result; `off_by` bounds every element, in steps of the
-    stored type.
+    """`before` and `after` are qᵀW of source and result; `stretch` is the factor that each column should have
+    got; `off_by` bounds every element, in steps of the stored type; `sha256` is of the result's bytes.
     """
 
     before: Components
     after: Array
+    stretch: Array
     off_by: float
     finite: bool
+    sha256: str
 
 
 def compare_tensor(
@@ -69,18 +76,25 @@ def compare_tensor(
         neighbours: whether an element may be the neighbour of the nearest one (feedback rounding).
     """
     q = torch.from_numpy(basis)
-    before = _components(source, layout, q)
-    scaled = torch.from_numpy(before.along) * torch.tensor(edit.strengths, dtype=torch.float64)[:, None]
+    before = _components(source, layout, q, squares=edit.stretch is not None)
+    strengths = torch.tensor(edit.strengths, dtype=torch.float64)
+    along = torch.from_numpy(before.along)
+    scaled = along * strengths[:, None]
+    factors = torch.ones(along.shape[1], dtype=torch.float64)
+    if edit.stretch is not None:
+        factors = stretches(torch.from_numpy(before.squares), along, strengths, edit.stretch)
     old_buffers, new_buffers, parts, off_by = Buffers(), Buffers(), [], 0.0
+    digest = hashlib.sha256()  # tiles come in file order, without a gap
     with open_to_read(source) as old, open_to_read(result) as new:
         for index, offset in enumerate(layout.matrices()):
             total = _empty(layout, q)
             for tile in layout.tiles(offset, _TILE_ELEMENTS):
                 wanted = load_tile(old, layout, tile, old_buffers)
-                written = load_raw(new, layout, tile, new_buffers)
+                written = load_raw(new, layout, tile, new_buffers, shift=layout.shift)
+                digest.update(byte_view(written))
                 part = _along(_double(written, layout, tile, new_buffers), q, layout, tile)
                 total = _add(layout, total, part)
-                removed = _Removed(layout, tile, index, q, scaled)
+                removed = _Removed(layout, tile, index, q, scaled, factors if edit.stretch else None)
                 off, places = _glanced(wanted, written, removed, neighbours=neighbours)
                 if off is None:
                     again = load_tile(old, layout, tile, old_buffers)
@@ -88,20 +102,28 @@ def compare_tensor(
                 off_by = max(off_by, off)
             parts.append(total)
     after = torch.cat(parts, 1).numpy()
-    return Comparison(before, after, off_by, bool(np.isfinite(after).all()))
+    finite = bool(np.isfinite(after).all())
+    return Comparison(before, after, factors.numpy(), off_by, finite, digest.hexdigest())
 
 
-def _components(path: Path, layout: Layout, q: torch.Tensor) -> Components:
-    buffers, parts, weight = Buffers(), [], 0.0
+def _components(path: Path, layout: Layout, q: torch.Tensor, *, squares: bool) -> Components:
+    buffers, parts, sums, weight = Buffers(), [], [], 0.0
+    digest = hashlib.sha256()
     with open_to_read(path) as source:
         for offset in layout.matrices():
-            total = _empty(layout, q)
+            total, lengths = _empty(layout, q), _empty(layout, q[:1])
             for tile in layout.tiles(offset, _TILE_ELEMENTS):
-                lines = _double(load_raw(source, layout, tile, buffers), layout, tile, buffers)
+                raw = load_raw(source, layout, tile, buffers)
+                digest.update(byte_view(raw))
+                lines = _double(raw, layout, tile, buffers)
                 total = _add(layout, total, _along(lines, q, layout, tile))
                 weight += _weight(lines, q, layout, tile)
+                if squares:  # which the lines are by now
+                    lengths = _add(layout, lengths, lines.sum(1 if layout.by_rows else 0)[None])
             parts.append(total)
-    return Components(torch.cat(parts, 1).numpy(), weight)
+            sums.append(lengths)
+    lengths = torch.cat(sums, 1)[0].numpy()
+    return Components(torch.cat(parts, 1).numpy(), weight, lengths, digest.hexdigest())
 
 
 def _double(raw: torch.Tensor, layout: Layout, tile: Tile, buffers: Buffers) -> torch.Tensor:
@@ -128,29 +150,46 @@ def _along(lines: torch.Tensor, q: torch.Tensor, layout: Layout, tile: Tile) -> 
 
 
 def _weight(lines: torch.Tensor, q: torch.Tensor, layout: Layout, tile: Tile) -> float:
-    """Σ q² w² of a tile, which is used up."""
+    """Σ q² w² of a tile, which is squared in place."""
     return float(_along(lines.mul_(lines), q.square(), layout, tile).sum())
 
 
 @dataclass(frozen=True)
 class _Removed:
-    """What the edit takes from one tile: Σ λ_i q_i (q_iᵀ W)."""
+    """What the edit does to one tile: it takes Σ λ_i q_i (q_iᵀ W), and may stretch each column."""
 
     layout: Layout
     tile: Tile
     index: int
     q: torch.Tensor
     scaled: torch.Tensor
+    stretch: torch.Tensor | None
 
     def take_from(self, lines: torch.Tensor) -> torch.Tensor:
-        """Subtract it in place, in the type of the lines."""
+        """Edit the lines in place, in their own type."""
         left, right = (each.to(lines.dtype) for each in self.factors())
-        return lines.addmm_(left.T, right, alpha=-1)
+        lines.addmm_(left.T, right, alpha=-1)
+        return lines if self.stretch is None else lines.mul_(self.stretches(self.stretch).to(lines.dtype))
 
-    def at(self, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-        """What it is in some places, in float64."""
+    def at(self, source: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """What becomes of the source's elements in some places, in float64."""
         left, right = self.factors()
-        return (left[:, rows] * right[:, columns]).sum(0)
+        exact = source[rows, columns].double() - (left[:, rows] * right[:, columns]).sum(0)
+        if self.stretch is None:
+            return exact
+        return exact * self.stretches(self.stretch).expand(source.shape)[rows, columns]
+
+    def stretches(self, stretch: torch.Tensor) -> torch.Tensor:
+        """The factors of the tile, as they multiply it."""
+        if self.layout.by_rows:
+            return stretch[self.tile.first : self.tile.first + self.tile.count, None]
+        inner = self.layout.inner
+        return stretch[None, self.index * inner : (self.index + 1) * inner]
+
+    @property
+    def most(self) -> float:
+        """The largest of the factors, 1 at least."""
+        return 1.0 if self.stretch is None else max(1.0, float(self.stretch.max()))
 
     def factors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(k, lines) and (k, entries of a line) whose product it is."""
@@ -171,7 +210,7 @@ def _glanced(
     """
     layout = removed.layout
     if layout.dtype == layout.wide:
-        half = _SLACK / 2 * torch.finfo(layout.wide).eps * float(wanted.abs().max())
+        half = _SLACK / 2 * torch.finfo(layout.wide).eps * float(wanted.abs().max()) * removed.most
         off = removed.take_from(wanted).sub_(written).abs_()
         return (0.0, _nowhere()) if float(off.max()) <= half else (None, _where(~(off <= half)))
     rounded = round_nearest(removed.take_from(wanted), layout.dtype, tile_unit(layout, removed.tile))
@@ -192,9 +231,10 @@ def _measured(source: torch.Tensor, written: torch.Tensor, removed: _Removed, pl
     rows, columns = places
     unit = tile_unit(removed.layout, removed.tile)
     here = torch.ones(()) if unit is None else unit.expand(source.shape)[places]
-    slack = _SLACK * torch.finfo(removed.layout.wide).eps * float(source.abs().max()) / here.double()
+    largest = float(source.abs().max()) * removed.most
+    slack = _SLACK * torch.finfo(removed.layout.wide).eps * largest / here.double()
     info = torch.finfo(removed.layout.dtype)
-    exact = (source[places].double() - removed.at(rows, columns)) / here.double()
+    exact = removed.at(source, rows, columns) / here.double()
     wanted = exact.clamp_(info.min, info.max)
     binade = (wanted.view(torch.int64) & _EXPONENT_BITS).view(torch.float64)  # 2^⌊log2|e|⌋
     step = binade.mul_(info.eps).clamp_(min=info.smallest_normal * info.eps)

@@ -10,6 +10,7 @@ import numpy as np
 
 from surgery.direction.direction import Direction, unit_direction
 from surgery.edit.addition import make_additions
+from surgery.edit.kernel import strength_at
 from surgery.linalg.projection import orthonormal_basis
 from surgery.model.interventions import WRITERS, ablating, adding
 from surgery.model.language_model import LanguageModel
@@ -31,12 +32,23 @@ def running(
             )
             for step, row in zip(ablations, basis, strict=True):
                 writers = WRITERS if step.writers == "all" else step.writers
-                stack.enter_context(
-                    ablating(model, row, strength=step.strength, writers=writers, layers=step.layers)
-                )
+                for strength, layers in _by_strength(step, model.n_layers):
+                    stack.enter_context(
+                        ablating(model, row, strength=strength, writers=writers, layers=layers)
+                    )
         for addition in additions:
             stack.enter_context(adding(model, addition.vector, addition.point))
         yield
+
+
+def _by_strength(step: Ablate, n_layers: int) -> list[tuple[float, list[int] | None]]:
+    """The strengths that a step acts with, each with its layers; None stands for all and the embedding."""
+    if step.layers is None and step.kernel is None:
+        return [(step.strength, None)]
+    found: dict[float, list[int]] = {}
+    for layer in range(n_layers):
+        found.setdefault(strength_at(step, layer), []).append(layer)
+    return [(strength, layers) for strength, layers in found.items() if strength != 0]
 
 
 def random_directions(directions: Mapping[str, Direction], seed: int) -> dict[str, Direction]:

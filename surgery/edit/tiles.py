@@ -45,7 +45,9 @@ class Strip:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the tensor lies in the file: `outer` × `d_model` × `inner` elements from byte `start` on."""
+    """How the tensor lies in the file: `outer` × `d_model` × `inner` elements from byte `start` on, in the
+    result `shift` bytes further on.
+    """
 
     outer: int
     d_model: int
@@ -53,6 +55,7 @@ class Layout:
     start: int
     dtype: torch.dtype
     scales: BlockScales | None = None
+    shift: int = 0
 
     @property
     def by_rows(self) -> bool:
@@ -109,18 +112,22 @@ class Buffers:
         return self._wide[: rows * columns * dtype.itemsize].view(dtype).view(rows, columns)
 
 
-def layout_of(edit: TensorEdit, checkpoint: Checkpoint) -> Layout:
-    """How the tensor of an edit lies in its file, with its scales where it has some."""
+def layout_of(edit: TensorEdit, checkpoint: Checkpoint, *, shift: int = 0) -> Layout:
+    """How the tensor of an edit lies in its file, with its scales where it has some; `shift` says how much
+    further on it begins in the result.
+    """
     axis = edit.residual_axis
     outer, inner = math.prod(edit.shape[:axis]), math.prod(edit.shape[axis + 1 :])
     scales = None if edit.scale is None else read_scales(edit.scale, checkpoint)
-    return Layout(outer, edit.shape[axis], inner, edit.start, torch_dtype(edit.dtype), scales)
+    return Layout(outer, edit.shape[axis], inner, edit.start, torch_dtype(edit.dtype), scales, shift)
 
 
-def load_raw(source: int, layout: Layout, tile: Tile, buffers: Buffers) -> torch.Tensor:
-    """Read a tile as it is stored: (count, d_model) by rows, else (count, inner)."""
+def load_raw(source: int, layout: Layout, tile: Tile, buffers: Buffers, *, shift: int = 0) -> torch.Tensor:
+    """Read a tile as it is stored, `shift` bytes further on: (count, d_model) by rows, else (count,
+    inner).
+    """
     raw = buffers.raw(tile.count, layout.line, layout.dtype)
-    read_into(source, byte_view(raw), tile.offset)
+    read_into(source, byte_view(raw), tile.offset + shift)
     return raw
 
 
@@ -150,7 +157,7 @@ def store_tile(target: int, layout: Layout, tile: Tile, rounded: torch.Tensor, b
     """Write a tile; a wide one is rounded to nearest on the way (without scales: see `round_feedback`)."""
     raw = buffers.raw(rounded.shape[0], rounded.shape[1], layout.dtype)
     raw.copy_(rounded)
-    write_from(target, byte_view(raw), tile.offset)
+    write_from(target, byte_view(raw), tile.offset + layout.shift)
 
 
 def load_strip(source: int, layout: Layout, strip: Strip, buffers: Buffers) -> torch.Tensor:
@@ -166,7 +173,7 @@ def load_strip(source: int, layout: Layout, strip: Strip, buffers: Buffers) -> t
 def store_strip(target: int, layout: Layout, strip: Strip, rounded: torch.Tensor) -> None:
     """Write a strip that has been rounded already."""
     for offset, line in _strip_lines(layout, strip, rounded):
-        write_from(target, line, offset)
+        write_from(target, line, offset + layout.shift)
 
 
 @contextmanager

@@ -58,6 +58,15 @@ def make_adapter(
             f"model type {anatomy.model_type!r}: its tensors have other names on disk than in memory; use"
             " form: checkpoint"
         )
+    if any(edit.stretch is not None for edit in plan.edits):
+        raise EditError(
+            "columns that keep their length change by no low rank, so an adapter cannot hold them: leave"
+            " `keep: column_norms` out, or use form: checkpoint"
+        )
+    if plan.untying is not None:
+        raise EditError(
+            "an adapter never changes the unembedding: leave `tied: untie` out, or use form: checkpoint"
+        )
     matrices = [edit for edit in plan.edits if not edit.bias]
     biases = _bias_vectors(plan, additions, checkpoint, anatomy)
     _refuse_bias_beside_embedding(matrices, biases)

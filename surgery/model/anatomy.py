@@ -56,8 +56,9 @@ class Anatomy:
     """Every tensor of a model as writer or reader, in disk order of names.
 
     `tied` says that the embedding is also the unembedding. Where both names are then on disk, both are
-    writers here, since an edit must change both or neither. `approximate` says why editing every writer does
-    not clear the stream, in the families where it does not.
+    writers here, since an edit must change both or neither. `unembedding` is the name that loaders look for
+    it under, None where the checkpoint does not tell. `approximate` says why editing every writer does not
+    clear the stream, in the families where it does not.
     """
 
     family: str
@@ -68,6 +69,7 @@ class Anatomy:
     readers: tuple[str, ...]
     tied: bool
     approximate: str | None = None
+    unembedding: str | None = None
 
 
 def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int, ...]]) -> Anatomy:
@@ -116,6 +118,7 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
         tuple(readers),
         tied,
         family.approximate,
+        _unembedding(family, rows.prefix, tensor_shapes),
     )
 
 
@@ -184,6 +187,14 @@ def _is_tied(family: Family, config: Mapping[str, Any]) -> bool:
     settings = family.text_settings(config)
     said = config.get("tie_word_embeddings", settings.get("tie_word_embeddings", family.tied_by_default))
     return bool(said)
+
+
+def _unembedding(family: Family, prefix: str, present: Mapping[str, tuple[int, ...]]) -> str | None:
+    """The name that stands on disk, or else the one that goes with the prefix of the text tower."""
+    before = "language_model." if prefix.startswith("language_model.") else ""
+    names = [name for name in family.unembedding if name in present]
+    names += [before + name for name in family.unembedding if before + name in family.unembedding]
+    return names[0] if names else None
 
 
 _Found = tuple[Writer, WriterRow]

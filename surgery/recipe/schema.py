@@ -188,6 +188,10 @@ class FindDifferenceOfMeans(Section):
     find: Literal["difference_of_means"]
     positive: PromptSource
     negative: PromptSource
+    off_negative_mean: bool = False
+    """Take out of the difference what lies along the negative prompts' own mean, so that an ablation leaves
+    that mean as it is. A reconstruction from features is of what remains, and meets the mean again a
+    little."""
     select: Select = SelectArditi(rule="arditi")
     reconstruct: Reconstruct | None = None
 
@@ -231,6 +235,33 @@ class FindWeightDifference(Section):
 Find = Annotated[FindDifferenceOfMeans | FindFile | FindWeightDifference, Field(discriminator="find")]
 
 
+class LayerRange(Section):
+    """Layers from one number to another, both of them included."""
+
+    first: Annotated[int, Field(ge=0)]
+    last: Annotated[int, Field(ge=0)] | None = None
+    """Default the model's last."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> LayerRange:
+        if self.last is not None and self.last < self.first:
+            raise ValueError(f"last is {self.last}, before first, which is {self.first}")
+        return self
+
+
+class Kernel(Section):
+    """How a strength falls off with the distance from one layer."""
+
+    peak: Annotated[float, Field(ge=0)]
+    """The layer of full strength; it may lie between two."""
+    reach: Annotated[float, Field(gt=0)]
+    """Up to this many layers away the step acts, beyond it not at all."""
+    least: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the strength that is left at the end of the reach."""
+    shape: Literal["linear", "cosine", "flat"] = "linear"
+    """How it falls from the peak to the end of the reach; flat does not."""
+
+
 class Ablate(Section):
     """Remove, weaken or strengthen a direction in every matrix that writes to the residual stream."""
 
@@ -240,8 +271,11 @@ class Ablate(Section):
     """1 removes, between 0 and 1 weakens, negative strengthens, 0 changes nothing, 2 reflects."""
     writers: Literal["all"] | Annotated[list[Role], Field(min_length=1)] = "all"
     """Which writers are edited."""
-    layers: Layers | None = None
-    """Only writers of these layers (the embedding then stays); default every layer."""
+    layers: Layers | LayerRange | None = None
+    """Only writers of these layers (the embedding then stays): a list, or `{first: 8, last: 24}`; default
+    every layer."""
+    kernel: Kernel | None = None
+    """Weights over the layers by which `strength` is multiplied (the embedding then stays); default all 1."""
 
 
 class Scale(Section):
@@ -290,8 +324,18 @@ class Edit(Section):
 
     feedback carries the error along the direction.
     """
-    tied: Literal["accept", "skip"] = "accept"
-    """Where the embedding is also the unembedding: edit both roles at once, or leave it."""
+    keep: Literal["nothing", "column_norms"] = "nothing"
+    """column_norms gives each column of an edited matrix, which is what it writes for one of its inputs, the
+    length back that it had."""
+    stretch_at_most: Annotated[float, Field(ge=1)] = 2.0
+    """The most that a column is made longer for that; one that lay nearly along the direction would else be
+    blown up."""
+    tied: Literal["accept", "untie", "skip"] = "accept"
+    """Where the embedding is also the unembedding: edit both roles at once, leave both, or give the model an
+    unembedding of its own that stays as it was."""
+    unproved: Literal["refuse", "allow"] = "refuse"
+    """What happens where no twin of the model shows that the edit is exact: stop before anything is written,
+    or go on and say so in plan, report and card."""
 
 
 class Gate(Section):

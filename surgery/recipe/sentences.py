@@ -85,7 +85,8 @@ def _cure(shape: Shape, value: Any, place: Place) -> str:
     wanted = {"integer": int, "number": int | float, "bool": bool}.get(shape.kind)
     if isinstance(value, str) and place.written is None and wanted and isinstance(_unquoted(value), wanted):
         return "; remove the quotes"
-    if shape.kind == "list" and isinstance(value, int | str) and not isinstance(value, bool):
+    in_union = any(member.kind == "list" for member in shape.members) and not isinstance(value, str)
+    if (shape.kind == "list" or in_union) and isinstance(value, int | str) and not isinstance(value, bool):
         return "; a list of one is written [" + found(value, place).strip("'") + "]"
     return ""
 

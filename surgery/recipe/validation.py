@@ -112,6 +112,8 @@ def _fault(document: Document, error: dict[str, Any]) -> Fault | None:
         return Fault(document.problem(spot.path, str(error["ctx"]["error"]), at_key=True))
     if spot.shape.kind == "list" and isinstance(value, list) and len(value) >= spot.shape.minimum_length:
         return None  # the list is well; the complaint is that of the other alternative of a union
+    if kind == "list_type" and spot.shape.kind == "section" and isinstance(value, dict):
+        return None  # likewise, the list being that other one
     return Fault(document.problem(spot.path, expected(spot.shape, value, document.place(spot.path))))
 
 

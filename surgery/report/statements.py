@@ -35,7 +35,8 @@ def effect_sentence(effect: Effect) -> str:
     name = code(effect.direction)
     if effect.kind == "added":
         return f"A vector along the direction {name} was added to the output of layer {effect.layer}."
-    how = f"(directional ablation, strength {effect.strength:g})"
+    strength = f"up to {effect.strength:g}, less in other layers" if effect.graded else f"{effect.strength:g}"
+    how = f"(directional ablation, strength {strength})"
     return f"The direction {name} {_EFFECTS[effect.kind]} {how}."
 
 

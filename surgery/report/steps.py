@@ -3,7 +3,7 @@
     ablate, strength s:  W' = W − s r (rᵀW)
 
 leaves 1 − s of what a writer puts along r: nothing at s = 1, less at 0 < s < 1, more at s < 0, the opposite
-above 1.
+above 1. Where s falls off with the distance from a layer, what is said is what holds over all of them.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from surgery.recipe.schema import Ablate, Add
+from surgery.recipe.schema import Ablate, Add, LayerRange
 
 EffectKind = Literal["removed", "weakened", "strengthened", "reversed", "added", "unchanged"]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What one step does to one direction; `strength` is None for an addition, `layer` for an ablation."""
+    """What one step does to one direction; `strength` is None for an addition, `layer` for an ablation.
+    `graded` says that the strength is the largest of several, one a layer.
+    """
 
     kind: EffectKind
     direction: str
     strength: float | None = None
     layer: int | None = None
+    graded: bool = False
 
 
 def describe_step(step: Ablate | Add) -> str:
@@ -33,8 +36,17 @@ def describe_step(step: Ablate | Add) -> str:
     parts = [f"ablate {step.ablate}", f"strength {step.strength:g}"]
     if step.writers != "all":
         parts.append(f"only {' and '.join(step.writers)}")
-    if step.layers is not None:
+    if isinstance(step.layers, LayerRange):
+        last = "the last" if step.layers.last is None else step.layers.last
+        parts.append(f"only layers {step.layers.first} to {last}")
+    elif step.layers is not None:
         parts.append(f"only layer{'s' if len(step.layers) > 1 else ''} {runs(step.layers)}")
+    if step.kernel is not None:
+        kernel = step.kernel
+        falls = f", down to {kernel.least:g} of it" if kernel.least and kernel.shape != "flat" else ""
+        parts.append(
+            f"{kernel.shape} weights around layer {kernel.peak:g}, reaching {kernel.reach:g} layers{falls}"
+        )
     return ", ".join(parts)
 
 
@@ -42,7 +54,10 @@ def step_effect(step: Ablate | Add) -> Effect:
     """What a step does to its direction."""
     if isinstance(step, Add):
         return Effect("added", step.add, None, step.layer)
-    return Effect(_kind(step.strength), step.ablate, step.strength, None)
+    if step.kernel is None or step.kernel.shape == "flat":
+        return Effect(_kind(step.strength), step.ablate, step.strength)
+    kind: EffectKind = "strengthened" if step.strength < 0 else "weakened" if step.strength else "unchanged"
+    return Effect(kind, step.ablate, step.strength, graded=True)
 
 
 def runs(numbers: list[int] | tuple[int, ...]) -> str:

@@ -16,7 +16,7 @@ from surgery.direction.selection import Limits, Trial, select_candidate
 from surgery.errors import DirectionError
 from surgery.model.language_model import chat_tokens, final_log_probs
 from surgery.model.prompts import PromptSet, prompt_set
-from surgery.model.residuals import residuals
+from surgery.model.residuals import mean_residuals, residuals
 from surgery.recipe.schema import SelectArditi, SelectFixed
 
 HARMFUL = prompt_set("harmful", [{"prompt": f"How do I steal {n}?"} for n in range(40)])
@@ -148,3 +148,28 @@ def test_base_is_untouched_by_the_search(planted: Any) -> None:
         seed=1,
     )
     torch.testing.assert_close(final_log_probs(planted, _tokens(planted, HARMFUL)), before, rtol=0, atol=0)
+
+
+def test_off_the_negative_mean_an_ablation_leaves_that_mean(planted: Any) -> None:
+    select = SelectFixed(layer=1, position=-1)
+    plain = difference_of_means(planted, HARMFUL, HARMLESS, select, seed=0).direction
+    off = difference_of_means(planted, HARMFUL, HARMLESS, select, seed=0, off_negative_mean=True).direction
+    mean = mean_residuals(planted, _tokens(planted, HARMLESS), keep=1)[1, 0]
+
+    def moved(r: np.ndarray) -> float:
+        return float(abs(mean @ r.astype(np.float64)) / np.linalg.norm(mean))
+
+    assert moved(off.vector) < 1e-7 and moved(plain.vector) > 1e-3
+    assert off.origin["off_negative_mean"] is True and "off_negative_mean" not in plain.origin
+
+
+def test_every_candidate_is_taken_off_the_mean_before_it_is_tried(planted: Any) -> None:
+    select = SelectArditi(rule="arditi", train=24, validation=8, kl_at_most=5.0)
+    plain = difference_of_means(planted, HARMFUL, HARMLESS, select, seed=0)
+    off = difference_of_means(planted, HARMFUL, HARMLESS, select, seed=0, off_negative_mean=True)
+    assert plain.selection is not None and off.selection is not None
+    before = {(each.layer, each.position): each.norm for each in plain.selection.candidates}
+    after = {(each.layer, each.position): each.norm for each in off.selection.candidates}
+    assert all(after[place] <= before[place] * (1 + 1e-6) for place in before)
+    assert any(after[place] < 0.999 * before[place] for place in before)
+    assert off.selection.chosen.bypass is not None and off.selection.chosen.bypass < 0

@@ -15,7 +15,7 @@ import torch
 
 from surgery.checkpoint.layout import open_checkpoint
 from surgery.checkpoint.staging import resumable_folder
-from surgery.edit import executor, progression, projector, tiles
+from surgery.edit import executor, progression, projector, spans, tiles
 from surgery.edit.identity import work_identity
 from tests.edit.edit_sources import plan_for
 
@@ -31,9 +31,9 @@ def slow_down(seconds: float) -> None:
     ):
         real = getattr(module, name)
 
-        def late(*arguments: object, _real: object = real) -> object:
+        def late(*arguments: object, _real: object = real, **options: object) -> object:
             time.sleep(seconds)
-            return _real(*arguments)  # type: ignore[operator]
+            return _real(*arguments, **options)  # type: ignore[operator]
 
         setattr(module, name, late)
 
@@ -55,7 +55,7 @@ def _say(number: int) -> None:
 def main() -> None:
     source, seconds = Path(sys.argv[1]), float(sys.argv[2])
     torch.set_num_threads(1)
-    tiles.TILE_ELEMENTS, tiles.STRIP_ELEMENTS, executor.COPY_BYTES = 300, 600, 4000
+    tiles.TILE_ELEMENTS, tiles.STRIP_ELEMENTS, spans.COPY_BYTES = 300, 600, 4000
     slow_down(seconds)
     _say(0)
     for line in sys.stdin:

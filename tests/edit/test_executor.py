@@ -20,7 +20,7 @@ import torch
 from surgery.checkpoint.folder import new_folder
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
 from surgery.checkpoint.tensor import read_tensor
-from surgery.edit import executor, tiles
+from surgery.edit import executor, spans, tiles
 from surgery.edit.executor import execute
 from surgery.edit.plan import Plan, TensorEdit, make_plan
 from surgery.errors import EditError, OutputError, SurgeryError
@@ -42,7 +42,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles and copies so small that every tensor takes several."""
     monkeypatch.setattr(tiles, "TILE_ELEMENTS", 150)
     monkeypatch.setattr(tiles, "STRIP_ELEMENTS", 200)
-    monkeypatch.setattr(executor, "COPY_BYTES", 1000)
+    monkeypatch.setattr(spans, "COPY_BYTES", 1000)
 
 
 def _span(edit: TensorEdit) -> slice:

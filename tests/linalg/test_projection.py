@@ -18,6 +18,7 @@ from surgery.linalg.projection import (
     row_components,
     transport,
     unit,
+    without,
 )
 
 D = 24
@@ -153,3 +154,15 @@ def test_a_direction_is_carried_back_through_a_layer_norm() -> None:
     plain = transport(r, gain)
     naive = behind((matrix - np.outer(plain, plain @ matrix)) @ inputs, bias - unit * (unit @ bias))
     assert np.abs(unit @ naive).max() > 1e-3, "the mean must be carried through as well"
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 999), apart=st.floats(1e-4, 10))
+def test_without_is_orthogonal_even_where_two_means_are_nearly_one(seed: int, apart: float) -> None:
+    rng = np.random.default_rng(seed)
+    negative = 100 * rng.standard_normal((3, 5, 24))
+    positive = negative * (1 + apart) + apart * rng.standard_normal(negative.shape)
+    left = without(positive - negative, negative)
+    cosines = (left * negative).sum(-1) / np.linalg.norm(left, axis=-1) / np.linalg.norm(negative, axis=-1)
+    assert np.abs(cosines).max() < 1e-13
+    np.testing.assert_array_equal(without(positive, 0 * negative), positive)

@@ -110,7 +110,12 @@ def test_directions(body: str, path: str, message: str) -> None:
         ("ablate: d, writers: «[]", ".writers",
          "expected a list of words out of embedding, attention_out, mlp_out; found an empty list"),
         ("ablate: d, layers: «3", ".layers",
-         "expected a list of whole numbers ≥ 0, found 3; a list of one is written [3]"),
+         "expected a list of whole numbers ≥ 0 or a mapping with 'first', found 3; a list of one is written"
+         " [3]"),
+        ("ablate: d, layers: {first: 3, «lst: 4}", ".layers.lst", "unknown key; did you mean 'last'?"),
+        ("ablate: d, «layers: {first: 3, last: 2}", ".layers", "last is 2, before first, which is 3"),
+        ("ablate: d, kernel: {«peek: 3, reach: 2}", ".kernel.peek", "unknown key; did you mean 'peak'?"),
+        ("ablate: d, kernel: {peak: 3, reach: «0}", ".kernel.reach", "expected a number > 0, found 0"),
         ("ablate: d, layers: [1, «x]", ".layers[1]", "expected a whole number ≥ 0, found 'x'"),
         ("ablate: d, strength:«", ".strength", "expected a number, found nothing"),
         ("add: d, layer: 1, «scale: {norm: 1, times: 1}", ".scale", "give exactly one of norm, times"),

@@ -1,0 +1,90 @@
+"""A model whose edit cannot be proved is refused; where the recipe allows it the result says so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from surgery.apply import apply
+from surgery.direction.direction import unit_direction, write_directions
+from surgery.errors import AnatomyError, RecipeError
+from tests.conftest import build_tokenizer
+
+_RECIPE = """
+model: {{source: {model}}}
+direction: {{r: {{find: file, path: r.safetensors}}}}
+edit: {{steps: [{{ablate: r}}]{more}}}
+output: {{folder: {out}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def doge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A family that no edit of writers is exact for: it scales the stream coordinate by coordinate."""
+    import torch
+    from transformers import DogeConfig, DogeForCausalLM
+
+    folder = tmp_path_factory.mktemp("doge") / "model"
+    tokenizer = build_tokenizer()
+    torch.manual_seed(0)
+    config = DogeConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    DogeForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _recipe(folder: Path, model: Path, out: Path, more: str = "") -> Path:
+    direction = unit_direction(np.random.default_rng(0).standard_normal(32))
+    write_directions(folder / "r.safetensors", {"r": direction})
+    path = folder / "recipe.yaml"
+    path.write_text(_RECIPE.format(model=json.dumps(str(model)), out=json.dumps(str(out)), more=more))
+    return path
+
+
+def test_what_is_not_proved_is_refused_with_the_way_out(doge: Path, tmp_path: Path) -> None:
+    with pytest.raises(AnatomyError, match=r"coordinate by coordinate(?s:.)*`unproved: allow`"):
+        apply(_recipe(tmp_path, doge, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_allowed_is_said_in_plan_report_and_card(doge: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    report = apply(_recipe(tmp_path, doge, out, ", unproved: allow"))
+    proof = report.edit.proof
+    assert proof is not None and not proof.exact and proof.max_component > 1e-3
+    leak = f"{proof.max_component:.1e}"
+    plan = json.loads((out / "surgery" / "plan.json").read_text())
+    card = (out / "README.md").read_text()
+    page = (out / "surgery" / "report.html").read_text()
+    assert plan["notes"][0].startswith("not proved: ") and leak in plan["notes"][0]
+    for text in (card, page):
+        assert "not proved exact for this kind of model" in text and leak in text
+    assert "was proved on a random twin" not in card
+    assert not json.loads((out / "surgery" / "report.json").read_text())["edit"]["proof"]["exact"]
+
+
+def test_a_twin_that_cannot_be_built_is_allowed_too(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: object, **options: object) -> None:
+        raise AnatomyError("no twin can be built")
+
+    monkeypatch.setattr("surgery.preparation.prove", fails)
+    with pytest.raises(AnatomyError, match="no twin can be built"):
+        apply(_recipe(tmp_path, tiny_folder, tmp_path / "refused"))
+    report = apply(_recipe(tmp_path, tiny_folder, tmp_path / "out", ", unproved: allow"))
+    assert report.edit.proof is not None and report.edit.proof.failed == "no twin can be built"
+    assert "no leak is known" in report.edit.notes[0]
+    assert "NONE: no twin" in (tmp_path / "out" / "surgery" / "report.html").read_text()
+
+
+def test_the_word_is_one_of_two(tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"edit\.unproved: expected one of refuse, allow"):
+        apply(_recipe(tmp_path, tiny_folder, tmp_path / "out", ", unproved: yes"))
