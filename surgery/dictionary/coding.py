@@ -19,7 +19,7 @@ import numpy as np
 from surgery.dictionary.dictionary import Dictionary
 from surgery.errors import DictionaryError
 from surgery.linalg.atoms import Atoms, SparseCode, all_products
-from surgery.linalg.lasso import lasso_of_size, refit_code
+from surgery.linalg.lasso import lasso_path, refit_code
 from surgery.linalg.matching import nonnegative_matching_pursuits, orthogonal_matching_pursuits
 from surgery.linalg.pursuit import gradient_pursuits
 
@@ -67,17 +67,7 @@ def _cosine_paths(atoms: Atoms, vectors: np.ndarray, k: int) -> list[Path]:
 
 
 def _fista_paths(atoms: Atoms, vectors: np.ndarray, k: int) -> list[Path]:
-    return [_fista_path(atoms, vector, k) for vector in vectors]
-
-
-def _fista_path(atoms: Atoms, vector: np.ndarray, k: int) -> Path:
-    path: Path = []
-    for size in range(1, k + 1):
-        code = lasso_of_size(atoms, vector, size)
-        if len(code.features) < size:
-            break
-        path.append(code)
-    return path
+    return [lasso_path(atoms, vector, k) for vector in vectors]
 
 
 METHODS: dict[str, Callable[[Atoms, np.ndarray, int], list[Path]]] = {
