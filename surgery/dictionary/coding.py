@@ -42,14 +42,15 @@ def code_paths(
     """
     if method not in METHODS:
         raise DictionaryError(f"no method is called {method!r}; known: {', '.join(METHODS)}")
-    atoms = as_atoms(dictionary)
-    paths = METHODS[method](atoms, vectors, k)
+    paths = METHODS[method](as_atoms(dictionary), vectors, k)
     if not refit:
         return paths
-    return [
-        [refit_code(atoms, vector, code) for code in path]
-        for vector, path in zip(vectors, paths, strict=True)
-    ]
+    return [refit_path(dictionary, vector, path) for vector, path in zip(vectors, paths, strict=True)]
+
+
+def refit_path(dictionary: Dictionary, vector: np.ndarray, path: Path) -> Path:
+    """The same features with the coefficients that fit a vector (d_model,) best."""
+    return [refit_code(as_atoms(dictionary), vector, code) for code in path]
 
 
 def ranked_path(scores: np.ndarray, coefficients: np.ndarray, k: int) -> Path:
