@@ -2,8 +2,9 @@
 
 `resid_pre` of layer l is the input of block l, `resid_post` its output; so `resid_post` of layer l is
 `resid_pre` of layer l + 1, and the last `resid_post` is taken before the final norm. `resid_mid` lies
-between attention and MLP; `attn_out` and `mlp_out` are what those two add to the stream. Layers count
-from 0 and are never an index into transformers' `hidden_states`.
+between attention and MLP; `attn_out` and `mlp_out` are what those two add to the stream, and `mlp_in` is what
+the MLP reads, behind its norm: no place of the stream, but where most transcoders read. Layers count from 0
+and are never an index into transformers' `hidden_states`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,16 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"]
+Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_in"]
 SITES: tuple[Site, ...] = get_args(Site)
 
-_TRANSFORMER_LENS = re.compile(r"blocks\.(\d+)\.hook_(\w+)")
+_TRANSFORMER_LENS = re.compile(r"blocks\.(\d+)\.([\w.]+)")
+_NAMES: dict[str, Site] = {
+    **{f"hook_{site}": site for site in SITES},
+    # TransformerLens' hook_mlp_in is taken before the norm, and only a hook inside the MLP behind it.
+    "hook_mlp_in": "resid_mid",
+    "mlp.hook_in": "mlp_in",
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -36,15 +43,14 @@ class HookPoint:
 def from_transformer_lens(name: str) -> HookPoint | None:
     """The hook point of a TransformerLens name (`blocks.4.hook_resid_pre`), or None for any other."""
     match = _TRANSFORMER_LENS.fullmatch(name)
-    if match is None or match.group(2) not in SITES:
-        return None
-    site: Site = next(each for each in SITES if each == match.group(2))
-    return HookPoint(int(match.group(1)), site)
+    site = None if match is None else _NAMES.get(match.group(2))
+    return None if match is None or site is None else HookPoint(int(match.group(1)), site)
 
 
 def to_transformer_lens(point: HookPoint) -> str:
     """The TransformerLens name of a hook point: `blocks.4.hook_resid_pre`."""
-    return f"blocks.{point.layer}.hook_{point.site}"
+    name = "mlp.hook_in" if point.site == "mlp_in" else f"hook_{point.site}"
+    return f"blocks.{point.layer}.{name}"
 
 
 def _stream_position(point: HookPoint) -> tuple[int, str]:

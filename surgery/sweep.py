@@ -147,6 +147,7 @@ def _settings(prepared: Prepared, sources: Sources, axis: Axis, values: Sequence
 def _rebuilt(prepared: Prepared, sources: Sources, sizes: Sequence[int]) -> dict[int, dict[str, Direction]]:
     """For each k every direction; one that the recipe does not rebuild stays as it is."""
     found: dict[int, dict[str, Direction]] = {size: {} for size in sizes}
+    seed = prepared.recipe.seed
     for finding in prepared.findings:
         wanted = prepared.recipe.direction[finding.name]
         dictionary = None if wanted.reconstruct is None else open_wanted(wanted.reconstruct)
@@ -154,7 +155,7 @@ def _rebuilt(prepared: Prepared, sources: Sources, sizes: Sequence[int]) -> dict
             found[size][finding.name] = finding.original
         if dictionary is None or wanted.reconstruct is None:
             continue
-        contrast = contrast_of_codes(wanted, dictionary, finding.original, prepared.model, sources)
+        contrast = contrast_of_codes(wanted, dictionary, finding.original, prepared.model, sources, seed=seed)
         path = rebuilt_directions(
             finding.original,
             dictionary,

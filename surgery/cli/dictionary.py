@@ -18,6 +18,7 @@ _SOURCE_OPTIONS = (
     click.option("--path", "inside", help="Folder or file inside SOURCE, where it holds several."),
     click.option("--format", "format_name", help="Which reader to use; default told by the files."),
     click.option("--hook-point", help="What it reads: resid_post.20, or blocks.20.hook_resid_post."),
+    click.option("--output-point", help="What it writes, of a transcoder: mlp_out.20."),
     click.option("--k", type=click.IntRange(1), help="Active features a token of a topk dictionary."),
     click.option(
         "--input-norm", type=click.FloatRange(0), help="Mean length of the activations it learnt from."
@@ -151,10 +152,14 @@ def _open(source: str, said: dict[str, Any]) -> Dictionary:
     from surgery.dictionary.facts import Facts, parse_hook_point
     from surgery.dictionary.source import open_dictionary
 
-    point = said["hook_point"]
+    reads, writes = (
+        None if said[name] is None else parse_hook_point(said[name])
+        for name in ("hook_point", "output_point")
+    )
     facts = Facts(
         format=said["format_name"],
-        hook_point=None if point is None else parse_hook_point(point),
+        hook_point=reads,
+        output_point=writes,
         k=said["k"],
         input_norm=said["input_norm"],
         trust_pickle=said["trust_pickle"],

@@ -69,7 +69,10 @@ def info_lines(opened: Dictionary, *, sha256: bool) -> list[Text]:
 
 def fit_as_json(opened: Dictionary, found: DictionaryFit) -> dict[str, Any]:
     """What `check` measured, as plain data."""
-    fits = [{**asdict(fit), "point": str(fit.point)} for fit in found.fits]
+    fits = [
+        asdict(fit) | {"point": str(fit.point), "output_point": fit.output_point and str(fit.output_point)}
+        for fit in found.fits
+    ]
     better = found.better
     return {
         "dictionary": opened.name,
@@ -88,6 +91,8 @@ def fit_lines(
     """The screen of `check`."""
     body = max(NARROWEST, min(width, WIDEST)) - HEADING
     parts = [opened.format, opened.architecture, f"{count(opened.n_features)} features"]
+    if opened.is_transcoder:
+        parts.append(f"transcoder, reads {opened.hook_point}, is measured at what it writes")
     lines = section("dictionary", labelled(one_line(opened.name), joined(parts, body - LABEL), body))
     measured = f"{count(found.tokens)} tokens of {texts} · cross-entropy {fixed(found.ce_clean)}"
     lines += section("model", labelled(one_line(model.name), joined([measured], body - LABEL), body))
@@ -109,7 +114,7 @@ def verdict_parts(found: DictionaryFit) -> list[str]:
         said = f"it names {named.point} and fits {better.point} better: FVU {fixed(better.fvu)}"
         return [
             f"{said} against {fixed(named.fvu)}",
-            f"off by one; read it with --hook-point {better.point.site}.{better.point.layer}",
+            f"off by one; read it with {_options(better)}",
         ]
     if not named.fvu < 1:
         return [
@@ -119,13 +124,18 @@ def verdict_parts(found: DictionaryFit) -> list[str]:
     return [f"it fits at {named.point}, and no neighbour better"]
 
 
+def _options(fit: Fit) -> str:
+    given = {"--hook-point": fit.point, "--output-point": fit.output_point}
+    return " ".join(f"{name} {point.site}.{point.layer}" for name, point in given.items() if point)
+
+
 def _fit_row(fit: Fit, *, named: bool) -> Text:
     recovered = "–" if fit.loss_recovered is None else level(fit.loss_recovered, "share")
     numbers = (
         f"{fixed(fit.fvu):>8}{fixed(fit.l0, 1):>9}{level(fit.dead_share, 'share'):>9}{recovered:>17}"
         f"{fixed(fit.ce_spliced):>13}{fixed(fit.ce_zero):>10}"
     )
-    return Text(f"{fit.point!s:<{LABEL}}" + numbers + ("   named" if named else ""))
+    return Text(f"{fit.output_point or fit.point!s:<{LABEL}}" + numbers + ("   named" if named else ""))
 
 
 def _encoder(opened: Dictionary) -> list[str]:

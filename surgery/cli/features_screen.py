@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from surgery.cli.layout import HEADING, LABEL, NARROWEST, WIDEST, joined, labelled, section
-from surgery.cli.screen import agreement_parts
+from surgery.cli.screen import agreement_parts, cosine_part
 from surgery.dictionary.dictionary import Dictionary
 from surgery.direction.direction import Direction
 from surgery.direction.reconstruction import Reconstruction, reconstruct
@@ -102,10 +102,9 @@ def features_lines(found: FeaturesReport, width: int) -> list[Text]:
 
 def _summary(code: Reconstruction) -> tuple[str, ...]:
     point = code.point
-    chance = f"{fixed(point.random_features[0], 2)} ± {fixed(point.random_features[1], 2)}"
     parts = (
         f"{code.method.replace('_', ' ')}, k = {point.k}",
-        f"cosine {fixed(point.cosine)} (random features {chance})",
+        cosine_part(code),
         f"FVU {fixed(point.fvu)}",
     )
     return parts if code.note is None else (*parts, code.note)

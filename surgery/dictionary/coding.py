@@ -19,7 +19,7 @@ import numpy as np
 from surgery.dictionary.dictionary import Dictionary
 from surgery.errors import DictionaryError
 from surgery.linalg.atoms import Atoms, SparseCode, all_products
-from surgery.linalg.lasso import lasso_of_size, refit_code
+from surgery.linalg.lasso import lasso_path, refit_code
 from surgery.linalg.matching import nonnegative_matching_pursuits, orthogonal_matching_pursuits
 from surgery.linalg.pursuit import gradient_pursuits
 
@@ -42,14 +42,15 @@ def code_paths(
     """
     if method not in METHODS:
         raise DictionaryError(f"no method is called {method!r}; known: {', '.join(METHODS)}")
-    atoms = as_atoms(dictionary)
-    paths = METHODS[method](atoms, vectors, k)
+    paths = METHODS[method](as_atoms(dictionary), vectors, k)
     if not refit:
         return paths
-    return [
-        [refit_code(atoms, vector, code) for code in path]
-        for vector, path in zip(vectors, paths, strict=True)
-    ]
+    return [refit_path(dictionary, vector, path) for vector, path in zip(vectors, paths, strict=True)]
+
+
+def refit_path(dictionary: Dictionary, vector: np.ndarray, path: Path) -> Path:
+    """The same features with the coefficients that fit a vector (d_model,) best."""
+    return [refit_code(as_atoms(dictionary), vector, code) for code in path]
 
 
 def ranked_path(scores: np.ndarray, coefficients: np.ndarray, k: int) -> Path:
@@ -67,17 +68,7 @@ def _cosine_paths(atoms: Atoms, vectors: np.ndarray, k: int) -> list[Path]:
 
 
 def _fista_paths(atoms: Atoms, vectors: np.ndarray, k: int) -> list[Path]:
-    return [_fista_path(atoms, vector, k) for vector in vectors]
-
-
-def _fista_path(atoms: Atoms, vector: np.ndarray, k: int) -> Path:
-    path: Path = []
-    for size in range(1, k + 1):
-        code = lasso_of_size(atoms, vector, size)
-        if len(code.features) < size:
-            break
-        path.append(code)
-    return path
+    return [lasso_path(atoms, vector, k) for vector in vectors]
 
 
 METHODS: dict[str, Callable[[Atoms, np.ndarray, int], list[Path]]] = {

@@ -54,7 +54,8 @@ class Dictionary:
         decoder_gain: (n_features,) factor on the codes before W_dec, None for 1.
         W_skip: (d_model, d_in) of a skip transcoder.
         normalization: what is done to each activation before the encoder and undone after the decoder.
-        output_point: what a transcoder writes; None where that is `hook_point`.
+        output_point: what a transcoder writes, None where its files do not say; of others None, since that is
+            `hook_point`.
         format: the name of the reader it came through.
         file: the weights file.
     """

@@ -6,12 +6,27 @@ Each fact overrides what a file says; a reader that misses one raises an error t
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from surgery.errors import DictionaryError
 from surgery.hook_point import SITES, HookPoint, Site, from_transformer_lens
 
 _SHORT = re.compile(r"(?:layer\s*)?(\d+)\s*[. /:]?\s*([a-z_]+)|([a-z_]+)[. ](\d+)")
+_OUTPUTS: dict[str | None, Site] = {
+    None: "resid_post",
+    "output": "resid_post",
+    "mlp": "mlp_out",
+    "mlp.output": "mlp_out",
+    "post_feedforward_layernorm.output": "mlp_out",
+    "attn": "attn_out",
+    "self_attn": "attn_out",
+    "attention": "attn_out",
+    "self_attn.output": "attn_out",
+    "post_attention_layernorm.output": "attn_out",
+    "pre_feedforward_layernorm.output": "mlp_in",
+}
+"""What follows a block's number in a module's name → what the module puts out."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +36,7 @@ class Facts:
     Attributes:
         format: which reader to use, where the files fit several or none.
         hook_point: what the dictionary reads.
+        output_point: what it writes, of a transcoder.
         k: active features a token of a topk dictionary.
         input_norm: mean length of the activations it was trained on; 0 says that they were not normalised.
         trust_pickle: a `.pt` file may be opened (its tensors only: no code in it runs).
@@ -28,6 +44,7 @@ class Facts:
 
     format: str | None = None
     hook_point: HookPoint | None = None
+    output_point: HookPoint | None = None
     k: int | None = None
     input_norm: float | None = None
     trust_pickle: bool = False
@@ -72,20 +89,15 @@ def parse_hook_point(text: str) -> HookPoint:
 
 def from_module(name: str) -> HookPoint | None:
     """The hook point that the output of a transformers module is, or None: `layers.10` is resid_post 10."""
+    return _from_module(name, _OUTPUTS)
+
+
+def into_module(name: str) -> HookPoint | None:
+    """The hook point that a transformers module reads, or None: `layers.10.mlp` reads mlp_in 10."""
+    return _from_module(name, {None: "resid_pre", "mlp": "mlp_in"})
+
+
+def _from_module(name: str, sites: Mapping[str | None, Site]) -> HookPoint | None:
     match = re.fullmatch(r"(?:.*\.)?(?:layers|h|blocks)\.(\d+)(?:\.(.+))?", name)
-    if match is None:
-        return None
-    sites: dict[str | None, Site] = {
-        None: "resid_post",
-        "output": "resid_post",
-        "mlp": "mlp_out",
-        "mlp.output": "mlp_out",
-        "post_feedforward_layernorm.output": "mlp_out",
-        "attn": "attn_out",
-        "self_attn": "attn_out",
-        "attention": "attn_out",
-        "self_attn.output": "attn_out",
-        "post_attention_layernorm.output": "attn_out",
-    }
-    site = sites.get(match[2])
-    return None if site is None else HookPoint(int(match[1]), site)
+    site = None if match is None else sites.get(match[2])
+    return None if match is None or site is None else HookPoint(int(match[1]), site)

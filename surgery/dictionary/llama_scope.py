@@ -1,8 +1,8 @@
 """Llama Scope: `hyperparams.json` and `checkpoints/final.safetensors`.
 
     encoder.weight (m, d)   encoder.bias (m)   decoder.weight (d, m)   decoder.bias (d)   one threshold θ
-    with s = √d / dataset_average_activation_norm["in"]:
-    f = [s x W_encᵀ + b > s θ] (s x W_encᵀ + b)        output = (f W_decᵀ + b_dec) / s
+    with s = √d / dataset_average_activation_norm["in"], and t the same of "out", which a transcoder has:
+    f = [s x W_encᵀ + b > s θ] (s x W_encᵀ + b)        output = (f W_decᵀ + b_dec) / t
 
 The variant distilled from R1 has `config.json`, `sae_weights.safetensors` and a `log_jumprelu_threshold` a
 feature, which is not multiplied by s.
@@ -41,7 +41,9 @@ def read_llama_scope(folder: Path, *, name: str | None = None, facts: Facts = NO
     weights = open_weights(folder / (R1_WEIGHTS if is_r1 else WEIGHTS), name)
     weights.require(_TENSORS)
     n_features, d_in = weights.shapes["encoder.weight"]
-    scale = _scale(config, d_in, name, facts)
+    scale = _scale(config, d_in, "in", name, facts)
+    reads, writes = (str(config.get(key) or "") for key in ("hook_point_in", "hook_point_out"))
+    is_transcoder = writes not in ("", reads)
     if is_r1:
         threshold = np.exp(weights.array(R1_MARK).astype(np.float64))
     else:
@@ -56,17 +58,18 @@ def read_llama_scope(folder: Path, *, name: str | None = None, facts: Facts = NO
             b_dec=weights.array("decoder.bias"),
             k=None,
             subtract_b_dec=False,
-            hook_point=facts.hook_point or from_transformer_lens(str(config.get("hook_point_in", ""))),
+            hook_point=facts.hook_point or from_transformer_lens(reads),
             metadata={"model_name": "meta-llama/Llama-3.1-8B", **config},
             threshold=threshold,
-            is_transcoder=config.get("hook_point_in")
-            != config.get("hook_point_out", config.get("hook_point_in")),
-            output_point=from_transformer_lens(str(config.get("hook_point_out", ""))),
+            is_transcoder=is_transcoder,
+            output_point=from_transformer_lens(writes) if is_transcoder else None,
             format="llama_scope",
             file=weights.path,
         )
     )
-    return scaled_input(found, scale)
+    if not is_transcoder:
+        return scaled_input(found, scale)
+    return scaled_input(found, scale, _scale(config, found.d_model, "out", name, facts))
 
 
 def _jump(config: Mapping[str, Any], name: str) -> float:
@@ -79,11 +82,18 @@ def _jump(config: Mapping[str, Any], name: str) -> float:
     return float(jump)
 
 
-def _scale(config: Mapping[str, Any], d_in: int, name: str, facts: Facts) -> float:
-    if facts.input_norm is not None:
-        return 1.0 if facts.input_norm == 0 else float(d_in**0.5 / facts.input_norm)
+def _scale(config: Mapping[str, Any], d: int, side: str, name: str, facts: Facts) -> float:
+    if facts.input_norm == 0:
+        return 1.0
     norms = config.get("dataset_average_activation_norm")
-    norm = positive_number(norms.get("in")) if isinstance(norms, dict) else None
+    norm = positive_number(norms.get(side)) if isinstance(norms, dict) else None
+    if side == "in" and facts.input_norm is not None:
+        norm = facts.input_norm
+    if norm is None and side == "out":
+        raise DictionaryError(
+            f"{name}: a transcoder whose {CONFIG} does not say under dataset_average_activation_norm.out how"
+            " long the activations are that it writes; add it there"
+        )
     if norm is None:
         raise missing_fact(
             name,
@@ -92,4 +102,4 @@ def _scale(config: Mapping[str, Any], d_in: int, name: str, facts: Facts) -> flo
             "input_norm",
             "31.2",
         )
-    return float(d_in**0.5 / norm)
+    return float(d**0.5 / norm)

@@ -100,19 +100,21 @@ def read_saelens(folder: Path, *, name: str | None = None, facts: Facts = NO_FAC
     return found
 
 
-def scaled_input(dictionary: Dictionary, scale: float) -> Dictionary:
+def scaled_input(dictionary: Dictionary, scale: float, output_scale: float | None = None) -> Dictionary:
     """The dictionary for raw activations of one that was trained on `scale` times them.
 
-    f(x) of the result is f(scale · x) of the argument, and its output is divided by `scale`.
+    f(x) of the result is f(scale · x) of the argument, and its output is divided by `output_scale`, or by
+    `scale` where none is given.
     """
+    out = scale if output_scale is None else output_scale
     ones = np.ones(dictionary.n_features)
     gain = ones if dictionary.gain is None else dictionary.gain
     decoder_gain = ones if dictionary.decoder_gain is None else dictionary.decoder_gain
     return replace(
         dictionary,
         gain=gain.astype(np.float64) * scale,
-        decoder_gain=decoder_gain.astype(np.float64) / scale,
-        b_dec=dictionary.b_dec.astype(np.float64) / scale,
+        decoder_gain=decoder_gain.astype(np.float64) / out,
+        b_dec=dictionary.b_dec.astype(np.float64) / out,
         b_gate=None if dictionary.b_gate is None else dictionary.b_gate.astype(np.float64) / scale,
     )
 

@@ -94,8 +94,7 @@ def _place(match: re.Match[str] | None) -> tuple[HookPoint | None, bool]:
     if match is None:
         return None, False
     if match[2] == "transcoder":
-        # It reads the MLP's input behind its norm, which is no place of the stream.
-        return None, True
+        return HookPoint(int(match[1]), "mlp_in"), True
     site: Site = "attn_out" if match[2] == "attn_out" else "resid_pre"
     return HookPoint(int(match[1]), site), False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from surgery.dictionary.saex import read_saex
 from surgery.dictionary.sparsify import read_sparsify
 from surgery.dictionary.weights import open_weights
 from surgery.errors import DictionaryError, SourceError
+from surgery.hook_point import HookPoint
 from surgery.hub import fetch_dictionary
 
 
@@ -70,7 +72,21 @@ def open_dictionary(
         place = place.parent
     if place.is_dir() and kind in _OF_ONE_FILE:
         place = _only_pickle(place, name)
-    return READERS[kind](place, name=name, facts=facts)
+    found = READERS[kind](place, name=name, facts=facts)
+    return found if facts.output_point is None else with_output(found, facts.output_point)
+
+
+def with_output(found: Dictionary, point: HookPoint) -> Dictionary:
+    """A transcoder that writes where the user says.
+
+    Raises:
+        DictionaryError: it is no transcoder, and writes where it reads.
+    """
+    if not found.is_transcoder:
+        raise DictionaryError(
+            f"{found.name} is no transcoder: it writes where it reads; leave output_point out"
+        )
+    return replace(found, output_point=point)
 
 
 def detect_format(place: Path, name: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from surgery.dictionary.config import read_config, whole_number
 from surgery.dictionary.dictionary import Architecture, Dictionary, checked
-from surgery.dictionary.facts import NO_FACTS, Facts, from_module, missing_fact
+from surgery.dictionary.facts import NO_FACTS, Facts, from_module, into_module, missing_fact
 from surgery.dictionary.weights import open_weights
 from surgery.errors import DictionaryError
 
@@ -40,8 +40,8 @@ def read_sparsify(folder: Path, *, name: str | None = None, facts: Facts = NO_FA
     weights = open_weights(folder / WEIGHTS, name)
     weights.require(["encoder.weight", "encoder.bias", "W_dec", "b_dec"])
     transcode = bool(config.get("transcode", False))
-    module = from_module(folder.name)
-    is_output = module is not None and not transcode
+    output = from_module(folder.name)
+    point = into_module(folder.name) if transcode else output
     return checked(
         Dictionary(
             name=name,
@@ -52,11 +52,11 @@ def read_sparsify(folder: Path, *, name: str | None = None, facts: Facts = NO_FA
             b_dec=weights.array("b_dec"),
             k=k,
             subtract_b_dec=not transcode,
-            hook_point=facts.hook_point or (module if is_output else None),
+            hook_point=facts.hook_point or point,
             metadata={"hookpoint": folder.name, **config},
             W_skip=weights.array("W_skip") if "W_skip" in weights else None,
             is_transcoder=transcode,
-            output_point=module if transcode else None,
+            output_point=output if transcode else None,
             format="sparsify",
             file=folder / WEIGHTS,
         )

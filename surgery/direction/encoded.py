@@ -3,7 +3,8 @@
     Δ_j = mean f_j over positive prompts − mean f_j over negative ones, at one position of its hook point
 
 The features of largest |Δ_j| ‖d_j‖ rebuild the difference of means as the dictionary sees it, Σ Δ_j d_j.
-Beside Δ stand the area under the ROC curve of each feature and how often it fires on either side.
+Beside Δ stand the area under the ROC curve of each feature and how often it fires on either side, and what
+chance gives: the same prompts dealt at random to two sides of the same sizes, with their difference of means.
 """
 
 from __future__ import annotations
@@ -16,12 +17,23 @@ import numpy as np
 from surgery.dictionary.coding import Path, ranked_path
 from surgery.dictionary.dictionary import Dictionary, encode
 from surgery.errors import DirectionError
+from surgery.hook_point import HookPoint
 from surgery.linalg.ranking import auroc
 from surgery.model.language_model import LanguageModel
 from surgery.model.residuals import stream_at
 
+ENCODED = "encoded_difference"
+DRAWS = 20
 _PROMPTS_AT_ONCE = 64
 _COLUMNS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Split:
+    """One random deal of the prompts: its Δ, (n_features,), and its difference of means, (d_in,)."""
+
+    difference: np.ndarray
+    target: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,8 @@ class FeatureContrast:
     auroc: np.ndarray
     fires_positive: np.ndarray
     fires_negative: np.ndarray
+    splits: tuple[Split, ...]
+    """`DRAWS` random deals of the same prompts."""
 
 
 def feature_contrast(
@@ -41,8 +55,12 @@ def feature_contrast(
     negative: Sequence[Sequence[int]],
     *,
     position: int = -1,
+    seed: int = 0,
 ) -> FeatureContrast:
     """Compare the codes of two sets of token lists at one position, counted from the end.
+
+    Args:
+        seed: of the random deals.
 
     Raises:
         DirectionError: the dictionary does not say its hook point, or a set is empty.
@@ -54,34 +72,58 @@ def feature_contrast(
         )
     if not positive or not negative:
         raise DirectionError("the encoded difference needs prompts on both sides")
-    codes_positive = _codes(dictionary, model, positive, position)
-    codes_negative = _codes(dictionary, model, negative, position)
-    means = [codes.mean(axis=0, dtype=np.float64) for codes in (codes_positive, codes_negative)]
+    activations = _activations(dictionary.hook_point, model, [*positive, *negative], position)
+    codes = np.concatenate(
+        [
+            encode(dictionary, activations[start : start + _PROMPTS_AT_ONCE])
+            for start in range(0, len(activations), _PROMPTS_AT_ONCE)
+        ]
+    )
+    first, second = codes[: len(positive)], codes[len(positive) :]
     return FeatureContrast(
-        difference=means[0] - means[1],
-        auroc=_areas(codes_positive, codes_negative),
-        fires_positive=(codes_positive > 0).mean(axis=0),
-        fires_negative=(codes_negative > 0).mean(axis=0),
+        difference=_difference(codes, len(positive), np.arange(len(codes))),
+        auroc=_areas(first, second),
+        fires_positive=(first > 0).mean(axis=0),
+        fires_negative=(second > 0).mean(axis=0),
+        splits=_random_splits(codes, activations, len(positive), seed),
     )
 
 
-def encoded_difference_path(dictionary: Dictionary, contrast: FeatureContrast, k: int) -> Path:
+def encoded_difference_path(dictionary: Dictionary, difference: np.ndarray, k: int) -> Path:
     """The codes of 1, 2, … k features of largest difference; coefficients are for unit-norm rows."""
     gain = 1.0 if dictionary.decoder_gain is None else dictionary.decoder_gain
-    coefficients = contrast.difference * gain * dictionary.row_norms
+    coefficients = difference * gain * dictionary.row_norms
     return ranked_path(np.abs(coefficients), coefficients, k)
 
 
-def _codes(
-    dictionary: Dictionary, model: LanguageModel, tokens: Sequence[Sequence[int]], position: int
+def _activations(
+    point: HookPoint, model: LanguageModel, tokens: Sequence[Sequence[int]], position: int
 ) -> np.ndarray:
-    assert dictionary.hook_point is not None
+    """One position of each prompt, (n, d); the first where the prompt is shorter."""
     rows = []
     for start in range(0, len(tokens), _PROMPTS_AT_ONCE):
-        streams = stream_at(model, tokens[start : start + _PROMPTS_AT_ONCE], dictionary.hook_point)
-        at_position = np.stack([stream[max(position, -len(stream))] for stream in streams])
-        rows.append(encode(dictionary, at_position))
-    return np.concatenate(rows)
+        streams = stream_at(model, tokens[start : start + _PROMPTS_AT_ONCE], point)
+        rows += [stream[max(position, -len(stream))] for stream in streams]
+    return np.stack(rows)
+
+
+def _difference(rows: np.ndarray, n_positive: int, order: np.ndarray) -> np.ndarray:
+    """Mean of the first `n_positive` rows in an order minus the mean of the others."""
+    weights = np.full(len(rows), -1.0 / (len(rows) - n_positive))
+    weights[order[:n_positive]] = 1.0 / n_positive
+    difference: np.ndarray = np.einsum("n,nm->m", weights, rows)
+    return difference
+
+
+def _random_splits(
+    codes: np.ndarray, activations: np.ndarray, n_positive: int, seed: int
+) -> tuple[Split, ...]:
+    rng = np.random.default_rng((seed, DRAWS))
+    orders = [rng.permutation(len(codes)) for _ in range(DRAWS)]
+    return tuple(
+        Split(_difference(codes, n_positive, order), _difference(activations, n_positive, order))
+        for order in orders
+    )
 
 
 def _areas(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:

@@ -82,7 +82,7 @@ def find_direction(
             method=wanted.reconstruct.method,
             seed=seed,
             refit=wanted.reconstruct.refit,
-            contrast=contrast_of_codes(wanted, dictionary, original, model, sources),
+            contrast=contrast_of_codes(wanted, dictionary, original, model, sources, seed=seed),
         )
         reconstruction = with_examples(reconstruction, dictionary, model, prompts)
     return Finding(
@@ -127,6 +127,8 @@ def contrast_of_codes(
     original: Direction,
     model: LanguageModel,
     sources: Sources,
+    *,
+    seed: int,
 ) -> FeatureContrast | None:
     """How the prompts' codes differ, where there are prompts and a place in the stream to encode them at."""
     point = dictionary.hook_point
@@ -141,7 +143,8 @@ def contrast_of_codes(
         for side in (wanted.positive, wanted.negative)
     ]
     position = original.origin.get("position", -1)
-    return feature_contrast(dictionary, model, *sides, position=position if isinstance(position, int) else -1)
+    position = position if isinstance(position, int) else -1
+    return feature_contrast(dictionary, model, *sides, position=position, seed=seed)
 
 
 def _from_file(wanted: FindFile, sources: Sources) -> Direction:

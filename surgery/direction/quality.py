@@ -3,25 +3,22 @@
     cosine(v̂, v)        ‖v̂‖ / ‖v‖        FVU = ‖v − v̂‖² / ‖v‖²
 
 and over `DRAWS` draws the cosine that k random features reach by least squares, and the cosine that the same
-method reaches on random directions.
+method reaches on random directions; of the encoded difference, which codes no direction, on random splits of
+its prompts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from surgery.dictionary.coding import METHODS, code_paths
 from surgery.dictionary.coding import Path as CodePath
+from surgery.dictionary.coding import code_paths, refit_path
 from surgery.dictionary.dictionary import Dictionary, unit_rows
+from surgery.direction.encoded import DRAWS, ENCODED, FeatureContrast, encoded_difference_path
 from surgery.linalg.atoms import SparseCode
-
-DRAWS = 20
-_CHANCE_METHOD = "gradient_pursuit"
-"""What random directions are coded with where the method needs prompts, or takes hundreds of passes."""
-_QUICK = frozenset(METHODS) - {"fista"}
 
 
 @dataclass(frozen=True)
@@ -36,26 +33,51 @@ class CurvePoint:
     random_direction: tuple[float, float]
 
 
+@dataclass(frozen=True)
+class Coding:
+    """How codes are found: a method of `reconstruct`, and the contrast that `encoded_difference` needs."""
+
+    method: str
+    refit: bool = False
+    contrast: FeatureContrast | None = None
+
+
+def chance_of(method: str) -> str:
+    """What a method is tried on to see what chance gives."""
+    return "random split" if method == ENCODED else "random direction"
+
+
+def coded_paths(dictionary: Dictionary, vectors: np.ndarray, k: int, coding: Coding) -> list[CodePath]:
+    """The codes of vectors (n, d_model) with 1, 2, … k features; the encoded difference has one for all."""
+    if coding.method != ENCODED:
+        return code_paths(dictionary, vectors, k, method=coding.method, refit=coding.refit)
+    assert coding.contrast is not None
+    path = encoded_difference_path(dictionary, coding.contrast.difference, k)
+    return [refit_path(dictionary, vector, path) if coding.refit else path for vector in vectors]
+
+
 def quality_curve(
     vector: np.ndarray,
     dictionary: Dictionary,
     path: CodePath,
     sizes: Sequence[int],
+    coding: Coding,
     *,
-    method: str,
     seed: int,
 ) -> tuple[CurvePoint, ...]:
     """The quality of each size of a path of codes of one vector, (d_model,), in order of size."""
-    chance = _chance(vector, dictionary, sizes, method, seed)
-    return tuple(
-        CurvePoint(
-            size,
-            *code_quality(dictionary, vector, path[min(size, len(path)) - 1]),
-            _spread(chance[size][0]),
-            _spread(chance[size][1]),
-        )
-        for size in sizes
-    )
+    rng = np.random.default_rng((seed, DRAWS))
+    targets, paths = _random_paths(dictionary, sizes[-1], coding, rng)
+    points = []
+    for size in sizes:
+        fitted = [_random_features_cosine(dictionary, vector, size, rng) for _ in range(DRAWS)]
+        coded = [
+            code_quality(dictionary, target, _of_size(each, size))[0]
+            for target, each in zip(targets, paths, strict=True)
+        ]
+        quality = code_quality(dictionary, vector, _of_size(path, size))
+        points.append(CurvePoint(size, *quality, _spread(fitted), _spread(coded)))
+    return tuple(points)
 
 
 def code_quality(dictionary: Dictionary, vector: np.ndarray, code: SparseCode) -> tuple[float, float, float]:
@@ -68,23 +90,25 @@ def code_quality(dictionary: Dictionary, vector: np.ndarray, code: SparseCode) -
     return float(target @ rebuilt) / product if product > 0 else 0.0, float(rebuilt_length / length), fvu
 
 
-def _chance(
-    vector: np.ndarray, dictionary: Dictionary, sizes: Sequence[int], method: str, seed: int
-) -> dict[int, tuple[list[float], list[float]]]:
-    """For each size the cosines of random features, and of the method on random directions."""
-    rng = np.random.default_rng((seed, DRAWS))
-    drawn = rng.standard_normal((DRAWS, dictionary.d_model))
-    method = method if method in _QUICK else _CHANCE_METHOD
-    paths = code_paths(dictionary, drawn, sizes[-1], method=method)
-    chance = {}
-    for size in sizes:
-        fitted = [_random_features_cosine(dictionary, vector, size, rng) for _ in range(DRAWS)]
-        coded = [
-            code_quality(dictionary, each, path[min(size, len(path)) - 1])[0]
-            for each, path in zip(drawn, paths, strict=True)
-        ]
-        chance[size] = (fitted, coded)
-    return chance
+def _random_paths(
+    dictionary: Dictionary, k: int, coding: Coding, rng: np.random.Generator
+) -> tuple[np.ndarray, list[CodePath]]:
+    """Vectors that mean nothing, and their codes by the same method."""
+    if coding.contrast is None or coding.method != ENCODED:
+        drawn = rng.standard_normal((DRAWS, dictionary.d_model))
+        return drawn, coded_paths(dictionary, drawn, k, coding)
+    targets, paths = [], []
+    for split in coding.contrast.splits:
+        dealt = replace(coding, contrast=replace(coding.contrast, difference=split.difference))
+        if split.target.any():
+            targets.append(split.target)
+            paths += coded_paths(dictionary, split.target[None], k, dealt)
+    return np.array(targets), paths
+
+
+def _of_size(path: CodePath, size: int) -> SparseCode:
+    """The code of a size, or the largest there is; one without features where there is none."""
+    return path[min(size, len(path)) - 1] if path else SparseCode(np.empty(0, np.int64), np.empty(0))
 
 
 def _random_features_cosine(

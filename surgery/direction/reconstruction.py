@@ -2,8 +2,8 @@
 
 With unit-norm decoder rows d_i and a code (i, c_i) of k distinct features the rebuilt vector is v̂ = Σ c_i
 d_i, signs kept. Printed with it: cosine(v̂, v), ‖v̂‖ / ‖v‖ and FVU = ‖v − v̂‖² / ‖v‖² for each k, the cosine
-that k random features reach by least squares, the cosine that the same method reaches on random directions,
-and which features the other methods choose.
+that k random features reach by least squares, the cosine that the same method reaches on random directions
+(of the encoded difference, on random splits of its prompts), and which features the other methods choose.
 """
 
 from __future__ import annotations
@@ -13,25 +13,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from surgery.dictionary.coding import METHODS, as_atoms, code_paths
+from surgery.dictionary.coding import METHODS
 from surgery.dictionary.coding import Path as CodePath
 from surgery.dictionary.dictionary import Dictionary, encode, unit_rows
 from surgery.dictionary.facts import Facts, parse_hook_point
 from surgery.dictionary.source import open_dictionary
 from surgery.direction.direction import Direction, unit_direction
-from surgery.direction.encoded import FeatureContrast, encoded_difference_path
+from surgery.direction.encoded import ENCODED, FeatureContrast
+from surgery.direction.quality import Coding, chance_of, code_quality, coded_paths, quality_curve
 from surgery.direction.quality import CurvePoint as CurvePoint
-from surgery.direction.quality import code_quality, quality_curve
 from surgery.errors import DirectionError
 from surgery.linalg.atoms import SparseCode
-from surgery.linalg.lasso import refit_code
 from surgery.model.language_model import LanguageModel, chat_tokens
 from surgery.model.residuals import stream_at
 from surgery.recipe.schema import Reconstruct
 
 CURVE = 8
 EXAMPLES = 3
-ENCODED = "encoded_difference"
 _EXACT = 1e-20
 
 
@@ -82,6 +80,11 @@ class Reconstruction:
     def k(self) -> int:
         return self.point.k
 
+    @property
+    def chance(self) -> str:
+        """What the column `random_direction` is the cosine of: a random direction, or a random split."""
+        return chance_of(self.method)
+
 
 def open_wanted(wanted: Reconstruct) -> Dictionary:
     """The dictionary that a recipe names, with the facts it gives.
@@ -118,17 +121,18 @@ def reconstruct(
     """
     _check_fit(direction, dictionary, k, method, contrast)
     sizes = sorted({*range(1, min(CURVE, dictionary.n_features) + 1), k})
-    methods = [*METHODS] if contrast is None else [*METHODS, ENCODED]
-    paths = {name: _path(direction, dictionary, sizes[-1], name, contrast) for name in methods}
-    if refit:
-        paths[method] = [refit_code(as_atoms(dictionary), direction.vector, code) for code in paths[method]]
+    coding = Coding(method, refit, contrast)
+    codings = [Coding(name, contrast=contrast) for name in METHODS if name != method]
+    if contrast is not None and method != ENCODED:
+        codings.append(Coding(ENCODED, contrast=contrast))
+    paths = {each.method: _path(direction, dictionary, sizes[-1], each) for each in (coding, *codings)}
     if len(paths[method]) < k and not _is_exact(dictionary, direction, paths[method]):
         raise DirectionError(
             f"{method} finds {len(paths[method])} features of {dictionary.name} for this direction, and k is"
             f" {k}; use a smaller k or another method"
         )
     code = paths[method][min(k, len(paths[method])) - 1]
-    curve = quality_curve(direction.vector, dictionary, paths[method], sizes, method=method, seed=seed)
+    curve = quality_curve(direction.vector, dictionary, paths[method], sizes, coding, seed=seed)
     note = _hook_point_note(direction, dictionary)
     return _rebuilt(direction, dictionary, code), Reconstruction(
         dictionary.name,
@@ -159,11 +163,9 @@ def rebuilt_directions(
         DirectionError: as of `reconstruct`, or the method finds no feature at all.
     """
     _check_fit(direction, dictionary, k, method, contrast)
-    path = _path(direction, dictionary, k, method, contrast)
+    path = _path(direction, dictionary, k, Coding(method, refit, contrast))
     if not path:
         raise DirectionError(f"{method} finds no feature of {dictionary.name} for this direction")
-    if refit:
-        path = [refit_code(as_atoms(dictionary), direction.vector, code) for code in path]
     return [_rebuilt(direction, dictionary, code) for code in path]
 
 
@@ -212,14 +214,9 @@ def _check_fit(
         raise DirectionError(f"no method is called {method!r}; known: {', '.join([*METHODS, ENCODED])}")
 
 
-def _path(
-    direction: Direction, dictionary: Dictionary, k: int, method: str, contrast: FeatureContrast | None
-) -> CodePath:
-    """One method's codes of 1 to k features."""
-    if method == ENCODED:
-        assert contrast is not None
-        return encoded_difference_path(dictionary, contrast, k)
-    return code_paths(dictionary, direction.vector.astype(np.float64)[None], k, method=method)[0]
+def _path(direction: Direction, dictionary: Dictionary, k: int, coding: Coding) -> CodePath:
+    """The codes of 1 to k features."""
+    return coded_paths(dictionary, direction.vector.astype(np.float64)[None], k, coding)[0]
 
 
 def _is_exact(dictionary: Dictionary, direction: Direction, path: CodePath) -> bool:

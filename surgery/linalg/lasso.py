@@ -3,43 +3,32 @@
     min_w  ½ ‖v − wᵀ D‖² + λ ‖w‖₁            FISTA: Beck and Teboulle 2009, restarted where the momentum turns
                                              back (O'Donoghue and Candès 2015)
 
-Only a working set of atoms is iterated on, through its Gram matrix: after each solution one pass over the
-whole dictionary looks for atoms with |⟨d_j, r⟩| > λ, which are added, until there are none. Then it is the
-solution of the whole dictionary, and its signs give it in closed form: w_S = (D_S D_Sᵀ)⁻¹ (D_S v − λ sign
-w_S). The support grows as λ falls from max |⟨d_j, v⟩|, where it is empty; bisection on log λ finds k atoms.
+Only a working set of atoms is iterated on, through its Gram matrix. What is found there claims that no other
+atom has |⟨d_j, r⟩| > λ; one pass over the dictionary tests that (`working_set`), so it is the solution of the
+whole dictionary. Its signs give it in closed form: w_S = (D_S D_Sᵀ)⁻¹ (D_S v − λ sign w_S). The support grows
+as λ falls from max |⟨d_j, v⟩|, where it is empty; bisection on log λ finds k atoms.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from surgery.linalg.atoms import Atoms, SparseCode, all_products, as_atoms
+from surgery.linalg.atoms import Atoms, SparseCode, as_atoms
+from surgery.linalg.working_set import WorkingSet, proven
 
 _ITERATIONS = 5000
 _TIGHT = 1e-12
 _SLACK = 1e-9
 _TRIED_EVERY = 10
 _BISECTIONS = 60
+_LADDER = 0.8
 _LOWEST = 1e-4
 """Smallest λ that is tried, as a share of the largest product."""
 _WORKING_SET = 256
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """The vector's products with every atom, and the atoms iterated on so far."""
-
-    atoms: Atoms
-    vector: np.ndarray
-    products: np.ndarray  # (m,) ⟨d_j, v⟩
-    nonnegative: bool
-
-    def most_likely(self, n: int) -> np.ndarray:
-        scores = self.products if self.nonnegative else np.abs(self.products)
-        n = min(n, len(scores))
-        return np.sort(np.argpartition(scores, len(scores) - n)[len(scores) - n :])
+_NOTHING = SparseCode(np.empty(0, dtype=np.int64), np.empty(0))
 
 
 def lasso(
@@ -52,43 +41,37 @@ def lasso(
         vector: (d,).
         penalty: λ.
     """
-    problem = _problem(atoms, vector, nonnegative)
-    code, _ = _solve(problem, penalty, problem.most_likely(_WORKING_SET))
-    return code
+    target = np.asarray(vector, dtype=np.float64)
+
+    def solve(working: WorkingSet) -> SparseCode:
+        problem = _Problem(working, target)
+        return problem.claimed(problem.solution(penalty), penalty)
+
+    return proven(as_atoms(atoms), target, solve, nonnegative=nonnegative, likely=_WORKING_SET)
 
 
-def lasso_of_size(
+def lasso_path(
     atoms: np.ndarray | Atoms, vector: np.ndarray, k: int, *, nonnegative: bool = False
-) -> SparseCode:
-    """The solution whose support has k atoms, at the largest λ that bisection finds with that many.
+) -> list[SparseCode]:
+    """The solutions with 1, 2, … k atoms, each at the largest λ that bisection finds with that many.
 
-    Where the path jumps over k (two atoms enter at one λ), the k largest of the next larger support.
-    Coefficients are the penalised ones, shrunk towards 0; `refit_code` undoes that. Fewer than k atoms come
-    back only where no λ above 1e-4 of the largest product has as many.
+    Where the support jumps over a size (two atoms enter at one λ), its largest atoms. Coefficients are the
+    penalised ones, shrunk towards 0; `refit_code` undoes that. The list is shorter only where no λ above 1e-4
+    of the largest product has as many atoms.
     """
-    problem = _problem(atoms, vector, nonnegative)
-    working = problem.most_likely(max(_WORKING_SET, 8 * k))
-    scores = problem.products if nonnegative else np.abs(problem.products)
-    high = float(scores.max())
-    if not high > 0:
-        return SparseCode(np.empty(0, dtype=np.int64), np.empty(0))
-    low, larger = high, None
-    while larger is None and low > _LOWEST * high:
-        low *= 0.5
-        found, working = _solve(problem, low, working)
-        larger = found if len(found.features) >= k else None
-    if larger is None:
-        return found
-    for _ in range(_BISECTIONS):
-        if len(larger.features) == k:
-            break
-        middle = float(np.sqrt(low * high))
-        found, working = _solve(problem, middle, working)
-        if len(found.features) >= k:
-            low, larger = middle, found
-        else:
-            high = middle
-    return SparseCode(larger.features[:k], larger.coefficients[:k])
+    target = np.asarray(vector, dtype=np.float64)
+
+    def solve(working: WorkingSet) -> list[SparseCode]:
+        problem, path = _Problem(working, target), list[SparseCode]()
+        for size in range(1, k + 1):
+            code = problem.of_size(size)
+            if len(code.features) < size:
+                break
+            path.append(code)
+        return path
+
+    likely = max(_WORKING_SET, 8 * k)
+    return proven(as_atoms(atoms), target, solve, nonnegative=nonnegative, likely=likely)
 
 
 def refit_code(atoms: np.ndarray | Atoms, vector: np.ndarray, code: SparseCode) -> SparseCode:
@@ -98,33 +81,66 @@ def refit_code(atoms: np.ndarray | Atoms, vector: np.ndarray, code: SparseCode) 
     return SparseCode(code.features, fitted)
 
 
-def _problem(atoms: np.ndarray | Atoms, vector: np.ndarray, nonnegative: bool) -> _Problem:
-    held = as_atoms(atoms)
-    target = np.asarray(vector, dtype=np.float64)
-    return _Problem(held, target, all_products(held, target[None])[0].astype(np.float64), nonnegative)
+@dataclass(frozen=True)
+class _Problem:
+    """The vector on a working set, and the solutions that were found there, by λ."""
+
+    working: WorkingSet
+    vector: np.ndarray
+
+    @cached_property
+    def linear(self) -> np.ndarray:
+        return np.asarray(self.working.rows @ self.vector)
+
+    @cached_property
+    def gram(self) -> np.ndarray:
+        return np.asarray(self.working.rows @ self.working.rows.T)
+
+    @cached_property
+    def step(self) -> float:
+        return 1.0 / max(float(np.linalg.eigvalsh(self.gram)[-1]), np.finfo(float).tiny)
+
+    @cached_property
+    def _known(self) -> dict[float, np.ndarray]:
+        return {}
+
+    def solution(self, penalty: float) -> np.ndarray:
+        """The weights (w,) at one λ."""
+        if penalty not in self._known:
+            self._known[penalty] = _fista(self, penalty)
+        return self._known[penalty]
+
+    def of_size(self, k: int) -> SparseCode:
+        """The code of k atoms; of fewer where there is none."""
+        high = low = float(self.working.scores(self.linear).max())
+        least = _LOWEST * high
+        if not high > 0:
+            return _NOTHING
+        while np.count_nonzero(self.solution(low)) < k:
+            if low <= least:
+                return self.claimed(self.solution(low), low)
+            high, low = low, low * _LADDER
+        for _ in range(_BISECTIONS):
+            if np.count_nonzero(self.solution(low)) == k:
+                break
+            middle = float(np.sqrt(low * high))
+            if np.count_nonzero(self.solution(middle)) >= k:
+                low = middle
+            else:
+                high = middle
+        code = self.claimed(self.solution(low), low)
+        return SparseCode(code.features[:k], code.coefficients[:k])
+
+    def claimed(self, weights: np.ndarray, penalty: float) -> SparseCode:
+        """Weights as a code, claimed to be the solution among all atoms."""
+        self.working.claim(self.vector - weights @ self.working.rows, penalty * (1 + _SLACK))
+        active = np.flatnonzero(weights)
+        order = active[np.argsort(-np.abs(weights[active]), kind="stable")]
+        return SparseCode(self.working.numbers[order], weights[order])
 
 
-def _solve(problem: _Problem, penalty: float, working: np.ndarray) -> tuple[SparseCode, np.ndarray]:
-    """The solution over all atoms, and the working set that it took."""
-    while True:
-        chosen = problem.atoms.unit(working)
-        gram, linear = chosen @ chosen.T, chosen @ problem.vector
-        weights = _fista(gram, linear, penalty, problem.nonnegative)
-        residual = problem.vector - weights @ chosen
-        products = all_products(problem.atoms, residual[None])[0].astype(np.float64)
-        scores = products if problem.nonnegative else np.abs(products)
-        slack = penalty * (1 + _SLACK) + np.finfo(problem.atoms.rows.dtype).eps * 10
-        missing = np.setdiff1d(np.flatnonzero(scores > slack), working)
-        if not len(missing):
-            break
-        working = np.union1d(working, missing)
-    active = np.flatnonzero(weights)
-    order = active[np.argsort(-np.abs(weights[active]), kind="stable")]
-    return SparseCode(working[order].astype(np.int64), weights[order]), working
-
-
-def _fista(gram: np.ndarray, linear: np.ndarray, penalty: float, nonnegative: bool) -> np.ndarray:
-    step = 1.0 / max(float(np.linalg.eigvalsh(gram)[-1]), np.finfo(float).tiny)
+def _fista(problem: _Problem, penalty: float) -> np.ndarray:
+    gram, linear, step, nonnegative = problem.gram, problem.linear, problem.step, problem.working.nonnegative
     weights = ahead = np.zeros(len(linear))
     momentum = 1.0
     for iteration in range(1, _ITERATIONS + 1):

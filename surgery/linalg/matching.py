@@ -12,8 +12,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from surgery.linalg.atoms import Atoms, SparseCode, as_atoms, best_atoms
+from surgery.linalg.atoms import Atoms, SparseCode, as_atoms
 from surgery.linalg.least_squares import nonnegative_least_squares
+from surgery.linalg.working_set import Choose, coded
+
+Refit = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(atoms (k, d), target (d,)) → weights (k,)."""
 
 _MOST_STEPS = 100
 _EXACT = 1e-12
@@ -23,13 +27,12 @@ def orthogonal_matching_pursuits(
     atoms: np.ndarray | Atoms, vectors: np.ndarray, k: int
 ) -> list[list[SparseCode]]:
     """As `pursuit.gradient_pursuits`, with the least-squares fit on the support at each step."""
-    held = as_atoms(atoms)
 
     def refit(chosen: np.ndarray, target: np.ndarray) -> np.ndarray:
         solved: np.ndarray = np.linalg.lstsq(chosen.T, target, rcond=None)[0]
         return solved
 
-    return _matching(held, np.asarray(vectors, dtype=np.float64), k, refit, nonnegative=False)
+    return _matching(as_atoms(atoms), vectors, k, refit, nonnegative=False)
 
 
 def nonnegative_matching_pursuits(
@@ -39,48 +42,53 @@ def nonnegative_matching_pursuits(
 
     A list is shorter than k where no further atom has a positive product with what is left.
     """
-    held = as_atoms(atoms)
-
-    def refit(chosen: np.ndarray, target: np.ndarray) -> np.ndarray:
-        return nonnegative_least_squares(chosen, target)
-
-    return _matching(held, np.asarray(vectors, dtype=np.float64), k, refit, nonnegative=True)
+    return _matching(as_atoms(atoms), vectors, k, nonnegative_least_squares, nonnegative=True)
 
 
 def _matching(
-    atoms: Atoms,
-    targets: np.ndarray,
-    k: int,
-    refit: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    *,
-    nonnegative: bool,
+    atoms: Atoms, vectors: np.ndarray, k: int, refit: Refit, *, nonnegative: bool
 ) -> list[list[SparseCode]]:
-    n = len(targets)
-    supports: list[list[int]] = [[] for _ in range(n)]
-    paths: list[list[SparseCode]] = [[] for _ in range(n)]
-    residuals, limits = targets.copy(), _EXACT * np.linalg.norm(targets, axis=1)
-    stuck = np.zeros(n, dtype=bool)
-    for _ in range(_MOST_STEPS * k):
-        left = np.linalg.norm(residuals, axis=1)
-        going = [
-            row for row in range(n) if len(paths[row]) < k and left[row] > limits[row] and not stuck[row]
-        ]
-        if not going:
-            break
-        picked, products = best_atoms(
-            atoms, residuals[going], nonnegative=nonnegative, excluded=[supports[row] for row in going]
-        )
-        for row, number, product in zip(going, picked.tolist(), products, strict=True):
-            if nonnegative and not product > 0:
-                stuck[row] = True
-                continue
-            supports[row].append(number)
-            chosen = atoms.unit(np.array(supports[row]))
-            weights = refit(chosen, targets[row])
-            residuals[row] = targets[row] - weights @ chosen
-            kept = np.flatnonzero(weights > 0) if nonnegative else np.arange(len(weights))
-            stuck[row] = number not in np.array(supports[row])[kept]
-            supports[row] = [supports[row][index] for index in kept]
-            if len(kept) == len(paths[row]) + 1:
-                paths[row].append(SparseCode(np.array(supports[row], dtype=np.int64), weights[kept]))
-    return paths
+    def match(choose: Choose, targets: np.ndarray) -> list[list[SparseCode]]:
+        states = [_Matching(atoms, target, k, refit, nonnegative) for target in targets]
+        for _ in range(_MOST_STEPS * k):
+            going = [state for state in states if state.is_going()]
+            if not going:
+                break
+            residuals = np.stack([state.residual for state in going])
+            picked, products = choose(residuals, [state.support for state in going])
+            for state, number, product in zip(going, picked.tolist(), products.tolist(), strict=True):
+                state.take(number, product)
+        return [state.path for state in states]
+
+    return coded(atoms, vectors, match, nonnegative=nonnegative)
+
+
+class _Matching:
+    """One vector in the middle of it."""
+
+    def __init__(self, atoms: Atoms, target: np.ndarray, k: int, refit: Refit, nonnegative: bool) -> None:
+        self.support: list[int] = []
+        self.path: list[SparseCode] = []
+        self.residual = target
+        self._atoms, self._target, self._k, self._refit = atoms, target, k, refit
+        self._nonnegative, self._is_stuck = nonnegative, False
+
+    def is_going(self) -> bool:
+        """Whether it wants more atoms and is not rebuilt already."""
+        left = np.linalg.norm(self.residual) > _EXACT * np.linalg.norm(self._target)
+        return bool(left) and len(self.path) < self._k and not self._is_stuck
+
+    def take(self, number: int, product: float) -> None:
+        """Take an atom in, fit again, and let go of what the fit holds at 0."""
+        if self._nonnegative and not product > 0:
+            self._is_stuck = True
+            return
+        numbers = np.array([*self.support, number])
+        chosen = self._atoms.unit(numbers)
+        weights = self._refit(chosen, self._target)
+        self.residual = self._target - weights @ chosen
+        kept = np.flatnonzero(weights > 0) if self._nonnegative else np.arange(len(weights))
+        self.support = numbers[kept].tolist()
+        self._is_stuck = number not in self.support
+        if len(kept) == len(self.path) + 1:
+            self.path.append(SparseCode(numbers[kept].astype(np.int64), weights[kept]))

@@ -4,17 +4,19 @@ Each step takes the atom j with the largest |⟨d_j, r⟩| into the support Γ a
 gradient on it by the exact line search:  g = D_Γ r,  c = gᵀ D_Γ,  a = ⟨c, r⟩ / ⟨c, c⟩,  w_Γ += a g,  r = v −
 w_Γᵀ D_Γ.
 
-The gathered atoms D_Γ are kept, so a step reads the dictionary once, for however many vectors are coded. A
-step that picks an atom again refines the coefficients; steps go on until k distinct atoms are in use, which
-is what k means here.
+The gathered atoms D_Γ are kept, so a step reads the dictionary once, for however many vectors are coded; one
+vector alone is coded on a working set, and all its steps read it about twice (`working_set`). A step that
+picks an atom again refines the coefficients; steps go on until k distinct atoms are in use, which is what k
+means here.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from surgery.linalg.atoms import Atoms, as_atoms, best_atoms
+from surgery.linalg.atoms import Atoms, as_atoms
 from surgery.linalg.atoms import SparseCode as SparseCode
+from surgery.linalg.working_set import Choose, coded
 
 _MOST_STEPS = 100
 _EXACT = 1e-12
@@ -49,18 +51,22 @@ def gradient_pursuits(
         shorter where fewer atoms rebuild the vector exactly.
     """
     held = as_atoms(atoms)
-    state = _Together(np.asarray(vectors, dtype=np.float64), k)
-    for _ in range(_MOST_STEPS * k):
-        going = state.going()
-        if not len(going):
-            break
-        picked, products = best_atoms(held, state.residuals[going], nonnegative=nonnegative)
-        if nonnegative:
-            state.stuck[going[products <= 0]] = True
-            going, picked = going[products > 0], picked[products > 0]
-        state.take(going, picked, held.unit(picked))
-        state.line_search(going, nonnegative=nonnegative)
-    return state.paths
+
+    def pursue(choose: Choose, targets: np.ndarray) -> list[list[SparseCode]]:
+        state = _Together(targets, k)
+        for _ in range(_MOST_STEPS * k):
+            going = state.going()
+            if not len(going):
+                break
+            picked, products = choose(state.residuals[going])
+            if nonnegative:
+                state.stuck[going[products <= 0]] = True
+                going, picked = going[products > 0], picked[products > 0]
+            state.take(going, picked, held.unit(picked))
+            state.line_search(going, nonnegative=nonnegative)
+        return state.paths
+
+    return coded(held, vectors, pursue, nonnegative=nonnegative)
 
 
 class _Together:

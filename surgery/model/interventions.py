@@ -91,12 +91,13 @@ def changing(model: LanguageModel, point: HookPoint, change: Change) -> Iterator
     if not 0 <= point.layer < len(blocks):
         raise AnatomyError(f"{point}: this model has layers 0 to {len(blocks) - 1}")
     block = blocks[point.layer]
-    module = {"attn_out": block.attn_out, "mlp_out": block.mlp_out}.get(point.site, block.module)
-    if point.site == "resid_mid" or isinstance(module, Together):
+    modules = {"attn_out": block.attn_out, "mlp_out": block.mlp_out, "mlp_in": block.mlp, "resid_mid": None}
+    module = modules.get(point.site, block.module)
+    if module is None or isinstance(module, Together):
         raise AnatomyError(
             f"{point}: no one module of this model reads or writes that, so it cannot be hooked"
         )
-    with _before(module, change) if point.site == "resid_pre" else _after(module, change):
+    with (_before if point.site in ("resid_pre", "mlp_in") else _after)(module, change):
         yield
 
 

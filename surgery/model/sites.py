@@ -136,6 +136,9 @@ SITES: dict[str, Sites] = {
 """model_type → its sites."""
 
 
+_MLPS = ("mlp", "feed_forward", "block_sparse_moe", "ffn")
+
+
 @dataclass(frozen=True)
 class Block:
     """One layer's modules: the block, and those whose outputs it adds to the stream."""
@@ -144,6 +147,8 @@ class Block:
     attn_out: Any
     mlp_out: Any
     copies: tuple[Any, ...] = ()
+    mlp: Any = None
+    """The MLP itself, None where no one module is it."""
 
 
 def find_blocks(network: Any) -> tuple[Block, ...]:
@@ -171,7 +176,9 @@ def find_blocks(network: Any) -> tuple[Block, ...]:
 
 def _block(block: Any, sites: Sites) -> Block:
     copies = [part for name in sites.copies if (part := _submodule(block, name)) is not None]
-    return Block(block, _part(block, sites.attn_out), _part(block, sites.mlp_out), tuple(copies))
+    mlps = [part for name in _MLPS if (part := _submodule(block, name)) is not None]
+    attn_out, mlp_out = _part(block, sites.attn_out), _part(block, sites.mlp_out)
+    return Block(block, attn_out, mlp_out, tuple(copies), mlps[0] if len(mlps) == 1 else None)
 
 
 class Together:

@@ -134,7 +134,7 @@ def curve(reconstruction: Reconstruction) -> CurvePicture:
 
     series = {
         "this direction": [(point.cosine, 0.0) for point in points],
-        "random direction": [point.random_direction for point in points],
+        reconstruction.chance: [point.random_direction for point in points],
         "random features": [point.random_features for point in points],
     }
     ends = _apart([at(len(ks) - 1, values[-1][0])[1] for values in series.values()], 15.0)
@@ -198,7 +198,7 @@ def _line(
     lower = [at(index, mean - spread) for index, (mean, spread) in enumerate(values)]
     spreads = any(spread for _, spread in values)
     return Line(
-        name=name.replace(" ", "-"),
+        name="random-direction" if name == "random split" else name.replace(" ", "-"),
         label=name,
         label_y=label_y,
         points=_svg(middle),

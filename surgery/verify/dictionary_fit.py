@@ -5,6 +5,7 @@
     loss recovered = (CE_zero − CE_spliced) / (CE_zero − CE_clean)
 
 with the cross-entropy when the activations are left, replaced by 0, and replaced by the dictionary's output.
+A transcoder reads x at one hook point and is measured, and spliced in, at the one that it writes.
 A dictionary read one layer off (`resid_pre` for `resid_post`, an index into `hidden_states`) fits its
 neighbour better than the hook point it names; that is what is looked for.
 """
@@ -12,7 +13,8 @@ neighbour better than the hook point it names; that is what is looked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,20 +26,25 @@ from surgery.model.interventions import Change, changing
 from surgery.model.language_model import Batch, LanguageModel, run
 from surgery.verify.activations import counted, logit_batches, observe
 from surgery.verify.progress import Progress, silent
+from surgery.verify.tally import Tally
 
 if TYPE_CHECKING:
     import torch
 
 _ROWS = 512
 _CLEARLY = 0.9
-"""A neighbour is named where its FVU is below this share of the hook point's own."""
+"""A neighbour is named where its FVU is below 1 and below this share of the hook point's own."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The numbers at one hook point; `loss_recovered` is None where zeros do the model no harm."""
+    """The numbers at one hook point; `loss_recovered` is None where zeros do the model no harm.
+
+    `output_point` is what a transcoder writes, None of any other dictionary.
+    """
 
     point: HookPoint
+    output_point: HookPoint | None
     fvu: float
     l0: float
     dead_share: float
@@ -61,9 +68,9 @@ class DictionaryFit:
 
     @property
     def better(self) -> Fit | None:
-        """The neighbour that it clearly fits better than its own hook point, if any."""
+        """The neighbour that it fits, and clearly better than its own hook point, if any."""
         best = min(self.fits, key=lambda fit: fit.fvu)
-        return best if best.fvu < _CLEARLY * self.named.fvu else None
+        return best if best.fvu < min(1.0, _CLEARLY * self.named.fvu) else None
 
     @property
     def fits_model(self) -> bool:
@@ -80,23 +87,25 @@ def measure_fit(
     """Measure a dictionary on token windows at its hook point and beside it.
 
     Raises:
-        VerifyError: it does not say its hook point, is a transcoder, or is as wide as another model.
+        VerifyError: it does not say its hook point, or is as wide as another model.
         AnatomyError: the model has no such hook point.
     """
-    points = _points(model, dictionary)
-    total = 2 * len(points) + 2
-    tallies = _tally(model, dictionary, windows, points)
+    places = _places(model, dictionary)
+    total = 2 * len(places) + 2
+    tallies = _tally(model, dictionary, windows, places)
     progress(1, total, "passes")
     clean, predicted = _cross_entropy(model, windows)
     progress(2, total, "passes")
     fits = []
-    for number, (point, tally) in enumerate(zip(points, tallies, strict=True)):
-        zero, _ = _cross_entropy(model, windows, point, None)
+    for number, (place, tally) in enumerate(zip(places, tallies, strict=True)):
+        zero, _ = _cross_entropy(model, windows, place, None)
         progress(2 * number + 3, total, "passes")
-        spliced, _ = _cross_entropy(model, windows, point, dictionary)
+        spliced, _ = _cross_entropy(model, windows, place, dictionary)
         progress(2 * number + 4, total, "passes")
         recovered = (zero - spliced) / (zero - clean) if zero > clean else None
-        fits.append(Fit(point, tally.fvu(), tally.l0(), tally.dead(), zero, spliced, recovered))
+        written = place.writes if dictionary.is_transcoder else None
+        numbers = (tally.fvu(), tally.l0(), tally.dead(), zero, spliced, recovered)
+        fits.append(Fit(place.reads, written, *numbers))
     return DictionaryFit(tallies[0].tokens, predicted, clean, tuple(fits))
 
 
@@ -113,76 +122,71 @@ def neighbours(point: HookPoint, n_layers: int) -> tuple[HookPoint, ...]:
     return tuple(HookPoint(layer, point.site) for layer in beside if 0 <= layer < n_layers)
 
 
-class Tally:
-    """Running sums in float64; `add` batches, then read."""
+@dataclass(frozen=True)
+class _Place:
+    """What is read, and what is written; the same of all but transcoders."""
 
-    def __init__(self, n_features: int, d: int) -> None:
-        self.tokens = 0
-        self._error = self._active = self._square = 0.0
-        self._sum = np.zeros(d)
-        self._shift: np.ndarray | None = None
-        self._fired = np.zeros(n_features, dtype=bool)
+    reads: HookPoint
+    writes: HookPoint
 
-    def add(self, x: np.ndarray, output: np.ndarray, codes: np.ndarray) -> None:
-        """Count activations (n, d), the outputs for them (n, d), and their codes (n, n_features)."""
-        exact = x.astype(np.float64)
-        if self._shift is None:
-            # Squares about a point near the mean keep the digits that squares about zero lose.
-            self._shift = exact.mean(axis=0)
-        self.tokens += len(x)
-        self._error += float(np.square(exact - output).sum())
-        centred = exact - self._shift
-        self._sum += centred.sum(axis=0)
-        self._square += float(np.square(centred).sum())
-        self._active += float(np.count_nonzero(codes))
-        self._fired |= codes.any(axis=0)
-
-    def fvu(self) -> float:
-        spread = self._square - float(self._sum @ self._sum) / self.tokens
-        return self._error / spread if spread > 0 else float("nan")
-
-    def l0(self) -> float:
-        return self._active / self.tokens
-
-    def dead(self) -> float:
-        return float(1.0 - self._fired.mean())
+    def beside(self, layers: int, n_layers: int) -> tuple[_Place, ...]:
+        """The same so many layers away, where the model has them."""
+        reads, writes = (replace(point, layer=point.layer + layers) for point in (self.reads, self.writes))
+        exists = all(0 <= point.layer < n_layers for point in (reads, writes))
+        return (_Place(reads, writes),) if exists else ()
 
 
-def _points(model: LanguageModel, dictionary: Dictionary) -> tuple[HookPoint, ...]:
+def _places(model: LanguageModel, dictionary: Dictionary) -> tuple[_Place, ...]:
+    """The place that it names, then those one layer away."""
     point = dictionary.hook_point
     if point is None:
-        said = dictionary.metadata.get("hook_name") or dictionary.metadata.get("hookpoint")
         raise VerifyError(
-            f"{dictionary.name} names no hook point of the residual stream"
-            + (f" (its files say {said!r})" if said else "")
-            + "; say it with --hook-point resid_post.20"
+            f"{dictionary.name} names no hook point of this kind{_said(dictionary, _READS)}; say it with"
+            f" --hook-point {'mlp_in' if dictionary.is_transcoder else 'resid_post'}.20"
         )
-    if dictionary.is_transcoder:
+    widths = {"reads": dictionary.d_in, "writes": dictionary.d_model}
+    for verb, width in widths.items():
+        if width != model.d_model:
+            raise VerifyError(
+                f"{dictionary.name} {verb} {width} numbers a token and {model.name} has d_model"
+                f" {model.d_model}; it was trained on another model"
+            )
+    if not dictionary.is_transcoder:
+        return tuple(_Place(each, each) for each in (point, *neighbours(point, model.n_layers)))
+    if dictionary.output_point is None:
         raise VerifyError(
-            f"{dictionary.name} is a transcoder: it rebuilds an output from another place's input"
+            f"{dictionary.name} is a transcoder and names no hook point that it writes"
+            f"{_said(dictionary, _WRITES)}; say it with --output-point mlp_out.{point.layer}"
         )
-    if dictionary.d_in != model.d_model:
-        raise VerifyError(
-            f"{dictionary.name} reads {dictionary.d_in} numbers a token and {model.name} has d_model"
-            f" {model.d_model}; it was trained on another model"
-        )
-    return (point, *neighbours(point, model.n_layers))
+    named = _Place(point, dictionary.output_point)
+    return (named, *named.beside(-1, model.n_layers), *named.beside(1, model.n_layers))
+
+
+_READS = ("hook_name", "hookpoint", "hook_point_in", "hf_hook_point_in")
+_WRITES = ("hook_name_out", "hook_point_out", "hf_hook_point_out")
+
+
+def _said(dictionary: Dictionary, keys: Sequence[str]) -> str:
+    found = next((dictionary.metadata[key] for key in keys if dictionary.metadata.get(key)), None)
+    return "" if found is None else f" (its files say {found!r})"
 
 
 def _tally(
     model: LanguageModel,
     dictionary: Dictionary,
     windows: Sequence[Sequence[int]],
-    points: Sequence[HookPoint],
+    places: Sequence[_Place],
 ) -> list[Tally]:
-    tallies = [Tally(dictionary.n_features, dictionary.d_model) for _ in points]
+    tallies = [Tally(dictionary.n_features, dictionary.d_model) for _ in places]
+    points = list(dict.fromkeys(point for place in places for point in (place.reads, place.writes)))
     for seen in observe(model, windows, points):
-        for tally, activations in zip(tallies, seen.activations, strict=True):
-            rows = activations[seen.counted]
-            for start in range(0, len(rows), _ROWS):
-                part = rows[start : start + _ROWS]
-                codes = encode(dictionary, part)
-                tally.add(part, reconstruct(dictionary, part, codes), codes)
+        rows = {point: held[seen.counted] for point, held in zip(points, seen.activations, strict=True)}
+        for tally, place in zip(tallies, places, strict=True):
+            for start in range(0, len(rows[place.reads]), _ROWS):
+                part = slice(start, start + _ROWS)
+                codes = encode(dictionary, rows[place.reads][part])
+                output = reconstruct(dictionary, rows[place.reads][part], codes)
+                tally.add(rows[place.writes][part], output, codes)
     if tallies[0].tokens == 0:
         raise VerifyError("no token is left to measure on beside the first of each window")
     return tallies
@@ -191,38 +195,45 @@ def _tally(
 def _cross_entropy(
     model: LanguageModel,
     windows: Sequence[Sequence[int]],
-    point: HookPoint | None = None,
+    place: _Place | None = None,
     dictionary: Dictionary | None = None,
 ) -> tuple[float, int]:
-    """Mean over predicted tokens in nats, and their number; counted tokens at `point` are replaced."""
+    """Mean over predicted tokens in nats, and their number; what is written at counted ones is replaced."""
     total, tokens = 0.0, 0
     for batch in logit_batches(model, windows):
-        if point is None:
+        with ExitStack() as stack:
+            if place is not None:
+                read, put = _splice(model, batch, dictionary)
+                # Hooks of one module run in the order they were set: it is read before it is replaced.
+                stack.enter_context(changing(model, place.reads, read))
+                stack.enter_context(changing(model, place.writes, put))
             loss, count = _loss(model, batch)
-        else:
-            with changing(model, point, _splice(model, batch, dictionary)):
-                loss, count = _loss(model, batch)
         total, tokens = total + loss, tokens + count
     return total / tokens, tokens
 
 
-def _splice(model: LanguageModel, batch: Batch, dictionary: Dictionary | None) -> Change:
-    """Puts the dictionary's output, or 0 without one, in the place of every counted token."""
+def _splice(model: LanguageModel, batch: Batch, dictionary: Dictionary | None) -> tuple[Change, Change]:
+    """What keeps the counted tokens read, and what puts the dictionary's output for them, or 0, in place."""
     import torch
 
     mask = torch.from_numpy(counted(model, batch)).to(model.device)
+    kept: list[np.ndarray] = []
 
-    def change(hidden: torch.Tensor) -> torch.Tensor:
+    def read(hidden: torch.Tensor) -> torch.Tensor:
+        kept[:] = [hidden[mask].detach().float().cpu().numpy()]
+        return hidden
+
+    def put(hidden: torch.Tensor) -> torch.Tensor:
         changed = hidden.clone()
         if dictionary is None:
             changed[mask] = 0.0
         else:
-            rows = hidden[mask].detach().float().cpu().numpy()
+            (rows,) = kept
             outputs = [reconstruct(dictionary, rows[at : at + _ROWS]) for at in range(0, len(rows), _ROWS)]
             changed[mask] = torch.from_numpy(np.concatenate(outputs)).to(changed)
         return changed
 
-    return change
+    return read, put
 
 
 def _loss(model: LanguageModel, batch: Batch) -> tuple[float, int]:

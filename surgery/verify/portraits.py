@@ -101,7 +101,7 @@ def portray_features(
     if point is None or dictionary.d_in != model.d_model:
         raise VerifyError(
             f"{dictionary.name}: it names no hook point, or is as wide as another model; say what it reads"
-            " with --hook-point resid_post.20"
+            f" with --hook-point {'mlp_in' if dictionary.is_transcoder else 'resid_post'}.20"
         )
     wrong = [number for number in features if not 0 <= number < dictionary.n_features]
     if wrong:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from safetensors.numpy import save_file
 
 from surgery.cli.dictionary import dictionary
 from surgery.direction.direction import unit_direction
@@ -45,6 +46,24 @@ def test_check_names_the_right_place_and_ends_with_3_where_it_is_another() -> No
     off = ["--hook-point", f"resid_pre.{layer - 1}"]
     screen = _run("check", "demo:refuser", "--model", "demo:refuser", "--tokens", "1024", *off, code=3)
     assert "off by one" in screen and "named" in screen
+
+
+def test_check_measures_a_transcoder_at_what_it_writes(tmp_path: Path) -> None:
+    rng, d = np.random.default_rng(0), 128
+    rows = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in
+            {"W_enc": (d, 40), "b_enc": (40,), "W_dec": (40, d), "b_dec": (d,)}.items()}  # fmt: skip
+    save_file(rows, tmp_path / "sae_weights.safetensors")
+    names = {"hook_name": "blocks.2.mlp.hook_in", "hook_name_out": "blocks.2.hook_mlp_out"}
+    config = {"architecture": "transcoder", "apply_b_dec_to_input": False, "metadata": names}
+    (tmp_path / "cfg.json").write_text(json.dumps(config))
+    common = ["check", str(tmp_path), "--model", "demo:refuser", "--tokens", "1024"]
+    held = json.loads(_run(*common, "--json", code=3))
+    assert (held["fits"][0]["point"], held["fits"][0]["output_point"]) == (
+        "layer 2 mlp_in",
+        "layer 2 mlp_out",
+    )
+    screen = _run(*common, "--hook-point", "mlp_in.3", "--output-point", "mlp_out.3", code=3)
+    assert "transcoder, reads layer 3 mlp_in" in screen and "does not fit" in screen
 
 
 def test_features_explains_a_direction_and_writes_the_page(tmp_path: Path) -> None:

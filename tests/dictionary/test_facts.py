@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from surgery.dictionary.facts import from_module, parse_hook_point
+from surgery.dictionary.facts import from_module, into_module, parse_hook_point
 from surgery.errors import DictionaryError
-from surgery.hook_point import HookPoint
+from surgery.hook_point import SITES, HookPoint, from_transformer_lens, to_transformer_lens
 
 
 @pytest.mark.parametrize(
@@ -30,9 +30,23 @@ def test_anything_else_is_refused(text: str) -> None:
         ("h.0.attn", HookPoint(0, "attn_out")),
         ("transformer.h.3.mlp", HookPoint(3, "mlp_out")),
         ("model.layers.2.post_feedforward_layernorm.output", HookPoint(2, "mlp_out")),
+        ("model.layers.2.pre_feedforward_layernorm.output", HookPoint(2, "mlp_in")),
         ("model.layers.2.self_attn.o_proj.input", None),
         ("embed_tokens", None),
     ],
 )
 def test_a_module_s_output_is_a_hook_point(module: str, point: HookPoint | None) -> None:
     assert from_module(module) == point
+
+
+def test_what_a_module_reads_is_a_hook_point() -> None:
+    assert into_module("layers.10") == HookPoint(10, "resid_pre")
+    assert into_module("model.layers.10.mlp") == HookPoint(10, "mlp_in")
+    assert into_module("layers.10.self_attn") is None
+
+
+def test_every_site_has_a_transformer_lens_name_and_one_name_deceives() -> None:
+    for site in SITES:
+        assert from_transformer_lens(to_transformer_lens(HookPoint(3, site))) == HookPoint(3, site)
+    assert from_transformer_lens("blocks.3.hook_mlp_in") == HookPoint(3, "resid_mid")
+    assert from_transformer_lens("blocks.3.ln2.hook_normalized") is None

@@ -134,7 +134,9 @@ def test_gemma_scope_2(tmp_path: Path, weights: Any, draw: Any, agrees: Any, ski
     save_file(t, folder / "params.safetensors")
     (folder / "config.json").write_text(json.dumps(config))
     found = open_dictionary(str(folder))
-    expected = (None, HookPoint(9, "mlp_out")) if skip else (HookPoint(9, "resid_post"), None)
+    expected = (
+        (HookPoint(9, "mlp_in"), HookPoint(9, "mlp_out")) if skip else (HookPoint(9, "resid_post"), None)
+    )
     assert (found.hook_point, found.output_point) == expected
     t = _double(t)
 
@@ -158,12 +160,14 @@ def _linear(weights: Any) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("variant", ["scope", "r1"])
+@pytest.mark.parametrize("variant", ["scope", "r1", "transcoder"])
 def test_llama_scope(tmp_path: Path, weights: Any, draw: Any, agrees: Any, variant: str) -> None:
     folder = tmp_path / "Llama3_1-8B-Base-L15R-8x"
     t = {**_linear(weights), "decoder.bias": weights["b_dec"]}
     config: dict[str, Any] = {"d_model": D_MODEL, "hook_point_in": "blocks.15.hook_resid_post"}
-    if variant == "scope":
+    if variant == "transcoder":
+        config |= {"hook_point_in": "blocks.15.mlp.hook_in", "hook_point_out": "blocks.15.hook_mlp_out"}
+    if variant != "r1":
         (folder / "checkpoints").mkdir(parents=True)
         save_file(t, folder / "checkpoints/final.safetensors")
         config |= {"act_fn": "jumprelu", "jump_relu_threshold": 0.4}
@@ -176,17 +180,24 @@ def test_llama_scope(tmp_path: Path, weights: Any, draw: Any, agrees: Any, varia
     settings.write_text(json.dumps(config))
     with pytest.raises(DictionaryError, match="--input-norm"):
         open_dictionary(str(folder))
-    settings.write_text(json.dumps(config | {"dataset_average_activation_norm": {"in": 5.0, "out": 5.0}}))
+    norms = {"in": 5.0, "out": 2.0 if variant == "transcoder" else 5.0}
+    settings.write_text(json.dumps(config | {"dataset_average_activation_norm": norms}))
     found = open_dictionary(str(folder))
-    assert (found.format, found.hook_point) == ("llama_scope", HookPoint(15, "resid_post"))
+    reads = HookPoint(15, "mlp_in" if variant == "transcoder" else "resid_post")
+    writes = HookPoint(15, "mlp_out") if variant == "transcoder" else None
+    assert (found.format, found.hook_point, found.output_point) == ("llama_scope", reads, writes)
     t, scale = _double(t), np.sqrt(D_MODEL) / 5.0
-    threshold = 0.4 * scale if variant == "scope" else np.exp(t["log_jumprelu_threshold"])
+    threshold = np.exp(t["log_jumprelu_threshold"]) if variant == "r1" else 0.4 * scale
 
     def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         f = _jump(scale * x @ t["encoder.weight"].T + t["encoder.bias"], threshold)
-        return f, (f @ t["decoder.weight"].T + t["decoder.bias"]) / scale
+        return f, (f @ t["decoder.weight"].T + t["decoder.bias"]) * norms["out"] / np.sqrt(D_MODEL)
 
     agrees(found, forward)
+    if variant == "transcoder":
+        settings.write_text(json.dumps(config | {"dataset_average_activation_norm": {"in": 5.0}}))
+        with pytest.raises(DictionaryError, match=r"dataset_average_activation_norm\.out"):
+            open_dictionary(str(folder))
 
 
 def test_qwen_scope(tmp_path: Path, weights: Any, agrees: Any) -> None:
@@ -264,7 +275,11 @@ def test_sparsify(
     cfg = {"activation": activation, "num_latents": 0, "expansion_factor": 2, "k": K, "d_in": D_MODEL}
     (folder / "cfg.json").write_text(json.dumps(cfg | {"transcode": transcode, "skip_connection": transcode}))
     found = open_dictionary(str(folder))
-    places = (None, HookPoint(10, "mlp_out")) if transcode else (HookPoint(10, "resid_post"), None)
+    places = (
+        (HookPoint(10, "mlp_in"), HookPoint(10, "mlp_out"))
+        if transcode
+        else (HookPoint(10, "resid_post"), None)
+    )
     assert (found.format, found.n_features, found.hook_point, found.output_point) == ("sparsify", 12, *places)
     t = _double(t)
 

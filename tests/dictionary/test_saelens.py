@@ -105,7 +105,7 @@ def test_transcoders(tmp_path: Path, weights: Any, draw: Any, agrees: Any, archi
     found = open_dictionary(str(folder))
     assert (found.is_transcoder, found.hook_point, found.output_point) == (
         True,
-        None,
+        HookPoint(3, "resid_mid"),
         HookPoint(3, "mlp_out"),
     )
     agrees(found, _reference(architecture, tensors, 0, False))

@@ -108,14 +108,14 @@ def test_the_folder_names_the_hook_point(
     assert read_saex(tmp_path / folder).hook_point == point
 
 
-def test_a_transcoder_reads_no_place_of_the_stream_and_writes_the_mlp_s(
+def test_a_transcoder_reads_what_the_mlp_reads_and_writes_what_it_writes(
     tmp_path: Path, weights: Any, draw: Any
 ) -> None:
     _save(tmp_path / "it-l12-transcoder-test-run-0-1.00E-05", weights, draw, gated=False, normed=False)
     found = read_saex(tmp_path / "it-l12-transcoder-test-run-0-1.00E-05")
     assert (found.is_transcoder, found.hook_point, found.output_point) == (
         True,
-        None,
+        HookPoint(12, "mlp_in"),
         HookPoint(12, "mlp_out"),
     )
 

@@ -63,3 +63,8 @@ def test_facts_override_what_the_files_say() -> None:
     said = Facts(hook_point=HookPoint(1, "resid_post"), k=3)
     found = open_dictionary("demo:refuser", facts=said)
     assert (found.hook_point, found.k) == (HookPoint(1, "resid_post"), 3)
+
+
+def test_only_a_transcoder_writes_elsewhere() -> None:
+    with pytest.raises(DictionaryError, match="no transcoder"):
+        open_dictionary("demo:refuser", facts=Facts(output_point=HookPoint(2, "mlp_out")))

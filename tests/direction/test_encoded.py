@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -50,11 +51,36 @@ def test_equals_its_definition(tiny_model: Any) -> None:
 def test_the_path_takes_what_moves_the_output_most(tiny_model: Any) -> None:
     dictionary = _dictionary()
     contrast = feature_contrast(dictionary, tiny_model, POSITIVE, NEGATIVE)
-    path = encoded_difference_path(dictionary, contrast, 3)
+    path = encoded_difference_path(dictionary, contrast.difference, 3)
     moved = np.linalg.norm(contrast.difference[:, None] * dictionary.W_dec, axis=1)
     assert path[-1].features.tolist() == np.argsort(-moved)[:3].tolist()
     np.testing.assert_allclose(np.abs(path[-1].coefficients), np.sort(moved)[::-1][:3], rtol=1e-5)
     assert (np.sign(path[-1].coefficients) == np.sign(contrast.difference[path[-1].features])).all()
+
+
+def test_random_splits_deal_the_same_prompts(tiny_model: Any) -> None:
+    dictionary = _dictionary()
+    contrast = feature_contrast(dictionary, tiny_model, POSITIVE, NEGATIVE, seed=3)
+    streams = residuals(tiny_model, [*POSITIVE, *NEGATIVE])[:, 1, 0].astype(np.float64)
+    codes = encode(dictionary, streams.astype(np.float32)).astype(np.float64)
+    sides = [list(each) for each in combinations(range(6), 3)]
+    deals = [(_mean_difference(codes, side), _mean_difference(streams, side)) for side in sides]
+    assert len(contrast.splits) == 20
+    dealt = [
+        next(number for number, deal in enumerate(deals) if np.allclose(deal[1], split.target, atol=1e-5))
+        for split in contrast.splits
+    ]
+    for number, split in zip(dealt, contrast.splits, strict=True):
+        np.testing.assert_allclose(split.difference, deals[number][0], atol=1e-5)
+    assert len(set(dealt)) > 5
+    again = feature_contrast(dictionary, tiny_model, POSITIVE, NEGATIVE, seed=3)
+    assert [each.target.tolist() for each in again.splits] == [
+        each.target.tolist() for each in contrast.splits
+    ]
+
+
+def _mean_difference(rows: np.ndarray, side: list[int]) -> np.ndarray:
+    return np.asarray(rows[side].mean(axis=0) - np.delete(rows, side, axis=0).mean(axis=0))
 
 
 def test_without_a_place_or_prompts_there_is_no_difference(tiny_model: Any) -> None:

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surgery.dictionary.coding import METHODS
+from surgery.dictionary.coding import METHODS, as_atoms, code_paths
 from surgery.dictionary.dictionary import Dictionary, unit_rows
 from surgery.direction.direction import unit_direction
-from surgery.direction.encoded import FeatureContrast
+from surgery.direction.encoded import FeatureContrast, Split, encoded_difference_path
+from surgery.direction.quality import code_quality
 from surgery.direction.reconstruction import open_wanted, reconstruct, with_examples
 from surgery.errors import DictionaryError, DirectionError
 from surgery.hook_point import HookPoint
+from surgery.linalg.lasso import refit_code
 from surgery.recipe.schema import DictionaryFacts, Reconstruct
 
 D_MODEL, N_FEATURES = 32, 200
@@ -107,9 +109,7 @@ def test_every_method_finds_planted_features_and_says_what_the_others_find(metho
         vector = 2.0 * unit_rows(dictionary, [7])[0] + 1.5 * unit_rows(dictionary, [90])[0]
     difference = np.zeros(N_FEATURES)
     difference[[7, 90]] = np.array([2.0, -1.5]) / dictionary.row_norms[[7, 90]]
-    contrast = FeatureContrast(
-        difference, np.full(N_FEATURES, 0.9), np.ones(N_FEATURES), np.zeros(N_FEATURES)
-    )
+    contrast = _contrast(difference)
     direction = unit_direction(vector, HookPoint(1, "resid_pre"))
     _, facts = reconstruct(direction, dictionary, 2, method=method, seed=0, contrast=contrast)
     assert {feature.number for feature in facts.features} == {7, 90}
@@ -119,6 +119,38 @@ def test_every_method_finds_planted_features_and_says_what_the_others_find(metho
     assert others.keys() == {*METHODS, "encoded_difference"} - {method}
     assert all(each.shared == len({7, 90} & set(each.features)) for each in others.values())
     assert others["omp" if method != "omp" else "gradient_pursuit"].shared == 2
+
+
+def _contrast(difference: np.ndarray) -> FeatureContrast:
+    """A contrast whose random splits are noise, in codes and in the stream alike."""
+    rng = np.random.default_rng(4)
+    splits = tuple(Split(rng.standard_normal(N_FEATURES), rng.standard_normal(D_MODEL)) for _ in range(20))
+    ones = np.ones(N_FEATURES)
+    return FeatureContrast(difference, 0.9 * ones, ones, 0.0 * ones, splits)
+
+
+@pytest.mark.parametrize("method", ["fista", "encoded_difference"])
+@pytest.mark.parametrize("refit", [False, True])
+def test_chance_is_what_the_same_method_gives(method: str, refit: bool) -> None:
+    dictionary, rng = _dictionary(), np.random.default_rng(5)
+    vector, contrast = rng.standard_normal(D_MODEL), _contrast(rng.standard_normal(N_FEATURES))
+    coding = {"method": method, "seed": 0, "refit": refit, "contrast": contrast}
+    _, facts = reconstruct(unit_direction(vector), dictionary, 3, **coding)
+    if method == "fista":
+        targets = np.random.default_rng((0, 20)).standard_normal((20, D_MODEL))
+        paths = code_paths(dictionary, targets, 8, method="fista", refit=refit)
+        codes = [path[2] for path in paths]
+    else:
+        targets = np.stack([split.target for split in contrast.splits])
+        codes = [encoded_difference_path(dictionary, split.difference, 3)[2] for split in contrast.splits]
+        if refit:
+            codes = [
+                refit_code(as_atoms(dictionary), target, code)
+                for target, code in zip(targets, codes, strict=True)
+            ]
+    cosines = [code_quality(dictionary, target, code)[0] for target, code in zip(targets, codes, strict=True)]
+    assert facts.point.random_direction == pytest.approx((np.mean(cosines), np.std(cosines)), abs=1e-9)
+    assert facts.chance == ("random direction" if method == "fista" else "random split")
 
 
 def test_a_refit_is_never_worse() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surgery.linalg.atoms import Atoms, SparseCode
-from surgery.linalg.lasso import lasso, lasso_of_size, refit_code
+from surgery.linalg.lasso import lasso, lasso_path, refit_code
 
 
 def _atoms(rng: np.random.Generator, n_features: int = 120, d_model: int = 20) -> np.ndarray:
@@ -41,7 +41,9 @@ def test_equals_scikit_learn(seed: int, nonnegative: bool) -> None:
 def test_exactly_k_atoms_and_nothing_left_to_gain(seed: int, k: int, nonnegative: bool) -> None:
     rng = np.random.default_rng(seed)
     atoms, vector = _atoms(rng), rng.standard_normal(20)
-    code = lasso_of_size(atoms, vector, k, nonnegative=nonnegative)
+    path = lasso_path(atoms, vector, k, nonnegative=nonnegative)
+    assert [len(each.features) for each in path] == list(range(1, k + 1))
+    code = path[-1]
     assert len(set(code.features.tolist())) == len(code.features) == k
     products = atoms @ (vector - code.coefficients @ atoms[code.features])
     inside = products[code.features] * np.sign(code.coefficients)
@@ -64,8 +66,8 @@ def test_the_working_set_grows_until_the_whole_dictionary_agrees() -> None:
 def test_rows_of_any_length_give_the_code_of_unit_rows() -> None:
     rng = np.random.default_rng(5)
     atoms, vector, lengths = _atoms(rng), rng.standard_normal(20), rng.uniform(0.2, 5.0, 120)
-    expected = lasso_of_size(atoms, vector, 3)
-    found = lasso_of_size(Atoms(atoms * lengths[:, None], lengths), vector, 3)
+    expected = lasso_path(atoms, vector, 3)[-1]
+    found = lasso_path(Atoms(atoms * lengths[:, None], lengths), vector, 3)[-1]
     assert found.features.tolist() == expected.features.tolist()
     np.testing.assert_allclose(found.coefficients, expected.coefficients, atol=1e-10)
 
@@ -73,11 +75,12 @@ def test_rows_of_any_length_give_the_code_of_unit_rows() -> None:
 def test_a_refit_is_the_least_squares_fit() -> None:
     rng = np.random.default_rng(6)
     atoms, vector = _atoms(rng), rng.standard_normal(20)
-    code = refit_code(atoms, vector, lasso_of_size(atoms, vector, 4))
+    code = refit_code(atoms, vector, lasso_path(atoms, vector, 4)[-1])
     residual = vector - code.coefficients @ atoms[code.features]
     np.testing.assert_allclose(atoms[code.features] @ residual, 0.0, atol=1e-12)
 
 
 def test_nothing_to_find() -> None:
-    assert len(lasso_of_size(np.eye(4), np.zeros(4), 2).features) == 0
-    assert len(lasso_of_size(np.eye(4), np.array([0.0, -1.0, 0.0, 0.0]), 2, nonnegative=True).features) == 0
+    assert lasso_path(np.eye(4), np.zeros(4), 2) == []
+    assert lasso_path(np.eye(4), np.array([0.0, -1.0, 0.0, 0.0]), 2, nonnegative=True) == []
+    assert [len(each.features) for each in lasso_path(np.eye(4), np.array([0.0, 2.0, 0.0, 0.0]), 3)] == [1]

@@ -132,7 +132,8 @@ def test_nonnegative_codes_stop_where_nothing_points_their_way() -> None:
     assert path[-1].coefficients.tolist() == [2.0]
 
 
-def test_the_dictionary_is_read_once_a_step_and_never_copied() -> None:
+@pytest.mark.parametrize(("n", "passes"), [(1, 2), (2, 4)])
+def test_one_vector_takes_two_passes_and_several_one_a_step(n: int, passes: int) -> None:
     class Counted(np.ndarray):
         read = 0
 
@@ -142,7 +143,7 @@ def test_the_dictionary_is_read_once_a_step_and_never_copied() -> None:
             return np.asarray(self)[index]
 
     rng = np.random.default_rng(2)
-    rows = _atoms(rng, 5000, 8).view(Counted)
-    code = gradient_pursuit(rows, rng.standard_normal(8), 4)
-    assert len(code.features) == 4
-    assert Counted.read == 4 * 5000
+    rows = _atoms(rng, 5000, 64).view(Counted)
+    for path in gradient_pursuits(rows, rng.standard_normal((n, 64)), 4):
+        assert len(path) == 4
+    assert Counted.read == passes * 5000

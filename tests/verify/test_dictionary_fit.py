@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from surgery.dictionary.dictionary import Dictionary, encode, reconstruct
-from surgery.errors import VerifyError
+from surgery.errors import AnatomyError, VerifyError
 from surgery.hook_point import HookPoint
 from surgery.model.language_model import plain_tokens
 from surgery.model.residuals import stream_at
@@ -77,6 +77,16 @@ def test_an_off_by_one_name_is_caught_and_the_right_one_said(
     assert found.better.point == right
 
 
+def test_a_place_that_it_does_not_fit_either_is_no_better_one(tiny_model: Any, windows: Any) -> None:
+    noise = np.random.default_rng(0).standard_normal((40, 32)).astype(np.float32)
+    made = replace(
+        _made_for(tiny_model, HookPoint(1, "resid_pre")), W_enc=noise, W_dec=noise, b_enc=np.zeros(40, "f4")
+    )
+    found = measure_fit(tiny_model, made, windows)
+    assert min(fit.fvu for fit in found.fits) > 1
+    assert found.better is None and not found.fits_model
+
+
 def test_the_numbers_are_their_definitions(tiny_model: Any, windows: Any) -> None:
     made = _made_for(tiny_model, HookPoint(1, "resid_pre"))
     found = measure_fit(tiny_model, made, windows)
@@ -111,6 +121,80 @@ def test_a_perfect_dictionary_recovers_everything(tiny_model: Any, windows: Any)
         assert found.named.ce_spliced == pytest.approx(found.ce_clean, abs=1e-5)
 
 
+def _transcoder(model: Any, layer: int, *, skip: bool) -> tuple[Dictionary, dict[str, np.ndarray]]:
+    """The MLP's least-squares map as a ReLU dictionary of both signs, or as a skip beside small noise."""
+    taken = _mlp_rows(model, layer)
+    offset = taken["out"].mean(axis=0)
+    linear = np.linalg.lstsq(taken["in"], taken["out"] - offset, rcond=None)[0].astype(np.float32)
+    eye, noise = np.eye(32, dtype=np.float32), np.random.default_rng(0).standard_normal((64, 32))
+    made = Dictionary(
+        name="made",
+        architecture="standard",
+        W_enc=np.concatenate([eye, -eye]),
+        b_enc=np.zeros(64, np.float32),
+        W_dec=(1e-3 * noise).astype(np.float32) if skip else np.concatenate([linear, -linear]),
+        b_dec=offset.astype(np.float32),
+        k=None,
+        subtract_b_dec=False,
+        hook_point=HookPoint(layer, "mlp_in"),
+        W_skip=linear.T if skip else None,
+        is_transcoder=True,
+        output_point=HookPoint(layer, "mlp_out"),
+    )
+    return made, taken
+
+
+def _mlp_rows(model: Any, layer: int) -> dict[str, np.ndarray]:
+    """What the MLP of a layer reads and writes at every counted token, taken with plain torch hooks."""
+    import torch
+
+    taken: dict[str, list[np.ndarray]] = {"in": [], "out": []}
+
+    def keep(_: Any, args: Any, output: Any) -> None:
+        taken["in"].append(args[0][0, 1:].numpy())
+        taken["out"].append(output[0, 1:].numpy())
+
+    handle = model.network.model.layers[layer].mlp.register_forward_hook(keep)
+    with torch.inference_mode():
+        for window in text_windows(model, TEXTS):
+            model.network(torch.tensor([window]))
+    handle.remove()
+    return {name: np.concatenate(rows) for name, rows in taken.items()}
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_transcoder_is_measured_at_what_it_writes(tiny_model: Any, windows: Any, skip: bool) -> None:
+    made, taken = _transcoder(tiny_model, 1, skip=skip)
+    found = measure_fit(tiny_model, made, windows)
+    assert (found.named.point, found.named.output_point) == (HookPoint(1, "mlp_in"), HookPoint(1, "mlp_out"))
+    assert [fit.output_point for fit in found.fits[1:]] == [HookPoint(0, "mlp_out"), HookPoint(2, "mlp_out")]
+    output = reconstruct(made, taken["in"])
+    error = np.square(taken["out"] - output).sum(dtype=np.float64)
+    spread = np.square(taken["out"] - taken["out"].mean(axis=0)).sum(dtype=np.float64)
+    assert found.tokens == len(taken["in"])
+    assert found.named.fvu == pytest.approx(error / spread, rel=1e-3)
+    assert found.fits_model and found.named.fvu < 0.9
+    off = replace(made, hook_point=HookPoint(2, "mlp_in"), output_point=HookPoint(2, "mlp_out"))
+    better = measure_fit(tiny_model, off, windows).better
+    assert better is not None and better.output_point == HookPoint(1, "mlp_out")
+
+
+def test_a_transcoder_is_spliced_in_where_it_writes(tiny_model: Any, windows: Any) -> None:
+    """One tensor under two names makes a perfect transcoder of the identity; zeros in it are zeros there."""
+    eye = np.eye(32, dtype=np.float32)
+    both, zeros = np.concatenate([eye, -eye]), np.zeros(64, np.float32)
+    perfect = replace(
+        _made_for(tiny_model, HookPoint(1, "resid_pre")),
+        W_enc=both, W_dec=both, b_enc=zeros, b_dec=zeros[:32], subtract_b_dec=False, is_transcoder=True,
+    )  # fmt: skip
+    plain = measure_fit(tiny_model, replace(perfect, is_transcoder=False), windows)
+    renamed = replace(perfect, hook_point=HookPoint(0, "resid_post"), output_point=HookPoint(1, "resid_pre"))
+    found = measure_fit(tiny_model, renamed, windows)
+    assert found.named.fvu < 1e-10
+    assert found.named.ce_spliced == pytest.approx(found.ce_clean, abs=1e-5)
+    assert found.named.ce_zero == pytest.approx(plain.named.ce_zero, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("point", "expected"),
     [
@@ -129,7 +213,13 @@ def test_what_cannot_be_measured_says_why(tiny_model: Any, windows: Any) -> None
     made = _made_for(tiny_model, HookPoint(1, "resid_pre"))
     with pytest.raises(VerifyError, match=r"its files say 'hook_z'.*--hook-point resid_post\.20"):
         measure_fit(tiny_model, replace(made, hook_point=None, metadata={"hook_name": "hook_z"}), windows)
-    with pytest.raises(VerifyError, match="transcoder"):
-        measure_fit(tiny_model, replace(made, is_transcoder=True), windows)
+    silent = replace(made, is_transcoder=True, metadata={"hook_name_out": "mlp.hook_out"})
+    with pytest.raises(VerifyError, match=r"'mlp\.hook_out'.*--output-point mlp_out\.1"):
+        measure_fit(tiny_model, silent, windows)
+    narrow = replace(silent, W_dec=np.zeros((20, 16), np.float32), output_point=HookPoint(1, "mlp_out"))
+    with pytest.raises(VerifyError, match="writes 16 numbers"):
+        measure_fit(tiny_model, narrow, windows)
+    with pytest.raises(AnatomyError, match="no one module"):
+        measure_fit(tiny_model, replace(made, hook_point=HookPoint(1, "resid_mid")), windows)
     with pytest.raises(VerifyError, match="d_model 32"):
         measure_fit(tiny_model, replace(made, W_enc=np.zeros((20, 16), np.float32)), windows)

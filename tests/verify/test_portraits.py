@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from surgery.dictionary.dictionary import Dictionary, encode
 from surgery.errors import VerifyError
 from surgery.hook_point import HookPoint
 from surgery.model.residuals import stream_at
-from surgery.verify.activations import text_windows
+from surgery.verify.activations import observe, text_windows
 from surgery.verify.portraits import BINS, portray_features
 
 TEXTS = [f"apple river stone {n} yes no agree, water the fern {n * n} slowly" for n in range(70)]
@@ -64,6 +65,18 @@ def test_the_lens_is_the_unembedding_of_the_normed_row(tiny_model: Any, made: Di
     assert portrait.promoted[0].score == pytest.approx(float(logits.max()), rel=1e-4)
     assert portrait.suppressed[0].score == pytest.approx(float(logits.min()), rel=1e-4)
     assert portrait.promoted[0].token == tiny_model.tokenizer.decode([int(logits.argmax())])
+
+
+def test_a_transcoder_s_features_are_looked_for_where_it_reads(tiny_model: Any, made: Dictionary) -> None:
+    transcoder = replace(made, hook_point=HookPoint(1, "mlp_in"), is_transcoder=True, subtract_b_dec=False)
+    windows = text_windows(tiny_model, TEXTS[:3])
+    (portrait,) = portray_features(tiny_model, transcoder, [3], windows).features
+    (seen,) = observe(tiny_model, windows, [HookPoint(1, "mlp_in")])
+    column = encode(transcoder, seen.activations[0][seen.counted])[:, 3]
+    assert portrait.maximum == pytest.approx(float(column.max()), rel=1e-5)
+    assert portrait.density == pytest.approx((column > 0).mean())
+    with pytest.raises(VerifyError, match=r"--hook-point mlp_in\.20"):
+        portray_features(tiny_model, replace(transcoder, hook_point=None), [3], windows)
 
 
 def test_a_feature_that_is_not_there_is_refused(tiny_model: Any, made: Dictionary) -> None:
