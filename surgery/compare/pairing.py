@@ -17,7 +17,7 @@ from typing import Any, Literal
 from surgery.checkpoint.hashes import same_file
 from surgery.checkpoint.header import TensorEntry
 from surgery.checkpoint.layout import INDEX_FILE, Checkpoint
-from surgery.checkpoint.pair import Shifted, Slot
+from surgery.checkpoint.pair import Shifted, Slot, slot_of
 
 FileStatus = Literal["changed", "added", "removed"]
 _TEXT_BYTES = 1 << 18
@@ -79,7 +79,7 @@ class FileChange:
 def pair_tensors(before: Checkpoint, after: Checkpoint) -> Pairing:
     """Pair the tensors of two checkpoints."""
     pairs = tuple(
-        Pair(name, _slot(before, name), _slot(after, name))
+        Pair(name, slot_of(before, name), slot_of(after, name))
         for name in before.tensors
         if name in after.tensors
     )
@@ -109,11 +109,6 @@ def config_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> d
         for key in sorted(set(before) | set(after))
         if before.get(key) != after.get(key)
     }
-
-
-def _slot(checkpoint: Checkpoint, name: str) -> Slot:
-    file, entry = checkpoint.entry(name)
-    return Slot(checkpoint.folder / file, entry)
 
 
 def _text_diff(first: Path, second: Path) -> tuple[str, ...]:
