@@ -146,6 +146,9 @@ def test_a_steering_adapter_makes_the_model_agree(tmp_path: Path) -> None:
     row = next(row for row in report.verification.rows if row.suite == "preference")
     assert row.change.low > 0.2
     assert (tmp_path / "out" / "adapter_model.safetensors").exists()
+    assert (tmp_path / "out" / "LICENSE").read_bytes() == (
+        model_folder("demo:refuser") / "LICENSE"
+    ).read_bytes()
     assert (
         yaml.safe_load((tmp_path / "out" / "README.md").read_text().split("---")[1])["base_model_relation"]
         == "adapter"

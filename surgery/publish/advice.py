@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from surgery.checkpoint.legal import legal_files
 from surgery.errors import UploadError
 from surgery.hub import repository as hub
 from surgery.hub.repository import Repository
 from surgery.publish.bundle import Bundle
 
 _NAMED = ("llama3", "llama4")
-_LEGAL = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
 
 
 def advice(bundle: Bundle, name: str, repository: Repository | None, *, public: bool) -> Iterator[str]:
@@ -50,7 +50,7 @@ def _about_base(bundle: Bundle, base: str) -> Iterator[str]:
                 f"the base {base} is gated ({found.gated}): gate this one too, in its settings, before it is"
                 " public"
             )
-        legal = [name for name in hub.remote_files(base, "main") if name.upper().startswith(_LEGAL)]
+        legal = legal_files(hub.remote_files(base, "main"))
     except UploadError as error:
         yield f"the base could not be looked up: {error}"
         return
