@@ -30,7 +30,7 @@ from surgery.errors import SourceError
 from surgery.export.check import AdapterCheck
 from surgery.preparation import Prepared
 from surgery.recipe import check_lock, write_lock
-from surgery.recipe.schema import PromptSource, Verify
+from surgery.recipe.schema import PromptSource, Section, Verify
 from surgery.report.card import write_card
 from surgery.report.licence import read_licence
 from surgery.report.report import EditFacts, Environment, ModelFacts, OutputFacts, Report
@@ -106,14 +106,13 @@ def make_report(
 
 def _measured_on(verify: Verify) -> dict[str, dict[str, str]]:
     """Where each suite's items come from."""
-    found = {}
-    for suite, section in verify:
-        source = (
-            next((each for _, each in section if isinstance(each, PromptSource)), None) if section else None
-        )
-        if source is not None:
-            found[suite] = source.model_dump(include={"source", "file", "revision"}, exclude_none=True)
-    return found
+    sections = {name: dict(section) for name, section in verify if isinstance(section, Section)}
+    sources = {
+        name: next(each for each in section.values() if isinstance(each, PromptSource))
+        for name, section in sections.items()
+    }
+    wanted = {"source", "file", "revision"}
+    return {name: each.model_dump(include=wanted, exclude_none=True) for name, each in sources.items()}
 
 
 def resolved(prepared: Prepared) -> dict[str, Any]:
