@@ -20,6 +20,7 @@ from typing import Any
 
 from surgery.checkpoint.hashes import sha256_file
 from surgery.checkpoint.layout import Checkpoint
+from surgery.checkpoint.legal import copy_legal_files
 from surgery.checkpoint.sums import SUMS_FILE, write_sums
 from surgery.direction.direction import Direction, write_directions
 from surgery.edit.audit import Audit, audit_as_json
@@ -29,6 +30,7 @@ from surgery.errors import SourceError
 from surgery.export.check import AdapterCheck
 from surgery.preparation import Prepared
 from surgery.recipe import check_lock, write_lock
+from surgery.recipe.schema import PromptSource, Section, Verify
 from surgery.report.card import write_card
 from surgery.report.licence import read_licence
 from surgery.report.report import EditFacts, Environment, ModelFacts, OutputFacts, Report
@@ -69,6 +71,8 @@ def write_artefacts(
         _write_json(folder / "audit.json", audit_as_json(written.audit))
     write_directions(folder / "direction.safetensors", _saved_directions(prepared))
     write_lock(folder / "surgery.lock.yaml", prepared.loaded, names)
+    if written.adapter is not None:  # a checkpoint's side files are copied with its weights
+        copy_legal_files(prepared.checkpoint.folder, written.folder)
     if (written.folder / "README.md").exists():
         (written.folder / "README.md").rename(folder / "base_README.md")
     report = make_report(prepared, written, verification, seconds=seconds)
@@ -96,7 +100,19 @@ def make_report(
         environment=_environment(prepared),
         seed=recipe.seed,
         seconds=seconds,
+        measured_on=_measured_on(recipe.verify),
     )
+
+
+def _measured_on(verify: Verify) -> dict[str, dict[str, str]]:
+    """Where each suite's items come from."""
+    sections = {name: dict(section) for name, section in verify if isinstance(section, Section)}
+    sources = {
+        name: next(each for each in section.values() if isinstance(each, PromptSource))
+        for name, section in sections.items()
+    }
+    wanted = {"source", "file", "revision"}
+    return {name: each.model_dump(include=wanted, exclude_none=True) for name, each in sources.items()}
 
 
 def resolved(prepared: Prepared) -> dict[str, Any]:

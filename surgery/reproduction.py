@@ -18,6 +18,7 @@ from typing import Any
 from surgery.checkpoint.folder import new_folder
 from surgery.checkpoint.hashes import sha256_file
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
+from surgery.checkpoint.legal import copy_legal_files
 from surgery.checkpoint.sums import SUMS_FILE, read_sums, write_sums
 from surgery.direction.direction import Direction, read_directions
 from surgery.edit.addition import make_additions
@@ -150,6 +151,7 @@ def _write(
     additions = make_additions(added, directions, anatomy.n_layers)
     adapter = make_adapter(plan, additions, base, anatomy, base=recipe.model.source)
     write_adapter(adapter, staging, progress=progress)
+    copy_legal_files(base.folder, staging)
 
 
 def _copy_record(home: Path, sums: Mapping[str, str], staging: Path) -> set[str]:

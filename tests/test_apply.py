@@ -141,11 +141,15 @@ def test_strength_zero_gives_the_source(tmp_path: Path) -> None:
 
 
 def test_a_steering_adapter_makes_the_model_agree(tmp_path: Path) -> None:
+    from surgery.demo.sources import model_folder
+
     report = apply(RECIPES / "demo_agree.yaml", overrides=_quick("demo_agree", tmp_path / "out"))
     assert report.verification is not None
     row = next(row for row in report.verification.rows if row.suite == "preference")
     assert row.change.low > 0.2
     assert (tmp_path / "out" / "adapter_model.safetensors").exists()
+    base = model_folder("demo:refuser")
+    assert (tmp_path / "out" / "LICENSE").read_bytes() == (base / "LICENSE").read_bytes()
     assert (
         yaml.safe_load((tmp_path / "out" / "README.md").read_text().split("---")[1])["base_model_relation"]
         == "adapter"

@@ -31,8 +31,12 @@ def write_sums(folder: Path, known: Mapping[str, str | None] | None = None) -> N
     """
     names = _files(folder)
     sums = {name: (known or {}).get(name) or sha256_file(folder / name) for name in names}
-    text = "".join(_line(name, sums[name]) for name in names)
-    (folder / SUMS_FILE).write_text(text, encoding="utf-8", newline="\n")
+    (folder / SUMS_FILE).write_text(sums_text(sums), encoding="utf-8", newline="\n")
+
+
+def sums_text(sums: Mapping[str, str]) -> str:
+    """The text of a `SHA256SUMS`: path → SHA-256, by name."""
+    return "".join(_line(name, sums[name]) for name in sorted(sums))
 
 
 def read_sums(folder: Path) -> dict[str, str]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
 import torch
 
+from surgery.checkpoint.descriptor import open_to_read, read_into, write_from
 from surgery.checkpoint.dtypes import TORCH_NAMES
 from surgery.checkpoint.layout import Checkpoint
 from surgery.errors import CheckpointError
+
+__all__ = ["byte_view", "open_to_read", "read_into", "read_tensor", "torch_dtype", "write_from"]
 
 
 def torch_dtype(name: str) -> torch.dtype:
@@ -48,39 +46,6 @@ def read_tensor(
     flat = torch.frombuffer(buffer, dtype=stored) if buffer else torch.empty(0, dtype=stored)
     tensor = flat.reshape(entry.shape)
     return tensor if dtype is None else tensor.to(dtype)
-
-
-@contextmanager
-def open_to_read(path: Path) -> Iterator[int]:
-    """A file descriptor opened for reading only."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def read_into(descriptor: int, view: memoryview, offset: int) -> None:
-    """Fill a buffer from a file, starting at byte `offset`.
-
-    Raises:
-        CheckpointError: the file ends first.
-    """
-    done = 0
-    while done < len(view):
-        got = os.preadv(descriptor, [view[done:]], offset + done)
-        if got == 0:
-            raise CheckpointError(
-                f"a weight file became shorter while it was read (at byte {offset + done:,})"
-            )
-        done += got
-
-
-def write_from(descriptor: int, view: memoryview, offset: int) -> None:
-    """Write a whole buffer to a file, starting at byte `offset`."""
-    done = 0
-    while done < len(view):
-        done += os.pwrite(descriptor, view[done:], offset + done)
 
 
 def byte_view(tensor: torch.Tensor) -> memoryview:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,6 +94,8 @@ def diff(
 
 
 def _compare(before: str, after: str, revision_before: str | None, revision_after: str | None) -> Diff:
+    # The comparison's own threads share the cores; those of numpy's BLAS would only wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from surgery.checkpoint.layout import open_checkpoint
     from surgery.cli.console import LiveProgress
     from surgery.compare.diff import compare_adapter, compare_checkpoints

@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -20,20 +20,40 @@ if TYPE_CHECKING:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("repository", metavar="REPO")
 @click.option("--public", is_flag=True, help="Make the repository public; without it, it is private.")
+@click.option(
+    "--gated",
+    type=click.Choice(["auto", "manual"]),
+    help="Let the Hub ask who downloads: everyone who asks gets it (auto), or whom you let (manual).",
+)
+@click.option("--base", metavar="ID", help="Hub id of the base model, where the files do not name it.")
+@click.option("--license", "licence", metavar="ID", help="The licence, where their README names none.")
 @click.option("--replace", is_flag=True, help="Delete files of REPO that FOLDER does not have.")
 @click.option("--force", is_flag=True, help="Publish in spite of a failed gate or a changed file.")
 @click.option("--dry-run", is_flag=True, help="Check everything, send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def upload(
-    folder: Path, repository: str, *, public: bool, replace: bool, force: bool, dry_run: bool, as_json: bool
+    folder: Path,
+    repository: str,
+    *,
+    public: bool,
+    gated: Literal["auto", "manual"] | None,
+    base: str | None,
+    licence: str | None,
+    replace: bool,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
-    """Publish FOLDER, which `surgery apply` wrote, as the model repository REPO (account/name) on the Hub.
+    """Publish FOLDER as the model repository REPO (account/name) on the Hub.
+
+    FOLDER is what `surgery apply` wrote, an adapter, a dictionary that SAELens reads, or a safetensors file
+    of directions; the last three get a card where they have none.
 
     Everything goes to a pull request first, card and manifest last; it is merged when every file there has
     the hash it has here. Run the same command again after a cut, and it goes on in the same pull request.
     The token is the one that `hf auth login` stored, or HF_TOKEN.
 
-    Exit codes: 0 published, 1 refused or failed, 2 no such result, or bad usage.
+    Exit codes: 0 published, 1 refused or failed, 2 nothing to publish, or bad usage.
     """
     from surgery.cli.console import open_console, print_lines
     from surgery.errors import UploadError
@@ -41,7 +61,9 @@ def upload(
     from surgery.publish.upload import carry_out, prepare_upload
 
     console, notices = open_console(), open_console(sys.stderr)
-    prospect = prepare_upload(folder, repository, public=public, replace=replace)
+    prospect = prepare_upload(
+        folder, repository, public=public, replace=replace, gated=gated, base=base, licence=licence
+    )
     if dry_run:
         if as_json:
             click.echo(json.dumps(_prospect_as_json(prospect), indent=2))
@@ -69,7 +91,7 @@ def prospect_lines(prospect: Prospect, *, width: int) -> list[Text]:
     state = "exists" if prospect.repository is not None else "is made"
     files = f"{count(len(bundle.files))} files, {size(bundle.n_bytes)}"
     files += f"; {count(len(prospect.missing))} are not there" if prospect.missing else "; all of it is there"
-    what = [f"{prospect.name} {state}, {'private' if prospect.private else 'public'}", files]
+    what = [f"{prospect.name} {state}, {_access(prospect)}", f"{bundle.kind}: {files}"]
     what += [f"{name} is deleted" for name in prospect.foreign]
     parts = {"upload": what, "problems": prospect.problems or ("none",), "notes": prospect.notes}
     return sections(str(bundle.folder), parts, width)
@@ -82,7 +104,7 @@ def published_lines(done: Published, *, width: int) -> list[Text]:
 
     over = f"pull request {done.pull_request}{', begun before,' if done.resumed else ''} merged"
     what = [
-        f"{done.name}, {'private' if done.private else 'public'}, at commit {done.commit}",
+        f"{done.name}, {_access(done)}, at commit {done.commit}",
         f"{count(done.n_files)} files, {size(done.n_bytes)}, of which {size(done.sent_bytes)} were not there",
         "every hash on the Hub is the one here",
         "it held all of this already" if done.pull_request is None else over,
@@ -91,11 +113,18 @@ def published_lines(done: Published, *, width: int) -> list[Text]:
     return sections(done.name, parts, width)
 
 
+def _access(stands: Prospect | Published) -> str:
+    """Who gets at it: `private`, `public, gated (manual)`."""
+    return ("private" if stands.private else "public") + (f", gated ({stands.gated})" if stands.gated else "")
+
+
 def _prospect_as_json(prospect: Prospect) -> dict[str, Any]:
     return {
         "folder": str(prospect.bundle.folder),
         "name": prospect.name,
+        "kind": prospect.bundle.kind,
         "private": prospect.private,
+        "gated": prospect.gated,
         "exists": prospect.repository is not None,
         "n_files": len(prospect.bundle.files),
         "n_bytes": prospect.bundle.n_bytes,

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from surgery.checkpoint.pair import walk_pair
 from surgery.compare.diff import Diff
@@ -31,6 +30,7 @@ from surgery.errors import EditError
 from surgery.linalg.sketch import spectrum_of
 
 Array = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
 _SPARE = 8
 _PREFIX = "base_model.model."
 
@@ -84,11 +84,11 @@ def write_extracted(adapter: ExtractedAdapter, folder: Path, *, base: str) -> No
     Raises:
         EditError: the folder exists.
     """
-    from safetensors.torch import save
+    from safetensors.numpy import save
 
     if folder.exists():
         raise EditError(f"{folder}: already exists; name another folder or remove this one")
-    tensors: dict[str, torch.Tensor] = {}
+    tensors: dict[str, Floats] = {}
     for each in adapter.factors:
         left, right = _padded(each, adapter.rank)
         key = _PREFIX + _module(each.tensor)
@@ -106,7 +106,7 @@ def write_extracted(adapter: ExtractedAdapter, folder: Path, *, base: str) -> No
         "inference_mode": True,
     }
     folder.mkdir(parents=True)
-    ordered = {name: tensors[name].contiguous() for name in sorted(tensors)}
+    ordered = {name: tensors[name] for name in sorted(tensors)}
     (folder / "adapter_model.safetensors").write_bytes(save(ordered, metadata={"format": "pt"}))
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     (folder / "adapter_config.json").write_text(text, encoding="utf-8")
@@ -147,25 +147,24 @@ def _factorise(changed: Changed, rank: int) -> Factors:
 
 def _right_side(pair: Pair, view: View, left: Array) -> Array:
     """UᵀΔ, (rank, n), in one pass."""
-    U = torch.from_numpy(np.ascontiguousarray(left))
-    found = torch.zeros(left.shape[1], view.n, dtype=torch.float64)
+    found = np.zeros((left.shape[1], view.n))
     for tile in walk_pair(pair.before, pair.after):
-        change = tile.after.double() - tile.before.double()
-        count = change.shape[0]
+        change = tile.after.astype(np.float64) - tile.before
+        here = slice(tile.first, tile.first + len(change))
         if view.by_rows:
-            found[:, tile.first : tile.first + count] = (change @ U).T
+            found[:, here] = (change @ left).T
         else:
-            found += U[tile.first : tile.first + count].T @ change
-    return found.numpy()
+            found += left[here].T @ change
+    return found
 
 
-def _padded(factors: Factors, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _padded(factors: Factors, rank: int) -> tuple[Floats, Floats]:
     """Both factors as float32 with zeros up to a common rank: PEFT wants one."""
     own = factors.left.shape[1]
     left = np.zeros((len(factors.left), rank), dtype=np.float32)
     right = np.zeros((rank, factors.right.shape[1]), dtype=np.float32)
     left[:, :own], right[:own] = factors.left, factors.right
-    return torch.from_numpy(left), torch.from_numpy(right)
+    return left, right
 
 
 def _module(tensor: str) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -21,19 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from surgery.checkpoint.layout import Checkpoint
-from surgery.checkpoint.pair import same_bytes
+from surgery.checkpoint.pair import same_bytes, slot_of
 from surgery.compare.evidence import Cast, Evidence, Resized
 from surgery.compare.judge import judge
 from surgery.compare.lora import pair_adapter
-from surgery.compare.measure import can_measure, cast_type, measure
-from surgery.compare.pairing import (
-    Pair,
-    Pairing,
-    compare_files,
-    config_differences,
-    pair_tensors,
-    slot_of,
-)
+from surgery.compare.measure import measure
+from surgery.compare.pairing import Pair, Pairing, compare_files, config_differences, pair_tensors
+from surgery.compare.precision import can_measure, cast_type
 from surgery.compare.reading import ABLATIONS, read_change
 from surgery.compare.shared import Changed, pool, read_gains, settled
 from surgery.compare.verdict import Verdict
@@ -206,7 +199,7 @@ def _in_parallel(
     def run(pair: Pair) -> _Outcome:
         return _compare(pair, writers.get(pair.name), gains)
 
-    with _one_torch_thread(), ThreadPoolExecutor(workers or _cores(), "surgery-diff") as pool_of_threads:
+    with ThreadPoolExecutor(workers or _cores(), "surgery-diff") as pool_of_threads:
         yield from zip(pairs, pool_of_threads.map(run, pairs), strict=True)
 
 
@@ -241,16 +234,3 @@ def _same_prefix(pair: Pair) -> bool:
 def _cores() -> int:
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(_MOST_WORKERS, available)
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Workers share the cores already; torch's own threads would only wait for each other."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -28,7 +28,7 @@ def quantised_grid(pair: Pair) -> str | None:
         CheckpointError: a file ends too early.
     """
     for tile in walk_pair(pair.before, pair.after, most_lines=_LINES):
-        before, after = (side.float().numpy().copy() for side in tile.both)
+        before, after = (side.astype(np.float32) for side in tile.both)
         return _multiples(before, after) or _levels(before, after)
     return None
 

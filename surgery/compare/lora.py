@@ -14,12 +14,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
+import numpy as np
 
 from surgery.checkpoint.header import Header, TensorEntry, parse_json, read_header
 from surgery.checkpoint.layout import Checkpoint
-from surgery.checkpoint.pair import Shifted, Slot
-from surgery.checkpoint.tensor import open_to_read, read_into, torch_dtype
+from surgery.checkpoint.pair import Shifted, Slot, read_slot, slot_of
 from surgery.compare.pairing import Pair, Pairing
 from surgery.errors import CheckpointError
 
@@ -52,7 +51,7 @@ def pair_adapter(base: Checkpoint, folder: Path) -> tuple[Checkpoint, Pairing]:
     }
     pairs = []
     for name in base.tensors:
-        slot = _slot(base, name)
+        slot = slot_of(base, name)
         pairs.append(Pair(name, slot, shifted.get(name, slot)))
     merged = Checkpoint(folder, MappingProxyType({}), base.config, ())
     return merged, Pairing(tuple(pairs), added=tuple(left), removed=())
@@ -86,13 +85,13 @@ def _shifted(
     sides: Mapping[str, TensorEntry],
     config: Mapping[str, Any],
 ) -> Shifted:
-    slot = _slot(base, f"{module}.weight")
+    slot = slot_of(base, f"{module}.weight")
     if set(sides) != {"A", "B"}:
         raise CheckpointError(f"{folder / WEIGHTS}: {module} has only one of its two factors")
-    A, B = (_read(folder / WEIGHTS, sides[side]) for side in "AB")
+    A, B = (read_slot(Slot(folder / WEIGHTS, sides[side])).astype(np.float32) for side in "AB")
     scale = _scale(config, module, len(A))
     embedding = "embedding" in sides["A"].name
-    left, right = (A.T.contiguous(), (scale * B).T.contiguous()) if embedding else (scale * B, A)
+    left, right = (A.T, scale * B.T) if embedding else (scale * B, A)
     if slot.entry.shape != (left.shape[0], right.shape[1]):
         raise CheckpointError(
             f"{folder / WEIGHTS}: {module} is made for a tensor of {left.shape[0]} × {right.shape[1]},"
@@ -104,15 +103,3 @@ def _shifted(
 def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
     alpha = (config.get("alpha_pattern") or {}).get(module, config.get("lora_alpha", rank))
     return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
-
-
-def _slot(base: Checkpoint, name: str) -> Slot:
-    file, entry = base.entry(name)
-    return Slot(base.folder / file, entry)
-
-
-def _read(path: Path, entry: TensorEntry) -> torch.Tensor:
-    buffer = bytearray(entry.n_bytes)
-    with open_to_read(path) as file:
-        read_into(file, memoryview(buffer), entry.start)
-    return torch.frombuffer(buffer, dtype=torch_dtype(entry.dtype)).reshape(entry.shape).float()

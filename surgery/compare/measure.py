@@ -12,30 +12,22 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from surgery.checkpoint.dtypes import EDITABLE, TORCH_NAMES
-from surgery.checkpoint.pair import PairTile, lines_of, walk_pair
+from surgery.checkpoint.numbers import Array as Wide
+from surgery.checkpoint.pair import PairTile, by_matrix, lines_of, walk_pair
 from surgery.compare.pairing import Pair
+from surgery.compare.precision import STEPS, binades, coarsest_grid
 from surgery.linalg.sketch import noise_edge
 
 Array = npt.NDArray[np.float64]
 
 COLUMNS = 8
 """Random columns of a sketch in the first pass."""
-_EPSILON = {
-    "BF16": 2.0**-7,
-    "F16": 2.0**-10,
-    "F32": 2.0**-23,
-    "F64": 2.0**-52,
-    "F8_E4M3": 2.0**-3,
-    "F8_E5M2": 2.0**-2,
-}
 _SAMPLED = 16
-_EXPONENT = {torch.float32: 0x7F800000, torch.float64: 0x7FF0000000000000}
 
 
 @dataclass(frozen=True)
@@ -112,12 +104,6 @@ def view_of(shape: tuple[int, ...], axis: int | None) -> View:
     return View(axis, d, max(1, math.prod(shape) // max(d, 1)), len(shape) > 1 and axis == len(shape) - 1)
 
 
-def can_measure(pair: Pair) -> bool:
-    """Whether both sides hold numbers that torch can read."""
-    kinds = {pair.before.entry.dtype, pair.after.entry.dtype}
-    return all(kind in TORCH_NAMES and kind not in ("BOOL", "C64") for kind in kinds)
-
-
 def measure(pair: Pair, axis: int | None, *, columns: int = COLUMNS) -> Measured:
     """Measure one pair of tensors of the same shape.
 
@@ -131,7 +117,7 @@ def measure(pair: Pair, axis: int | None, *, columns: int = COLUMNS) -> Measured
     """
     view = view_of(pair.before.entry.shape, axis)
     state = _State(pair, view, columns)
-    with torch.no_grad():
+    with np.errstate(all="ignore"):  # damaged weights are told by `finite`
         for tile in walk_pair(pair.before, pair.after):
             state.add(tile)
     return state.finish()
@@ -148,70 +134,77 @@ class _State:
         self.binades = self.sampled = 0.0
         self.largest, self.finite = 0.0, True
         self.norms = np.zeros(view.d)
-        self.sketch = torch.zeros(2, columns, view.d, dtype=torch.float64)
+        self.sketch = np.zeros((2, columns, view.d))
         self.grid = pair.after.entry.dtype
-        self._omega: tuple[int, torch.Tensor] | None = None
+        self._random = np.random.default_rng(zlib.crc32(pair.name.encode()))
+        self._matrix, self._omega = -1, np.empty((columns, 0), np.float32)
+        self._partial: Wide | None = None
 
     def add(self, tile: PairTile) -> None:
-        before, after = tile.before, tile.after
+        before, change = tile.before, tile.after
         if self.tiles == 0:
-            self.grid = coarsest_grid(after, self.pair.after.entry.dtype)
-        change = after.sub_(before).reshape(-1)
-        low, high = float(change.amin()), float(change.amax())
+            self.grid = coarsest_grid(change, self.pair.after.entry.dtype)
+        np.subtract(change, before, out=change)
+        low, high = (float(each.reduce(change, axis=None)) for each in (np.minimum, np.maximum))
         self.finite = self.finite and math.isfinite(high - low)
         self.largest = max(self.largest, -low, high)
         self.changed += tile.changed
-        self.inner += float(before.reshape(-1) @ change)
-        self.energy += float(change @ change)
+        self.inner += float(np.einsum("ij,ij->", before, change))
+        self.energy += float(np.einsum("ij,ij->", change, change))
         self._add_norms(tile.first, before)
         self._add_sketch(tile)
         self.tiles += 1
 
-    def _add_norms(self, first: int, before: torch.Tensor) -> None:
-        lines = torch.linalg.vector_norm(before, dim=1).double().square_().numpy()
+    def _add_norms(self, first: int, before: Wide) -> None:
+        lines = np.einsum("ij,ij->i", before, before).astype(np.float64)
         energy = float(lines.sum())
         self.before += energy
         chosen = self.tiles % _SAMPLED == 0
         if chosen:
             self.sampled += energy
-            self.binades += _binades(before.reshape(-1))
+            self.binades += binades(before)
         if not self.view.by_rows and self.lines > 1:
-            np.add.at(self.norms, (first + np.arange(len(lines))) % self.view.d, lines)
+            for _, row, ours in by_matrix(first, len(lines), self.view.d):
+                self.norms[row : row + ours.stop - ours.start] += lines[ours]
         elif chosen:
-            self.norms += before.square().sum(0).double().numpy()
+            self.norms += np.einsum("ij,ij->j", before, before)
 
     def _add_sketch(self, tile: PairTile) -> None:
         both, count = tile.both, tile.both.shape[1]
         if self.lines == 1:
-            self.sketch[:, 0] = both[:, 0].double()
+            self.sketch[:, 0] = both[:, 0]
         elif self.view.by_rows:
-            omega = self._draw(tile.first, count, both.dtype)
-            for side in range(2):
-                self.sketch[side] += omega @ both[side]
+            self._add_partial(self._draw(count, both.dtype) @ both)
         else:
-            self._add_lines(tile)
+            for matrix, row, ours in by_matrix(tile.first, count, self.view.d):
+                if matrix != self._matrix:  # each one draws its own Ω
+                    self._matrix, self._omega = matrix, self._draw(self.length, both.dtype)
+                product = both[:, ours].reshape(-1, self.length) @ self._omega.T
+                here = slice(row, row + ours.stop - ours.start)
+                self.sketch[:, :, here] += product.reshape(2, -1, self.columns).transpose(0, 2, 1)
 
-    def _add_lines(self, tile: PairTile) -> None:
-        """Lines are coordinates of the residual axis, matrix after matrix; each matrix draws its own Ω."""
-        count, d, done = tile.both.shape[1], self.view.d, 0
-        while done < count:
-            matrix, row = divmod(tile.first + done, d)
-            part = min(count - done, d - row)
-            if self._omega is None or self._omega[0] != matrix:
-                self._omega = (matrix, self._draw(matrix, self.length, tile.both.dtype))
-            lines = tile.both[:, done : done + part].reshape(2 * part, self.length)
-            product = (self._omega[1] @ lines.T).reshape(self.columns, 2, part)
-            self.sketch[:, :, row : row + part] += product.transpose(0, 1)
-            done += part
+    def _add_partial(self, product: Wide) -> None:
+        """Sum up (2, columns, d) of some tiles as they are computed, and only then in float64."""
+        if self._partial is None:
+            self._partial = product
+        else:
+            self._partial += product
+        if self.tiles % _SAMPLED == _SAMPLED - 1:
+            self._flush()
 
-    def _draw(self, number: int, rows: int, dtype: torch.dtype) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(zlib.crc32(f"{self.pair.name} {number}".encode()))
-        return torch.randn(self.columns, rows, generator=generator, dtype=dtype)
+    def _flush(self) -> None:
+        if self._partial is not None:
+            self.sketch += self._partial
+            self._partial = None
+
+    def _draw(self, rows: int, dtype: np.dtype[Any]) -> Wide:
+        return self._random.standard_normal((self.columns, rows), dtype=dtype)
 
     def finish(self) -> Measured:
+        self._flush()
         view, size = self.view, self.lines * self.length
         scale = self.before / self.sampled if self.sampled else 0.0
-        floor = _EPSILON.get(self.grid, 0.0) ** 2 / 12 * self.binades * scale
+        floor = STEPS.get(self.grid, 0.0) ** 2 / 12 * self.binades * scale
         numbers = Numbers(
             size=size,
             changed=self.changed,
@@ -226,40 +219,5 @@ class _State:
         norms = self.norms * scale if view.by_rows or self.lines == 1 else self.norms
         share = norms / self.before if self.before else np.full(view.d, 1 / view.d)
         edge = noise_edge(floor * share, view.n, self.columns)
-        before, change = self.sketch.numpy().transpose(0, 2, 1)
+        before, change = self.sketch.transpose(0, 2, 1)
         return Measured(self.pair, view, numbers, before, change, np.sqrt(norms), edge)
-
-
-def coarsest_grid(values: torch.Tensor, dtype: str) -> str:
-    """The type on whose steps float32 values stand: weights are often stored wider than they were made."""
-    if dtype != "F32" or values.dtype != torch.float32:
-        return dtype
-    for narrow in ("BF16", "F16"):
-        kind = getattr(torch, TORCH_NAMES[narrow])
-        if bool((values.to(kind).to(torch.float32) == values).all()):
-            return narrow
-    return dtype
-
-
-def _binades(flat: torch.Tensor) -> float:
-    """Σ (2^⌊log2|a|⌋)²."""
-    kind = torch.int64 if flat.dtype == torch.float64 else torch.int32
-    floors = (flat.view(kind) & _EXPONENT[flat.dtype]).view(flat.dtype)
-    return float(floors @ floors)
-
-
-def cast_type(pair: Pair) -> str | None:
-    """The type through which the second tensor is the first, rounded or widened and nothing else."""
-    stored = pair.after.entry.dtype
-    if stored not in EDITABLE or pair.before.entry.dtype not in EDITABLE:
-        return None
-    kinds = [stored] if pair.retyped else []
-    kinds += [kind for kind in ("BF16", "F16") if stored in ("F32", "F64")]
-    return next((kind for kind in kinds if _is_rounded(pair, getattr(torch, TORCH_NAMES[kind]))), None)
-
-
-def _is_rounded(pair: Pair, kind: torch.dtype) -> bool:
-    return all(
-        bool((tile.before.to(kind).to(tile.both.dtype) == tile.after).all())
-        for tile in walk_pair(pair.before, pair.after)
-    )

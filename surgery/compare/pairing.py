@@ -17,7 +17,7 @@ from typing import Any, Literal
 from surgery.checkpoint.hashes import same_file
 from surgery.checkpoint.header import TensorEntry
 from surgery.checkpoint.layout import INDEX_FILE, Checkpoint
-from surgery.checkpoint.pair import Shifted, Slot
+from surgery.checkpoint.pair import Shifted, Slot, slot_of
 
 FileStatus = Literal["changed", "added", "removed"]
 _TEXT_BYTES = 1 << 18
@@ -109,12 +109,6 @@ def config_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> d
         for key in sorted(set(before) | set(after))
         if before.get(key) != after.get(key)
     }
-
-
-def slot_of(checkpoint: Checkpoint, name: str) -> Slot:
-    """Where a tensor of a checkpoint stands."""
-    file, entry = checkpoint.entry(name)
-    return Slot(checkpoint.folder / file, entry)
 
 
 def _text_diff(first: Path, second: Path) -> tuple[str, ...]:

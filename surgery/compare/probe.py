@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from surgery.checkpoint.pair import PairTile, lines_of, walk_pair
+from surgery.checkpoint.pair import PairTile, by_matrix, lines_of, walk_pair
 from surgery.compare.measure import View
 from surgery.compare.pairing import Pair
 
@@ -60,9 +59,8 @@ def probe(pair: Pair, view: View, direction: Array) -> Probe:
         CheckpointError: a file ends too early.
     """
     sums = _Sums(pair, view, direction)
-    with torch.no_grad():
-        for tile in walk_pair(pair.before, pair.after):
-            sums.add(tile)
+    for tile in walk_pair(pair.before, pair.after):
+        sums.add(tile)
     a, b = sums.along
     energy = float(a @ a)
     strength = 1 - float(a @ b) / energy if energy else 0.0
@@ -84,10 +82,10 @@ def probe(pair: Pair, view: View, direction: Array) -> Probe:
 
 
 class _Sums:
-    """Squared norms (before, after) by column (2, n) and by row (2, d), and components along q, (2, n)."""
+    """Squared norms of A and their change by column (2, n) and by row (2, d); a and b, (2, n)."""
 
     def __init__(self, pair: Pair, view: View, direction: Array) -> None:
-        self.view, self.q = view, torch.from_numpy(direction)
+        self.view, self.q = view, direction
         self.lines, self.length = lines_of(pair.before.entry.shape)
         self.rows = np.zeros((2, view.d))
         self.columns = np.zeros((2, view.n))
@@ -95,34 +93,32 @@ class _Sums:
         self.energy = 0.0
 
     def add(self, tile: PairTile) -> None:
-        wide = tile.both.double()
-        squares = wide.square()
-        self.energy += float((wide[1] - wide[0]).square_().sum())
-        by_line, by_place = squares.sum(2).numpy(), squares.sum(1).numpy()
-        first, count = tile.first, tile.both.shape[1]
+        both, q = tile.both, self.q.astype(tile.both.dtype)
+        change = both[1] - both[0]
+        self.energy += float(np.einsum("ij,ij->", change, change))
+        # |B|² − |A|² as (B − A)(B + A): nothing is lost where the change is small.
+        terms = ((both[0], both[0]), (change, both[0] + both[1]))
+        by_line = np.stack([np.einsum("ij,ij->i", *each) for each in terms])
         if self.view.by_rows:
-            self.columns[:, first : first + count] = by_line
-            self.rows += by_place
-            self.along[:, first : first + count] = (wide @ self.q).numpy()
+            here = slice(tile.first, tile.first + both.shape[1])
+            self.columns[:, here] = by_line
+            self.rows += np.stack([np.einsum("ij,ij->j", *each) for each in terms])
+            self.along[:, here] = np.einsum("sij,j->si", both, q)
             return
-        done = 0
-        while done < count:  # lines are rows, matrix after matrix
-            matrix, row = divmod(first + done, self.view.d)
-            part = min(count - done, self.view.d - row)
+        for matrix, row, ours in by_matrix(tile.first, both.shape[1], self.view.d):
             here = slice(matrix * self.length, (matrix + 1) * self.length)
-            lines = wide[:, done : done + part]
-            self.rows[:, row : row + part] += by_line[:, done : done + part]
-            self.columns[:, here] += squares[:, done : done + part].sum(1).numpy()
-            self.along[:, here] += (self.q[row : row + part] @ lines).numpy()
-            done += part
+            there = slice(row, row + ours.stop - ours.start)
+            self.rows[:, there] += by_line[:, ours]
+            self.columns[:, here] += np.stack([np.einsum("ij,ij->j", x[ours], y[ours]) for x, y in terms])
+            self.along[:, here] += np.einsum("i,sij->sj", q[there], both[:, ours])
 
 
 def _drift(norms: Array, expected: float) -> float:
-    return float(np.abs(norms[1] - norms[0]).sum()) / expected if expected else 0.0
+    return float(np.abs(norms[1]).sum()) / expected if expected else 0.0
 
 
 def _slope(norms: Array, expected: Array) -> float:
     """Coefficient of `expected` in the change of squared norms, beside a common factor."""
     terms = np.stack([expected, norms[0]], 1)
-    solution, *_ = np.linalg.lstsq(terms, norms[1] - norms[0], rcond=None)
+    solution, *_ = np.linalg.lstsq(terms, norms[1], rcond=None)
     return float(solution[0])

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surgery.checkpoint.layout import Checkpoint
-from surgery.checkpoint.tensor import read_tensor
+from surgery.checkpoint.pair import read_slot, slot_of
 from surgery.compare.measure import Measured
 from surgery.compare.reading import Reading
 from surgery.linalg.sketch import fit_relation, shared_subspace
@@ -133,7 +133,7 @@ def read_gains(checkpoint: Checkpoint, writers: Sequence[Writer]) -> Mapping[Gai
     for writer in writers:
         gain = writer.gain
         if gain is not None and gain not in found:
-            found[gain] = gain.offset + read_tensor(checkpoint, gain.tensor).double().numpy()
+            found[gain] = gain.offset + read_slot(slot_of(checkpoint, gain.tensor)).astype(np.float64)
     return found
 
 

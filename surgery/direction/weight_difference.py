@@ -20,12 +20,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from surgery.checkpoint.gguf import GgufFile, open_gguf, read_rows
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
-from surgery.checkpoint.pair import Slot, same_bytes, walk_pair
-from surgery.checkpoint.tensor import read_tensor
+from surgery.checkpoint.numbers import Array as Wide
+from surgery.checkpoint.pair import Slot, by_matrix, read_slot, same_bytes, slot_of, walk_pair
 from surgery.direction.direction import Direction, unit_direction
 from surgery.errors import DirectionError
 from surgery.linalg.projection import unit
@@ -35,7 +34,7 @@ from surgery.model.families.table import match_pattern
 from surgery.recipe.schema import FindWeightDifference
 
 Array = npt.NDArray[np.float64]
-Lines = Iterator[tuple[int, torch.Tensor]]
+Lines = Iterator[tuple[int, Wide]]
 """Tiles of Δ: the number of their first line, and (count, length) values."""
 
 _COLUMNS, _VECTORS, _LISTED, _ROWS = 12, 4, 8, 256
@@ -130,7 +129,7 @@ def _early_mlp(changes: list[Change], number: int) -> Direction:
         )
     gram = np.zeros((early[0].shape[early[0].axis],) * 2)
     for change in early:
-        whole = torch.cat([tile.clone() for _, tile in _lines(change)]).double().numpy()
+        whole = np.concatenate([tile for _, tile in _lines(change)]).astype(np.float64)
         gram += whole.T @ whole if change.axis else whole @ whole.T
     values, vectors = np.linalg.eigh(gram)
     origin = {
@@ -160,19 +159,14 @@ def _changes(base: Path, edited: Path) -> tuple[list[Change], str]:
 def _change(first: Checkpoint, second: Checkpoint, writer: Writer) -> Change:
     gain = None
     if writer.gain is not None:
-        gain = writer.gain.offset + read_tensor(first, writer.gain.tensor).double().numpy()
-    slots = (_slot(each, writer.tensor) for each in (first, second))
+        gain = writer.gain.offset + read_slot(slot_of(first, writer.gain.tensor)).astype(np.float64)
+    slots = (slot_of(each, writer.tensor) for each in (first, second))
     shape = first.shapes[writer.tensor]
     return Change(writer.tensor, writer.role, writer.layer, writer.residual_axis, shape, gain, *slots)
 
 
-def _slot(checkpoint: Checkpoint, name: str) -> Slot:
-    file, entry = checkpoint.entry(name)
-    return Slot(checkpoint.folder / file, entry)
-
-
 def _same(first: Checkpoint, second: Checkpoint, name: str) -> bool:
-    return same_bytes(_slot(first, name), _slot(second, name))
+    return same_bytes(slot_of(first, name), slot_of(second, name))
 
 
 def _gguf_changes(base: Path, edited: Path) -> tuple[list[Change], str]:
@@ -208,25 +202,19 @@ def _lines(change: Change) -> Lines:
             read_rows(change.first, one, first, count),
             read_rows(change.second, other, first, count),
         )
-        yield first, torch.from_numpy(after - before)
+        yield first, after - before
 
 
 def _sketch(change: Change) -> Array:
     """ΔΩ with the residual axis first, (d_model, columns)."""
-    d, generator = change.shape[change.axis], torch.Generator().manual_seed(0)
-    by_rows = change.axis == len(change.shape) - 1
-    sketch = torch.zeros(d, _COLUMNS, dtype=torch.float64)
-    drawn: dict[int, torch.Tensor] = {}
+    d, random = change.shape[change.axis], np.random.default_rng(0)
+    sketch, drawn, omega = np.zeros((d, _COLUMNS)), -1, np.empty((0, _COLUMNS), np.float32)
     for first, tile in _lines(change):
-        if by_rows:
-            omega = torch.randn(len(tile), _COLUMNS, generator=generator, dtype=tile.dtype)
-            sketch += tile.T @ omega
+        if change.axis == len(change.shape) - 1:
+            sketch += tile.T @ random.standard_normal((len(tile), _COLUMNS), dtype=tile.dtype)
             continue
-        for line, row in enumerate(range(first, first + len(tile))):  # fused experts: matrix after matrix
-            matrix = row // d
-            if matrix not in drawn:
-                drawn = {matrix: torch.randn(tile.shape[1], _COLUMNS, generator=generator, dtype=tile.dtype)}
-            if line == 0 or row % d == 0:
-                part = tile[line : line + d - row % d]
-                sketch[row % d : row % d + len(part)] += part @ drawn[matrix]
-    return sketch.numpy()
+        for matrix, row, ours in by_matrix(first, len(tile), d):  # fused experts: matrix after matrix
+            if matrix != drawn:
+                drawn, omega = matrix, random.standard_normal((tile.shape[1], _COLUMNS), dtype=tile.dtype)
+            sketch[row : row + ours.stop - ours.start] += tile[ours] @ omega
+    return sketch

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, cast
 
 from surgery.errors import UploadError
 from surgery.hub.client import api, reason, steady
@@ -69,6 +70,13 @@ def create_repository(name: str, *, private: bool) -> None:
     steady(f"creating {name}", lambda: api().create_repo(name, private=private, exist_ok=True))
 
 
+def set_gating(name: str, mode: str) -> None:
+    """Have the Hub ask who wants a repository's files: `auto` lets everyone who asks, `manual` waits for the
+    owner."""
+    wanted = cast(Literal["auto", "manual"], mode)
+    steady(f"gating {name}", lambda: api().update_repo_settings(name, gated=wanted))
+
+
 def remote_files(name: str, revision: str) -> dict[str, RemoteFile]:
     """Every file of a repository at a revision."""
     from huggingface_hub.hf_api import RepoFile
@@ -108,7 +116,7 @@ def reference(number: int) -> str:
 
 def commit_files(
     name: str,
-    files: Mapping[str, Path],
+    files: Mapping[str, Path | bytes],
     *,
     revision: str,
     message: str,

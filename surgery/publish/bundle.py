@@ -1,34 +1,32 @@
-"""A finished result as it would be handed on: its files with their hashes, and what speaks against it.
+"""What is handed on: files with their hashes, their card, their manifest, and what speaks against it.
 
-A problem stops an upload that is not forced: a gate of the recipe that failed, a file that is not as
-`SHA256SUMS` lists it, an index that does not hold, a card whose metadata is wrong. A note is worth knowing.
-Files that `SHA256SUMS` does not list, and links that lead out of the folder, are never sent, forced or not.
+A problem stops an upload that is not forced, a note is worth knowing. Card and manifest may differ from those
+on the disk: the card that is sent names the repository it is sent to.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from surgery.checkpoint.hashes import feed_range, sha256_file
-from surgery.checkpoint.sums import SUMS_FILE, read_sums
-from surgery.edit.plan_record import read_record
-from surgery.edit.recheck import RECORD, recheck
-from surgery.errors import CheckpointError, UploadError
-from surgery.publish.metadata import CARD, card_fields, card_problems, read_card
+from surgery.checkpoint.sums import SUMS_FILE, sums_text
+from surgery.publish.metadata import CARD, card_fields
 
 LAST = (CARD, SUMS_FILE)
 """Sent after all else, so that no card and no manifest speaks of what is not there."""
+_PLACE = '"path/to/this/folder"'
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """One file to send."""
+    """One file to send: a path, or the bytes themselves where they stand in no file."""
 
-    path: Path
+    content: Path | bytes
     size: int
     sha256: str
 
@@ -36,92 +34,67 @@ class LocalFile:
     def blob_sha1(self) -> str:
         """The hash that git gives the content: SHA-1 of `blob <size>\\0` and the bytes."""
         digest = hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
-        feed_range(self.path, 0, self.size, digest)
+        if isinstance(self.content, bytes):
+            digest.update(self.content)
+        else:
+            feed_range(self.content, 0, self.size, digest)
         return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What would be sent, by its path in the repository; `identity` is the SHA-256 of the manifest."""
+    """What would be sent, by its path in the repository; `identity` is the SHA-256 of the manifest.
+
+    Attributes:
+        kind: what it is, in a word or two: `result`, `adapter`, `dictionary`, `directions`.
+        base: the Hub id of the base model; None where it is a folder, the embedded model, or not known.
+    """
 
     folder: Path
+    kind: str
     files: Mapping[str, LocalFile]
     card: str
     fields: Mapping[str, Any]
-    identity: str
     base: str | None
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @property
+    def identity(self) -> str:
+        return self.files[SUMS_FILE].sha256
 
     @property
     def n_bytes(self) -> int:
         return sum(each.size for each in self.files.values())
 
 
-def read_bundle(folder: Path) -> Bundle:
-    """Look at a result that `surgery apply` wrote; every file is read once.
-
-    Raises:
-        SourceError: the folder holds no record of an edit.
-        UploadError: there is no card or no manifest, without which nothing is sent even by force.
-    """
-    changed = recheck(folder, None).problems
-    card = read_card(folder)
-    try:
-        sums = read_sums(folder)
-    except CheckpointError as error:
-        raise UploadError(f"{error}; without it nobody could check what was sent") from error
-    report = read_record(folder / RECORD / "report.json")
-    report = report if isinstance(report, dict) else {}
-    files = _files(folder, sums, trusted=not changed)
-    return Bundle(
-        folder,
-        files,
-        card,
-        card_fields(card),
-        files[SUMS_FILE].sha256,
-        _base(report),
-        (*_failed_gates(report), *changed, *_links(folder, sums, files), *card_problems(card)),
-        tuple(_notes(report)),
-    )
+def on_disk(path: Path, sha256: str | None = None) -> LocalFile:
+    """A file as it stands; `sha256` where its hash is known already."""
+    return LocalFile(path, path.stat().st_size, sha256 or sha256_file(path))
 
 
-def _files(folder: Path, sums: Mapping[str, str], *, trusted: bool) -> dict[str, LocalFile]:
-    """The listed files that stand inside the folder; `trusted` says that their hashes were just checked."""
-    home = folder.resolve()
-    files: dict[str, LocalFile] = {}
-    for name in sorted({*sums, SUMS_FILE}):
-        path = folder / name
-        if path.is_file() and path.resolve().is_relative_to(home):
-            sha256 = sums[name] if trusted and name in sums else sha256_file(path)
-            files[name] = LocalFile(path, path.stat().st_size, sha256)
-    return files
+def in_memory(text: str) -> LocalFile:
+    """A text as a file."""
+    data = text.encode("utf-8")
+    return LocalFile(data, len(data), hashlib.sha256(data).hexdigest())
 
 
-def _links(folder: Path, sums: Mapping[str, str], files: Mapping[str, LocalFile]) -> Iterator[str]:
-    for name in sorted(sums.keys() - files.keys()):
-        if (folder / name).is_file():
-            yield f"{name}: leads out of the folder, and is never sent"
-
-
-def _failed_gates(report: Mapping[str, Any]) -> Iterator[str]:
-    if report.get("verdict") != "fail":
-        return
-    rows = (report.get("verification") or {}).get("rows") or []
-    gates = [(row.get("label"), row["gate"]) for row in rows if row.get("gate")]
-    failed = [f"{label} ({gate.get('text')})" for label, gate in gates if gate.get("verdict") == "fail"]
-    yield f"a gate of its recipe failed: {'; '.join(failed) or 'see surgery/report.json'}"
-
-
-def _notes(report: Mapping[str, Any]) -> Iterator[str]:
-    verdict = report.get("verdict")
-    if verdict == "inconclusive":
-        yield "a gate of its recipe is not decided: too few items were measured"
-    elif verdict in ("not measured", "no gates"):
-        yield f"its recipe demands nothing of it: {verdict}"
-
-
-def _base(report: Mapping[str, Any]) -> str | None:
-    """The Hub id of the base; None where it is a folder or the embedded model."""
-    model = report.get("model") or {}
-    return model.get("source") if model.get("commit") else None
+def make_bundle(
+    folder: Path,
+    kind: str,
+    files: Mapping[str, LocalFile],
+    card: str,
+    *,
+    name: str,
+    base: str | None = None,
+    problems: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Bundle:
+    """The files with their card as it reads in the repository `name`, and a manifest of just these."""
+    card = card.replace(_PLACE, json.dumps(name))
+    whole = {**files, CARD: in_memory(card)}
+    if files.get(SUMS_FILE) is None or whole[CARD].sha256 != getattr(files.get(CARD), "sha256", None):
+        sums = {path: each.sha256 for path, each in whole.items() if path != SUMS_FILE}
+        whole[SUMS_FILE] = in_memory(sums_text(sums))
+    ordered = {path: whole[path] for path in sorted(whole)}
+    return Bundle(folder, kind, ordered, card, card_fields(card), base, problems, notes)

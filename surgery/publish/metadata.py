@@ -17,7 +17,7 @@ from surgery.errors import UploadError
 
 CARD = "README.md"
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _RELATIONS = ("adapter", "finetune", "merge", "quantized")
 
@@ -47,6 +47,12 @@ def card_fields(text: str) -> dict[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
+def card_body(text: str) -> str:
+    """A card without its front matter."""
+    found = _FRONT_MATTER.match(text)
+    return text[found.end() :] if found else text
+
+
 def card_problems(text: str) -> list[str]:
     """What is wrong with a card's metadata, one sentence each."""
     fields = card_fields(text)
@@ -59,7 +65,7 @@ def card_problems(text: str) -> list[str]:
 def _base(fields: dict[str, Any]) -> Iterator[str]:
     base, relation = fields.get("base_model"), fields.get("base_model_relation")
     for each in base if isinstance(base, list) else [base]:
-        if each is not None and not (isinstance(each, str) and _HUB_ID.fullmatch(each)):
+        if each is not None and not (isinstance(each, str) and HUB_ID.fullmatch(each)):
             yield f"base_model: {each!r} is not a Hub id like 'organisation/name'"
     if relation is not None and relation not in _RELATIONS:
         yield f"base_model_relation: {relation!r} is none of {', '.join(_RELATIONS)}"

@@ -12,23 +12,30 @@ only when every file of the pull request has the hash it has here.
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from surgery.errors import UploadError
 from surgery.hub import repository as hub
 from surgery.hub.repository import Repository
 from surgery.publish.advice import advice
-from surgery.publish.bundle import LAST, Bundle, LocalFile, read_bundle
+from surgery.publish.bundle import LAST, Bundle, LocalFile
 from surgery.publish.comparison import different, disagreements, strangers
+from surgery.publish.kinds import read_bundle
 from surgery.publish.metadata import CARD
 
 COMMIT_BYTES = 2 << 30
 """A commit is made when as much as this has been sent, so that a cut costs no more."""
 _MAIN = "main"
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
+Gating = Literal["auto", "manual"]
+"""Who may download: whoever asks, or whom the owner lets."""
 Progress = Callable[[int, int], None]
 
 
@@ -36,12 +43,14 @@ Progress = Callable[[int, int], None]
 class Prospect:
     """What an upload would do; `repository` is None where there is none yet.
 
-    `foreign` are files of the repository that the folder does not have.
+    `gated` is how access will be granted, False for without asking; `foreign` are files of the repository
+    that the folder does not have.
     """
 
     bundle: Bundle
     name: str
     private: bool
+    gated: bool | str
     repository: Repository | None
     missing: tuple[str, ...]
     foreign: tuple[str, ...]
@@ -54,8 +63,10 @@ class Published:
     """What was done. `pull_request` is None where the repository held all of it already."""
 
     name: str
+    kind: str
     commit: str
     private: bool
+    gated: bool | str
     pull_request: int | None
     resumed: bool
     n_files: int
@@ -65,23 +76,35 @@ class Published:
     notes: tuple[str, ...]
 
 
-def prepare_upload(folder: Path, name: str, *, public: bool = False, replace: bool = False) -> Prospect:
+def prepare_upload(
+    folder: Path,
+    name: str,
+    *,
+    public: bool = False,
+    replace: bool = False,
+    gated: Gating | None = None,
+    base: str | None = None,
+    licence: str | None = None,
+) -> Prospect:
     """Look at the folder and at the repository; nothing is sent but questions, and, where nothing speaks
     against the result, its card to be checked.
 
     Args:
+        folder: a result, an adapter, a dictionary, or a file of directions.
         name: `account/name` of a model repository.
         public: the repository is made public, or may be so already.
         replace: files of the repository that the folder does not have may be deleted.
+        gated: how access is to be granted; None leaves it as it is.
+        base, licence: see `surgery.publish.kinds.read_bundle`.
 
     Raises:
-        SourceError: the folder is no result.
+        SourceError: the folder is nothing that can be handed on.
         UploadError: what no force helps against: no card, no token, a public repository without the word,
             files that would have to be deleted without the word, a card that the Hub refuses.
     """
-    bundle = read_bundle(folder)
-    if name.count("/") != 1:
+    if not _NAME.fullmatch(name):
         raise UploadError(f"{name}: is not a repository's name; those look like 'account/name'")
+    bundle = read_bundle(folder, name, base=base, licence=licence)
     hub.account()
     repository = hub.find_repository(name)
     if repository is not None and not repository.private and not public:
@@ -95,10 +118,20 @@ def prepare_upload(folder: Path, name: str, *, public: bool = False, replace: bo
             f"{name}: holds {_some(foreign)}, which {folder} does not have; say --replace to delete them with"
             " the same merge, or name another repository"
         )
-    private = not public if repository is None else repository.private
-    notes = (*bundle.notes, *advice(bundle, name, repository, public=public))
-    missing = tuple(different(bundle.files, there))
-    return Prospect(bundle, name, private, repository, missing, foreign, bundle.problems, notes)
+    stands = repository.gated if repository is not None else False
+    prospect = Prospect(
+        bundle,
+        name,
+        not public if repository is None else repository.private,
+        gated or stands,
+        repository,
+        tuple(different(bundle.files, there)),
+        foreign,
+        bundle.problems,
+        bundle.notes,
+    )
+    notes = advice(bundle, name, repository, public=public, gated=prospect.gated)
+    return dataclasses.replace(prospect, notes=(*bundle.notes, *notes))
 
 
 def carry_out(prospect: Prospect, *, force: bool = False, progress: Progress | None = None) -> Published:
@@ -120,11 +153,12 @@ def carry_out(prospect: Prospect, *, force: bool = False, progress: Progress | N
         )
     if prospect.problems:
         _show_card(bundle)
-    if prospect.repository is not None and not prospect.missing and not prospect.foreign:
-        return _published(prospect, hub.head(name), None, sent=0)
     with _told("nothing of the result was sent: run the same command again"):
         if prospect.repository is None:
             _create(prospect)
+        _gate(prospect)
+        if prospect.repository is not None and not prospect.missing and not prospect.foreign:
+            return _published(prospect, hub.head(name), None, sent=0)
         number, resumed = hub.open_pull_request(name, _title(bundle), _description(prospect))
     with _told(
         f"pull request {number} of {name} keeps what was sent: run the same command again to go on, or close"
@@ -162,6 +196,20 @@ def _create(prospect: Prospect) -> None:
         wanted = "private" if prospect.private else "public"
         raise UploadError(
             f"{prospect.name}: was to be {wanted}, and the Hub does not say so; nothing was sent"
+        )
+
+
+def _gate(prospect: Prospect) -> None:
+    """Have the Hub ask who downloads, before there is anything to download."""
+    name, wanted = prospect.name, prospect.gated
+    stands = False if prospect.repository is None else prospect.repository.gated
+    if not isinstance(wanted, str) or wanted == stands:
+        return
+    hub.set_gating(name, wanted)
+    made = hub.find_repository(name)
+    if made is None or made.gated != wanted:
+        raise UploadError(
+            f"{name}: was to be gated ({wanted}), and the Hub does not say so; nothing was sent"
         )
 
 
@@ -210,8 +258,10 @@ def _published(
     bundle = prospect.bundle
     return Published(
         prospect.name,
+        bundle.kind,
         commit,
         prospect.private,
+        prospect.gated,
         number,
         resumed,
         len(bundle.files),
@@ -237,8 +287,8 @@ def _message(names: list[str]) -> str:
     return f"Add {names[0]}" if len(names) == 1 else f"Add {names[0]} and {len(names) - 1} more"
 
 
-def _paths(bundle: Bundle, names: list[str]) -> dict[str, Path]:
-    return {name: bundle.files[name].path for name in names}
+def _paths(bundle: Bundle, names: list[str]) -> dict[str, Path | bytes]:
+    return {name: bundle.files[name].content for name in names}
 
 
 def _some(names: tuple[str, ...]) -> str:

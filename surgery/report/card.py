@@ -2,13 +2,14 @@
 
 Front matter: `base_model` where the base is a repository of the Hub (a folder's name would mean nothing
 there), `base_model_relation` finetune for a checkpoint and adapter for a PEFT folder, the licence as the
-base's card states it. Texts that come from a recipe or a model are quoted as code, so that they cannot add
-headings, links or HTML.
+base's card states it, `license_link` the copy beside the weights, `model-index` what was measured. Texts
+that come from a recipe or a model are quoted as code, so that they cannot add headings, links or HTML.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from surgery.checkpoint.legal import legal_files
 from surgery.report import numbers, statements
+from surgery.report.model_index import model_index
 from surgery.report.page import TEMPLATES
 from surgery.report.report import Report
 from surgery.report.text import code, fenced, inline, one_line
@@ -54,11 +57,12 @@ def front_matter(report: Report) -> dict[str, Any]:
     if is_hub_id(report):
         found["base_model"] = report.model.source
     found["base_model_relation"] = "adapter" if adapter else "finetune"
-    found.update(_licence(report.model.licence))
+    found.update(_licence(report.model.licence, report.output.files))
     found["library_name"] = "peft" if adapter else "transformers"
     found["pipeline_tag"] = "text-generation"
     found["tags"] = _tags(report)
-    return found
+    index = model_index(report)
+    return {**found, "model-index": index} if index else found
 
 
 def is_hub_id(report: Report) -> bool:
@@ -76,7 +80,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(code=code, fenced=fenced, inline=inline)
+    made.filters.update(code=code, fenced=fenced, inline=inline, legal=legal_files)
     made.globals.update(
         {
             name: getattr(numbers, name)
@@ -86,12 +90,14 @@ def _environment() -> Environment:
     return made
 
 
-def _licence(licence: str | None) -> dict[str, str]:
+def _licence(licence: str | None, files: Sequence[str]) -> dict[str, str]:
     if licence is None:
         return {}
     if _LICENCE_ID.fullmatch(licence):
         return {"license": licence}
-    return {"license": "other", "license_name": one_line(licence)}
+    found = {"license": "other", "license_name": one_line(licence)}
+    texts = [name for name in legal_files(files) if name.upper().startswith("LIC")]
+    return {**found, "license_link": texts[0]} if texts else found
 
 
 def _tags(report: Report) -> list[str]:

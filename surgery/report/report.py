@@ -18,6 +18,7 @@ Layout of report.json (`schema` rises when a key changes its meaning or goes awa
     verification    verdict, unchanged, detector, detector_note, rows[], controls[], transcripts[] | null;
                     a row has label, suite, unit, base, edited, change {value, low, high}, n, p_value,
                     detail, gate
+    measured_on     suite → {source, file, revision} of its items
     output          folder, form, files[]
     environment     versions, machine, cpu_count, device, dtype, date
     recipe          the recipe's text
@@ -30,7 +31,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -115,6 +116,8 @@ class Report:
     environment: Environment
     seed: int
     seconds: float
+    measured_on: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Suite → where its items come from: `source`, and `file` and `revision` of a Hub dataset."""
 
     @property
     def verdict(self) -> str:
@@ -134,6 +137,7 @@ def report_as_json(report: Report) -> dict[str, Any]:
         "directions": plain(report.directions),
         "edit": plain(report.edit),
         "verification": _verification(report.verification),
+        "measured_on": plain(report.measured_on),
         "output": plain(report.output),
         "environment": plain(report.environment),
         "recipe": report.recipe_text,
@@ -155,7 +159,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Direction):
         return _direction(value)
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, np.ndarray):
@@ -181,7 +185,7 @@ def _verification(verification: Verification | None) -> dict[str, Any] | None:
     if verification is None:
         return None
     return {
-        field.name: plain(getattr(verification, field.name))
-        for field in fields(verification)
-        if field.name != "records"
+        each.name: plain(getattr(verification, each.name))
+        for each in fields(verification)
+        if each.name != "records"
     }

@@ -79,6 +79,30 @@ def consequence(report: Report) -> str | None:
     return None
 
 
+def undo_sentence(report: Report) -> str:
+    """How to get the base model back, and whether these weights alone can give it.
+
+    A component weakened to 1 − s is brought back by an ablation of strength −s / (1 − s).
+    """
+    at = f" at commit {code(report.model.commit)}" if report.model.commit else ""
+    said = f"Use the base model {code(report.model.source)}{at}."
+    effects = report.edit.effects
+    if any(each.kind == "removed" for each in effects):
+        return (
+            f"{said} What a projection at strength 1 removed is gone from these weights and cannot be"
+            " computed from them."
+        )
+    strengths = {strength for edit in report.edit.edits for strength in edit.strengths}
+    if len(effects) == 1 and len(strengths) == 1 and strengths != {1.0}:
+        s = strengths.pop()
+        return (
+            f"{said} From these weights alone: an ablation of strength {-s / (1 - s):.4g} along"
+            f" {code(effects[0].direction)} of `surgery/direction.safetensors`, over the same writers, brings"
+            " the component back, up to rounding."
+        )
+    return f"{said} Rounding keeps the edit from being taken back exactly from these weights alone."
+
+
 def failed_gates(report: Report) -> list[str]:
     """Every gate that failed, in words: `refusal, harmful is 42.0 % and was to be ≤ 5 % (fail)`."""
     return _gates(report, "fail")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -154,3 +156,14 @@ def test_what_a_recipe_predicts_is_held_against_the_bytes(
     assert done.exit_code == (0 if strength == 1.0 else 1), done.output
     assert ("exactly what recipe.yaml says" in done.output) == (strength == 1.0)
     assert _run(folders["base"], folders["ablated"], "--expect", recipe).exit_code == 2
+
+
+def test_torch_is_not_waited_for(folders: dict[str, Path]) -> None:
+    two = [str(folders[name]) for name in ("base", "ablated")]
+    code = (
+        "import sys; from surgery.cli.diff import diff\n"
+        f"diff({[*two, '--exit-zero']!r}, standalone_mode=False)\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

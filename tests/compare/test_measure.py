@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 from surgery.checkpoint import pair as pair_module
 from surgery.checkpoint.header import read_header
 from surgery.checkpoint.pair import Slot
-from surgery.compare.measure import cast_type, measure, view_of
+from surgery.compare.measure import measure, view_of
 from surgery.compare.pairing import Pair
+from surgery.compare.precision import cast_type
 
 
 def _pair(folder: Path, before: torch.Tensor, after: torch.Tensor) -> Pair:

@@ -144,6 +144,10 @@ class Hub:
         sha = hashlib.sha1(str(repo.commits).encode()).hexdigest()
         return 200, {"id": name, "sha": sha, "private": repo.private, "gated": repo.gated, "siblings": []}
 
+    def _settings(self, repo: Repo, *, body: bytes) -> Answer:
+        repo.gated = json.loads(body)["gated"]
+        return 200, {"gated": repo.gated}
+
     def _tree(self, repo: Repo, *, body: bytes, rev: str) -> Answer:
         if rev not in repo.refs:
             return 404, {"error": f"Invalid rev id: {rev}", "code": "RevisionNotFound"}
@@ -254,6 +258,7 @@ ROUTES = [
     ("create", "POST", r"/api/repos/create"),
     ("info", "GET", _MODEL),
     ("info", "GET", _MODEL + r"/revision/(?P<rev>[^/]+)"),
+    ("settings", "PUT", _MODEL + r"/settings"),
     ("tree", "GET", _MODEL + r"/tree/(?P<rev>[^/]+)"),
     ("preupload", "POST", _MODEL + r"/preupload/(?P<rev>[^/]+)"),
     ("batch", "POST", r"/(?P<repo>[^/]+/[^/]+)\.git/info/lfs/objects/batch"),

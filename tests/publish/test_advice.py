@@ -18,7 +18,8 @@ def _notes(folder: Path, name: str = NAME) -> str:
 
 def test_a_gated_base_is_named(result: Path, hub: Hub) -> None:
     hub.repos["org/base"] = Repo(private=False, gated="manual")
-    assert "the base org/base is gated (manual)" in _notes(result)
+    assert "the base org/base is gated (manual): --gated manual gates this one too" in _notes(result)
+    assert "gated" not in " ".join(prepare_upload(result, NAME, gated="manual").notes)
     hub.repos["org/base"].gated = False
     assert "gated" not in _notes(result)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from surgery.checkpoint.layout import Checkpoint
-from surgery.checkpoint.sums import write_sums
-from surgery.errors import SurgeryError, UploadError
+from surgery.checkpoint.sums import check_sums, write_sums
+from surgery.errors import SourceError, UploadError
 from surgery.publish import upload
-from surgery.publish.upload import Published, carry_out, prepare_upload
+from surgery.publish.upload import Gating, Published, carry_out, prepare_upload
 from tests.edit.edit_sources import contents
 from tests.hub.hub_server import TOKEN, Blob, Fault, Hub, PullRequest, Repo
 from tests.publish.results import CARD, make_publishable
@@ -20,7 +21,7 @@ NAME = "tester/made"
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 
-def _publish(folder: Path, *, force: bool = False, **options: bool) -> Published:
+def _publish(folder: Path, *, force: bool = False, **options: Any) -> Published:
     return carry_out(prepare_upload(folder, NAME, **options), force=force)
 
 
@@ -45,6 +46,45 @@ def test_card_and_manifest_come_last_and_main_changes_once(result: Path, hub: Hu
     assert closing[2] == ["README.md", "SHA256SUMS"]
     assert all(rev == "refs/pr/1" for rev, _, _ in (*weights, closing))
     assert merge[:2] == ("main", "merge")
+
+
+def test_the_card_that_is_sent_names_its_repository(base: Checkpoint, tmp_path: Path, hub: Hub) -> None:
+    use = 'AutoModelForCausalLM.from_pretrained("path/to/this/folder")'
+    folder = make_publishable(base, tmp_path / "out", card=f"{CARD}\n```python\n{use}\n```\n")
+    _publish(folder)
+    there, here = _main(hub), contents(folder)
+    assert f'from_pretrained("{NAME}")' in there["README.md"].decode()
+    assert use in (folder / "README.md").read_text()
+    assert {name for name in here if there[name] != here[name]} == {"README.md", "SHA256SUMS"}
+    for name, data in there.items():
+        (tmp_path / "fetched" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "fetched" / name).write_bytes(data)
+    assert not list(check_sums(tmp_path / "fetched", workers=1))
+    assert _publish(folder).sent_bytes == 0
+
+
+@pytest.mark.parametrize("mode", ["auto", "manual"])
+def test_it_is_gated_before_anything_is_sent(result: Path, hub: Hub, mode: Gating) -> None:
+    done = _publish(result, public=True, gated=mode)
+    assert done.gated == hub.repos[NAME].gated == mode
+    assert hub.log.index("settings") < hub.log.index("open")
+
+
+def test_what_stands_there_is_gated_too_and_stays_so(result: Path, hub: Hub) -> None:
+    _publish(result)
+    done = _publish(result, gated="auto")
+    assert hub.repos[NAME].gated == "auto" and done.pull_request is None
+    hub.log.clear()
+    assert _publish(result).gated == "auto" and "settings" not in hub.log
+
+
+def test_a_hub_that_does_not_gate_gets_nothing(
+    result: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "_settings", lambda repo, body: (200, {}))
+    with pytest.raises(UploadError, match=r"was to be gated \(auto\).*\nnothing of the result was sent"):
+        _publish(result, gated="auto")
+    assert not hub.objects and not hub.repos[NAME].pulls
 
 
 def test_the_word_public_makes_it_public(result: Path, hub: Hub) -> None:
@@ -282,10 +322,15 @@ def test_no_token_is_an_error_with_a_cure(result: Path, hub: Hub, monkeypatch: p
 
 
 def test_what_is_no_result_is_refused(tmp_path: Path, result: Path, hub: Hub) -> None:
-    with pytest.raises(SurgeryError, match="has no surgery/ record"):
+    with pytest.raises(SourceError, match=r"has no surgery/ record.* no dictionary"):
         prepare_upload(tmp_path, NAME)
-    with pytest.raises(UploadError, match="is not a repository's name"):
-        prepare_upload(result, "made")
+    with pytest.raises(SourceError, match="no such file or folder"):
+        prepare_upload(tmp_path / "nowhere", NAME)
+    for wrong in ("made", "a/b/c", "a /b", "/b", "-a/b"):
+        with pytest.raises(UploadError, match="is not a repository's name"):
+            prepare_upload(result, wrong)
+    with pytest.raises(SourceError, match="leave --base and --license out"):
+        prepare_upload(result, NAME, base="org/base")
     (result / "SHA256SUMS").unlink()
     with pytest.raises(UploadError, match="without it nobody could check"):
         prepare_upload(result, NAME)

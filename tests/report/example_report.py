@@ -302,6 +302,12 @@ def example_report() -> Report:
         environment=Environment(versions, "Linux x86_64", 2, "cpu", "float32", "2026-01-01"),
         seed=0,
         seconds=41.2,
+        measured_on={
+            "refusal": {"source": "demo:harmful_test"},
+            "overrefusal": {"source": "demo:harmless_test"},
+            "choice": {"source": "demo:quiz"},
+            "drift": {"source": "demo:harmless_test"},
+        },
     )
 
 
@@ -348,4 +354,5 @@ def hostile_report(text: str) -> Report:
         ),
         verification=replace(report.verification, transcripts=spoken, notes=(text,)),
         output=replace(report.output, folder=text),
+        measured_on={suite: {"source": text, "file": text} for suite in report.measured_on},
     )

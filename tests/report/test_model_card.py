@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard
 
 from surgery.report.card import front_matter, model_card, write_card
 from surgery.report.licence import read_licence
+from surgery.report.model_index import model_index
 from surgery.report.report import Report
 from surgery.report.steps import Effect
 from surgery.verify.statistics import Estimate
@@ -33,7 +34,56 @@ def test_front_matter_of_a_checkpoint(report: Report) -> None:
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["surgery", "abliterated"],
+        "model-index": model_index(report),
     }
+
+
+def test_the_hubs_client_reads_what_was_measured(report: Report) -> None:
+    assert report.verification is not None
+    data = ModelCard(model_card(_from_hub(report))).data
+    found = {(each.dataset_type, each.metric_type): each for each in data.eval_results}
+    refusals = found["demo:harmful_test", "refusal_rate"]
+    row = report.verification.rows[0]
+    assert row.edited is not None and refusals.metric_value == row.edited.value
+    assert "base model 100.0 %, 95 % interval 0.0 % to 3.6 %" in refusals.metric_name
+    assert found["demo:quiz", "accuracy"].task_name == "Multiple choice"
+    assert data.model_name == "refusal_k2"
+
+
+def test_a_gate_more_is_no_number_more(report: Report) -> None:
+    assert report.verification is not None
+    first = report.verification.rows[0]
+    change = replace(first, label="refusal, harmful, change", base=None, edited=None)
+    again = replace(first, label="refusal, harmful, level", base=None, change=None)
+    rows = (first, change, again)
+    gated = replace(report, verification=replace(report.verification, rows=rows))
+    (result,) = model_index(gated)[0]["results"]
+    assert len(result["metrics"]) == 1
+
+
+def test_a_dataset_of_the_hub_is_named_by_its_id(report: Report) -> None:
+    source = {"source": "org/set", "file": "a.csv", "revision": "main"}
+    found = model_index(replace(report, measured_on={"refusal": source}))
+    dataset = found[0]["results"][0]["dataset"]
+    assert dataset == {"type": "org/set", "name": "org/set, a.csv", "revision": "main"}
+    assert model_index(replace(report, verification=None)) == []
+
+
+@pytest.mark.parametrize(("strength", "words"), [(0.5, "strength -1 along"), (-1.0, "strength 0.5 along")])
+def test_what_was_weakened_can_be_brought_back(report: Report, strength: float, words: str) -> None:
+    edits = tuple(replace(each, strengths=(strength,)) for each in report.edit.edits)
+    effects = (Effect("weakened", "refusal", strength),)
+    weakened = replace(report, edit=replace(report.edit, effects=effects, edits=edits))
+    assert words in model_card(weakened)
+    assert "is gone from these weights" in model_card(report)
+
+
+def test_licence_files_are_named_where_they_stand(report: Report) -> None:
+    model = replace(report.model, licence="Our Own Licence 2")
+    output = replace(report.output, files=("LICENSE.txt", "NOTICE", "config.json"))
+    found = replace(report, model=model, output=output)
+    assert front_matter(found)["license_link"] == "LICENSE.txt"
+    assert "[LICENSE.txt](LICENSE.txt), [NOTICE](NOTICE)." in model_card(found)
 
 
 def test_front_matter_of_an_adapter(report: Report) -> None:

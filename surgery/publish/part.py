@@ -1,0 +1,109 @@
+"""What is handed on without a run of its own: an adapter, a dictionary, a file of directions.
+
+Its card is the README.md beside it, if there is one, with front matter of what the files say; what that
+README says itself stays. Where there is none a card is made. The manifest is made here. Files that do not
+belong to such a thing are not sent, and named.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from surgery.checkpoint.legal import legal_files
+from surgery.checkpoint.sums import SUMS_FILE, check_sums
+from surgery.errors import SourceError
+from surgery.publish.bundle import Bundle, make_bundle, on_disk
+from surgery.publish.metadata import CARD, HUB_ID, card_body, card_fields, card_problems, read_card
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one of them says of itself.
+
+    Attributes:
+        names: of the files that belong to it.
+        fields: its front matter.
+        title, about, use: of its card; `use` is for a README that lacks it, too.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    fields: Mapping[str, Any]
+    title: str
+    about: str
+    use: str
+    notes: tuple[str, ...] = field(default=())
+
+
+def quoted(value: object) -> str:
+    """What a file says, as Markdown code that nothing in it can end."""
+    return "`" + json.dumps(str(value))[1:-1].replace("`", "'") + "`"
+
+
+def hub_id(value: object) -> str | None:
+    """A Hub id as it is; None for what is none, such as a folder."""
+    return value if isinstance(value, str) and HUB_ID.fullmatch(value) and not Path(value).exists() else None
+
+
+def read_part(
+    place: Path, describe: Callable[[Path], Part], name: str, *, base: str | None, licence: str | None
+) -> Bundle:
+    """Gather a part that is to be sent to the repository `name`.
+
+    Args:
+        place: its folder, or its one file.
+        describe: reads it.
+        base: the Hub id of its base model, where it does not say so itself.
+        licence: its licence, where its README does not say so.
+    """
+    part = describe(place)
+    folder = place if place.is_dir() else place.parent
+    present = sorted(path.name for path in folder.iterdir()) if place.is_dir() else [place.name]
+    sent = [each for each in present if each in part.names or each in legal_files(present)]
+    own = read_card(folder) if CARD in present else ""
+    fields = _fields(part, card_fields(own), base, licence)
+    strangers = [each for each in present if each not in (*sent, CARD, SUMS_FILE)]
+    card = _card(part, fields, card_body(own))
+    found = fields.get("base_model")
+    return make_bundle(
+        place,
+        part.kind,
+        {each: on_disk(folder / each) for each in sent if (folder / each).is_file()},
+        card,
+        name=name,
+        base=found if isinstance(found, str) else None,
+        problems=(*(check_sums(folder, workers=1) if SUMS_FILE in present else ()), *card_problems(card)),
+        notes=(*part.notes, *_left(part, strangers)),
+    )
+
+
+def _fields(part: Part, own: Mapping[str, Any], base: str | None, licence: str | None) -> dict[str, Any]:
+    """Front matter: what the files say, over that what the README says, over that what was asked for."""
+    if base is not None and not HUB_ID.fullmatch(base):
+        raise SourceError(f"--base {base}: is no Hub id like 'organisation/name'")
+    asked = {"base_model": base, "license": licence}
+    fields = {**part.fields, **own, **{key: value for key, value in asked.items() if value is not None}}
+    if "base_model" not in fields:
+        fields.pop("base_model_relation", None)
+    return fields
+
+
+def _card(part: Part, fields: Mapping[str, Any], body: str) -> str:
+    front = yaml.safe_dump(dict(fields), sort_keys=False, allow_unicode=True, width=1000)
+    text = body.strip() or f"# {part.title}\n\n{part.about.strip()}"
+    if "\n## Use" not in text:
+        text += f"\n\n## Use\n\n{part.use.strip()}"
+    return f"---\n{front}---\n\n{text}\n"
+
+
+def _left(part: Part, strangers: list[str]) -> tuple[str, ...]:
+    if not strangers:
+        return ()
+    more = f" and {len(strangers) - 5} more" if len(strangers) > 5 else ""
+    return (f"not sent, since it belongs to no {part.kind}: {', '.join(strangers[:5])}{more}",)

@@ -1,0 +1,93 @@
+"""A finished result as it would be handed on: what `surgery apply` left.
+
+What stops an upload that is not forced: a gate of the recipe that failed, a file that is not as `SHA256SUMS`
+lists it, an index that does not hold, a card whose metadata is wrong. Files that `SHA256SUMS` does not list,
+and links that lead out of the folder, are never sent, forced or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from surgery.checkpoint.sums import SUMS_FILE, read_sums
+from surgery.edit.plan_record import read_record
+from surgery.edit.recheck import RECORD, recheck
+from surgery.errors import CheckpointError, UploadError
+from surgery.publish.bundle import Bundle, LocalFile, make_bundle, on_disk
+from surgery.publish.metadata import card_problems, read_card
+
+
+def read_result(folder: Path, name: str) -> Bundle:
+    """Look at a result that `surgery apply` wrote, to be sent to the repository `name`; every file is read
+    once.
+
+    Raises:
+        SourceError: the folder holds no record of an edit.
+        UploadError: there is no card or no manifest, without which nothing is sent even by force.
+    """
+    changed = recheck(folder, None).problems
+    card = read_card(folder)
+    try:
+        sums = read_sums(folder)
+    except CheckpointError as error:
+        raise UploadError(f"{error}; without it nobody could check what was sent") from error
+    report = read_record(folder / RECORD / "report.json")
+    report = report if isinstance(report, dict) else {}
+    files = _files(folder, sums, trusted=not changed)
+    return make_bundle(
+        folder,
+        "result",
+        files,
+        card,
+        name=name,
+        base=_base(report),
+        problems=(
+            *_failed_gates(report),
+            *changed,
+            *_links(folder, sums, files),
+            *card_problems(card),
+        ),
+        notes=tuple(_notes(report)),
+    )
+
+
+def _files(folder: Path, sums: Mapping[str, str], *, trusted: bool) -> dict[str, LocalFile]:
+    """The listed files that stand inside the folder; `trusted` says that their hashes were just checked."""
+    home = folder.resolve()
+    paths = {name: folder / name for name in sorted({*sums, SUMS_FILE})}
+    return {
+        name: on_disk(path, sums.get(name) if trusted else None)
+        for name, path in paths.items()
+        if path.is_file() and path.resolve().is_relative_to(home)
+    }
+
+
+def _links(folder: Path, sums: Mapping[str, str], files: Mapping[str, LocalFile]) -> Iterator[str]:
+    for name in sorted(sums.keys() - files.keys()):
+        if (folder / name).is_file():
+            yield f"{name}: leads out of the folder, and is never sent"
+
+
+def _failed_gates(report: Mapping[str, Any]) -> Iterator[str]:
+    if report.get("verdict") != "fail":
+        return
+    rows = (report.get("verification") or {}).get("rows") or []
+    gates = [(row.get("label"), row["gate"]) for row in rows if row.get("gate")]
+    failed = [f"{label} ({gate.get('text')})" for label, gate in gates if gate.get("verdict") == "fail"]
+    yield f"a gate of its recipe failed: {'; '.join(failed) or 'see surgery/report.json'}"
+
+
+def _notes(report: Mapping[str, Any]) -> Iterator[str]:
+    verdict = report.get("verdict")
+    if verdict == "inconclusive":
+        yield "a gate of its recipe is not decided: too few items were measured"
+    elif verdict in ("not measured", "no gates"):
+        yield f"its recipe demands nothing of it: {verdict}"
+
+
+def _base(report: Mapping[str, Any]) -> str | None:
+    """The Hub id of the base; None where it is a folder or the embedded model."""
+    model = report.get("model") or {}
+    return model.get("source") if model.get("commit") else None
