@@ -55,6 +55,9 @@ def audit_lines(result: Recheck, *, width: int) -> list[Text]:
 
     parts = {
         "files": [f"{count(result.n_files)} listed in SHA256SUMS, all read"],
+        "tensors": [
+            f"{count(result.n_tensors)} listed in audit.json with a SHA-256 of their own, all hashed"
+        ],
         "edits": _edits(result),
         "problems": result.problems or ("none",),
     }

@@ -59,7 +59,7 @@ class AuditRow:
 
     `leak` and `achieved` are defined in the module's text; `off_by` bounds the distance of every element from
     the exact result, in steps of the stored type; `at_floor` says that the source had nothing to remove
-    beyond rounding.
+    beyond rounding; `sha256_before` and `sha256` are of its bytes in source and result.
     """
 
     tensor: str
@@ -73,6 +73,8 @@ class AuditRow:
     off_by: float
     at_floor: bool
     finite: bool
+    sha256_before: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,8 @@ def audit_as_json(result: Audit) -> dict[str, Any]:
                 "off_by": _finite(row.off_by),
                 "at_floor": row.at_floor,
                 "finite": row.finite,
+                "sha256_before": row.sha256_before,
+                "sha256": row.sha256,
             }
             for row in result.rows
         ],
@@ -191,6 +195,8 @@ def _row(edit: TensorEdit, plan: Plan, base: Checkpoint, edited: Checkpoint) -> 
         off_by=read.off_by,
         at_floor=size <= _AT_FLOOR * noise,
         finite=read.finite,
+        sha256_before=read.before.sha256,
+        sha256=read.sha256,
     )
 
 

@@ -14,6 +14,7 @@ element is measured again in float64.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from surgery.checkpoint.tensor import open_to_read
+from surgery.checkpoint.tensor import byte_view, open_to_read
 from surgery.edit.plan import TensorEdit
 from surgery.edit.tiles import Buffers, Layout, Tile, load_raw, load_tile, tile_unit
 from surgery.linalg.projection import stretches
@@ -38,18 +39,19 @@ _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 @dataclass(frozen=True)
 class Components:
     """`along` is qᵀW, (k, everything else); `weight` is Σ q_i² w_ij², the scale of rounding along q;
-    `squares` is Σ_i w_ij², (everything else,), where it was asked for.
+    `squares` is Σ_i w_ij², (everything else,), where it was asked for; `sha256` is of the stored bytes.
     """
 
     along: Array
     weight: float
     squares: Array
+    sha256: str
 
 
 @dataclass(frozen=True)
 class Comparison:
     """`before` and `after` are qᵀW of source and result; `stretch` is the factor that each column should have
-    got; `off_by` bounds every element, in steps of the stored type.
+    got; `off_by` bounds every element, in steps of the stored type; `sha256` is of the result's bytes.
     """
 
     before: Components
@@ -57,6 +59,7 @@ class Comparison:
     stretch: Array
     off_by: float
     finite: bool
+    sha256: str
 
 
 def compare_tensor(
@@ -81,12 +84,14 @@ def compare_tensor(
     if edit.stretch is not None:
         factors = stretches(torch.from_numpy(before.squares), along, strengths, edit.stretch)
     old_buffers, new_buffers, parts, off_by = Buffers(), Buffers(), [], 0.0
+    digest = hashlib.sha256()  # tiles come in file order, without a gap
     with open_to_read(source) as old, open_to_read(result) as new:
         for index, offset in enumerate(layout.matrices()):
             total = _empty(layout, q)
             for tile in layout.tiles(offset, _TILE_ELEMENTS):
                 wanted = load_tile(old, layout, tile, old_buffers)
                 written = load_raw(new, layout, tile, new_buffers, shift=layout.shift)
+                digest.update(byte_view(written))
                 part = _along(_double(written, layout, tile, new_buffers), q, layout, tile)
                 total = _add(layout, total, part)
                 removed = _Removed(layout, tile, index, q, scaled, factors if edit.stretch else None)
@@ -97,23 +102,28 @@ def compare_tensor(
                 off_by = max(off_by, off)
             parts.append(total)
     after = torch.cat(parts, 1).numpy()
-    return Comparison(before, after, factors.numpy(), off_by, bool(np.isfinite(after).all()))
+    finite = bool(np.isfinite(after).all())
+    return Comparison(before, after, factors.numpy(), off_by, finite, digest.hexdigest())
 
 
 def _components(path: Path, layout: Layout, q: torch.Tensor, *, squares: bool) -> Components:
     buffers, parts, sums, weight = Buffers(), [], [], 0.0
+    digest = hashlib.sha256()
     with open_to_read(path) as source:
         for offset in layout.matrices():
             total, lengths = _empty(layout, q), _empty(layout, q[:1])
             for tile in layout.tiles(offset, _TILE_ELEMENTS):
-                lines = _double(load_raw(source, layout, tile, buffers), layout, tile, buffers)
+                raw = load_raw(source, layout, tile, buffers)
+                digest.update(byte_view(raw))
+                lines = _double(raw, layout, tile, buffers)
                 total = _add(layout, total, _along(lines, q, layout, tile))
                 weight += _weight(lines, q, layout, tile)
                 if squares:  # which the lines are by now
                     lengths = _add(layout, lengths, lines.sum(1 if layout.by_rows else 0)[None])
             parts.append(total)
             sums.append(lengths)
-    return Components(torch.cat(parts, 1).numpy(), weight, torch.cat(sums, 1)[0].numpy())
+    along, columns = (torch.cat(each, 1).numpy() for each in (parts, sums))
+    return Components(along, weight, columns[0], digest.hexdigest())
 
 
 def _double(raw: torch.Tensor, layout: Layout, tile: Tile, buffers: Buffers) -> torch.Tensor:

@@ -1,19 +1,20 @@
 """Checking a finished result again, from its bytes alone: sums, headers and index, and every edit.
 
-What is compared is what stands on the disk now: `SHA256SUMS` with every file, the headers with the index,
-and, where the base is at hand, each edited tensor with what `surgery/plan.json` and
-`surgery/direction.safetensors` say it should be, and every other byte with the base's. The report of the run
-is not believed.
+What is compared is what stands on the disk now: every file with `SHA256SUMS`, every edited tensor with its
+SHA-256 in `surgery/audit.json`, the headers with the index, and, where the base is at hand, each edited
+tensor with what `surgery/plan.json` and `surgery/direction.safetensors` say it should be, and every other
+byte with the base's. The report of the run is not believed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surgery.checkpoint.hashes import same_file
+from surgery.checkpoint.hashes import same_file, sha256_range
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
 from surgery.checkpoint.sums import check_sums, read_sums
 from surgery.edit.audit import Audit, audit, audit_as_json
@@ -22,6 +23,7 @@ from surgery.edit.plan_record import read_plan, read_record
 from surgery.errors import CheckpointError, SourceError
 
 RECORD = "surgery"
+AUDIT_FILE = "audit.json"
 _REPLACED = "README.md"
 
 
@@ -35,13 +37,16 @@ class RecordedBase:
 
 @dataclass(frozen=True)
 class Recheck:
-    """What was found. `n_files` are listed in SHA256SUMS; `audit` is None where no base was compared."""
+    """What was found. `n_files` are listed in SHA256SUMS, `n_tensors` with their own SHA-256 in audit.json;
+    `audit` is None where no base was compared.
+    """
 
     folder: Path
     base: Path | None
     n_files: int
     audit: Audit | None
     problems: tuple[str, ...]
+    n_tensors: int = 0
 
 
 def recorded_base(folder: Path) -> RecordedBase:
@@ -80,14 +85,18 @@ def recheck(
         raise SourceError(f"{folder}: has no {RECORD}/ record; name the output folder of a `surgery apply`")
     problems, n_files = _sums(folder)
     found: Audit | None = None
+    n_tensors = 0
     if not is_adapter(folder):
         original = None if base is None else _open_base(base)
         try:
             found = _audit(folder, original, progress)
+            said = _recorded_tensors(folder)
+            problems += _tensor_problems(said, open_checkpoint(folder), found)
+            n_tensors = len(said)
         except CheckpointError as error:
             problems.append(str(error))
     problems += found.problems if found is not None else ()
-    return Recheck(folder, base, n_files, found, tuple(problems))
+    return Recheck(folder, base, n_files, found, tuple(problems), n_tensors)
 
 
 def recheck_as_json(result: Recheck) -> dict[str, Any]:
@@ -96,6 +105,7 @@ def recheck_as_json(result: Recheck) -> dict[str, Any]:
         "folder": str(result.folder),
         "base": None if result.base is None else str(result.base),
         "n_files": result.n_files,
+        "n_tensors": result.n_tensors,
         "problems": list(result.problems),
         "audit": None if result.audit is None else audit_as_json(result.audit),
     }
@@ -113,6 +123,36 @@ def _open_base(base: Path) -> Checkpoint:
         return open_checkpoint(base)
     except CheckpointError as error:
         raise SourceError(f"base {error}") from error
+
+
+def _recorded_tensors(folder: Path) -> Mapping[str, tuple[str, str]]:
+    """Tensor → SHA-256 before and after, as audit.json has them; nothing where there is no such file."""
+    path = folder / RECORD / AUDIT_FILE
+    if not path.is_file():
+        return {}
+    try:
+        rows = read_record(path)["tensors"]
+        return {str(row["tensor"]): (str(row["sha256_before"]), str(row["sha256"])) for row in rows}
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: is not an audit of this version ({error})") from error
+
+
+def _tensor_problems(
+    said: Mapping[str, tuple[str, str]], edited: Checkpoint, found: Audit | None
+) -> Iterator[str]:
+    measured = {} if found is None else {row.tensor: row for row in found.rows}
+    places = {name: edited.entry(name) for name in said if name not in measured}
+    with ThreadPoolExecutor(available_cores()) as pool:
+        hashes = pool.map(
+            lambda place: sha256_range(edited.folder / place[0], place[1].start, place[1].end),
+            places.values(),
+        )
+        now = dict(zip(places, hashes, strict=True))
+    for name, (before, after) in said.items():
+        if (measured[name].sha256 if name in measured else now[name]) != after:
+            yield f"{name}: its bytes are not those whose SHA-256 {AUDIT_FILE} lists"
+        if name in measured and measured[name].sha256_before != before:
+            yield f"{name}: the base's bytes are not those whose SHA-256 {AUDIT_FILE} lists"
 
 
 def _audit(

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from surgery.checkpoint.layout import Checkpoint
+from surgery.checkpoint.layout import Checkpoint, open_checkpoint
 from surgery.checkpoint.sums import write_sums
 from surgery.direction.direction import unit_direction, write_directions
+from surgery.edit.audit import audit, audit_as_json
 from surgery.edit.executor import execute
 from surgery.edit.plan import Plan, make_plan, plan_as_json
 from surgery.recipe.schema import Ablate
@@ -34,5 +35,7 @@ def make_result(
     write_directions(record / "direction.safetensors", found)
     report = {"model": {"source": str(source.folder), "commit": None, "revision": None}}
     (record / "report.json").write_text(json.dumps(report))
+    found = audit(plan, source, open_checkpoint(out))
+    (record / "audit.json").write_text(json.dumps(audit_as_json(found)))
     write_sums(out, execution.files)
     return plan, out

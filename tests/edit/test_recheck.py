@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -60,6 +61,18 @@ def test_without_a_base_the_record_alone_is_checked(source: Checkpoint, tmp_path
     _, out = make_result(source, tmp_path / "out")
     result = recheck(out, None)
     assert result.problems == () and result.audit is None
+    record = json.loads((out / "surgery" / "audit.json").read_text())["tensors"]
+    assert result.n_tensors == len(record) > 0
+    for row in record:
+        file, entry = source.entry(row["tensor"])
+        for folder, key in ((source.folder, "sha256_before"), (out, "sha256")):
+            data = (folder / file).read_bytes()[entry.start : entry.end]
+            assert hashlib.sha256(data).hexdigest() == row[key]
+    _flip("model.layers.1.mlp.down_proj.weight")(out, source)
+    write_sums(out)
+    assert recheck(out, None).problems == (
+        "model.layers.1.mlp.down_proj.weight: its bytes are not those whose SHA-256 audit.json lists",
+    )
 
 
 def test_a_card_may_replace_the_readme_if_the_first_is_kept(tmp_path: Path) -> None:
@@ -121,6 +134,14 @@ CHANGES: dict[str, tuple[Callable[[Path, Checkpoint], None], str]] = {
         _edit_record("plan.json", lambda record: record["edits"][1].update(residual_axis=7)),
         "do not fit its axis 7",
     ),
+    "the hash of a tensor in the record": (
+        _edit_record("audit.json", lambda record: record["tensors"][3].update(sha256="0" * 64)),
+        "its bytes are not those whose SHA-256 audit.json lists",
+    ),
+    "no hash in the record": (
+        _edit_record("audit.json", lambda record: record["tensors"][3].pop("sha256")),
+        "is not an audit of this version",
+    ),
     "a missing key": (
         _edit_record("plan.json", lambda record: record.pop("edits")),
         "is not a plan of this version",
@@ -155,7 +176,8 @@ def test_another_base_is_noticed(source: Checkpoint, tmp_path: Path) -> None:
     for place in ("model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.down_proj.weight"):
         _flip(place)(tmp_path / "other", source)
     problems = recheck(out, tmp_path / "other").problems
-    assert len(problems) == 2
+    assert len(problems) == 3
+    assert any("the base's bytes are not those whose SHA-256" in problem for problem in problems)
     assert any("which the plan does not touch" in problem for problem in problems)
     assert any("steps away" in problem for problem in problems)
 
