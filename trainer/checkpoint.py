@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from surgery.errors import OutputError
+from trainer.array_file import write_arrays
 from trainer.buffer import Buffer, empty
 from trainer.config import Config
 from trainer.feed import Cursor
@@ -66,7 +66,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, config: Config) -> Non
     if jax.process_index() > 0:
         return
     try:
-        save_file(arrays, staging, {"run": json.dumps(facts)})
+        write_arrays(staging, arrays, {"run": json.dumps(facts)})
         staging.replace(folder / CHECKPOINT)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{staging}: cannot be written: {error}; free some space") from error

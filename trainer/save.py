@@ -24,11 +24,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from surgery.checkpoint.folder import flush_tree
 from surgery.errors import DictionaryError, OutputError
 from trainer.architectures import ARCHITECTURES
+from trainer.array_file import write_arrays
 from trainer.checkpoint import CHECKPOINT
 from trainer.config import HookSettings
 from trainer.kinds import (
@@ -153,7 +154,7 @@ def write_dictionary(folder: Path, parameters: Mapping[str, Any], config: dict[s
     if "threshold" in tensors:
         tensors["threshold"] = np.broadcast_to(tensors["threshold"], tensors["b_enc"].shape).copy()
     try:
-        save_file(tensors, folder / WEIGHTS)
+        write_arrays(folder / WEIGHTS, tensors)
         write_json(folder / CONFIG, config)
     except (OSError, SafetensorError) as error:
         raise OutputError(
@@ -163,7 +164,7 @@ def write_dictionary(folder: Path, parameters: Mapping[str, Any], config: dict[s
 
 def write_density(folder: Path, density: np.ndarray) -> None:
     """`sparsity.safetensors`: log10 of each feature's density (n_features,), −10 for one that never fired."""
-    save_file({"sparsity": np.log10(density + 1e-10).astype(np.float32)}, folder / DENSITY)
+    write_arrays(folder / DENSITY, {"sparsity": np.log10(density + 1e-10).astype(np.float32)})
 
 
 def write_json(path: Path, value: Any) -> None:

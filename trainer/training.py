@@ -14,9 +14,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors.numpy import save_file
 
 from surgery.errors import SurgeryError
+from trainer.array_file import write_arrays
 from trainer.checkpoint import Checkpoint, save_checkpoint
 from trainer.config import Config
 from trainer.feed import Feed
@@ -109,7 +109,7 @@ def _checked(run: Checkpoint, numbers: Numbers, good: Arrays, folder: Path) -> A
         return parameters
     kept = folder / "last_good.safetensors"
     last = fold({name: jnp.asarray(array) for name, array in good.items()}, run.scales)
-    save_file({name: np.asarray(array) for name, array in last.items()}, kept)
+    write_arrays(kept, {name: np.asarray(array) for name, array in last.items()})
     raise DivergenceError(
         f"step {run.step}: the loss ({loss:g}) or a weight is no longer a finite number; the arrays of the"
         f" last check before are kept in {kept}; lower training.learning_rate"

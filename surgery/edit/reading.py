@@ -122,8 +122,8 @@ def _components(path: Path, layout: Layout, q: torch.Tensor, *, squares: bool) -
                     lengths = _add(layout, lengths, lines.sum(1 if layout.by_rows else 0)[None])
             parts.append(total)
             sums.append(lengths)
-    lengths = torch.cat(sums, 1)[0].numpy()
-    return Components(torch.cat(parts, 1).numpy(), weight, lengths, digest.hexdigest())
+    along, columns = (torch.cat(each, 1).numpy() for each in (parts, sums))
+    return Components(along, weight, columns[0], digest.hexdigest())
 
 
 def _double(raw: torch.Tensor, layout: Layout, tile: Tile, buffers: Buffers) -> torch.Tensor:

@@ -1,9 +1,9 @@
 """Checking a finished result again, from its bytes alone: sums, headers and index, and every edit.
 
 What is compared is what stands on the disk now: every file with `SHA256SUMS`, every edited tensor with its
-SHA-256 in `surgery/audit.json`, the headers with the index, and, where the base is at hand, each edited tensor
-with what `surgery/plan.json` and `surgery/direction.safetensors` say it should be, and every other byte with
-the base's. The report of the run is not believed.
+SHA-256 in `surgery/audit.json`, the headers with the index, and, where the base is at hand, each edited
+tensor with what `surgery/plan.json` and `surgery/direction.safetensors` say it should be, and every other
+byte with the base's. The report of the run is not believed.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 
 from surgery.checkpoint.layout import Checkpoint
+from surgery.checkpoint.scales import BlockScales, read_scales
 from surgery.checkpoint.tensor import byte_view, read_into, torch_dtype, write_from
 from surgery.edit.plan import TensorEdit
-from surgery.edit.scales import BlockScales, read_scales
 
 TILE_ELEMENTS = 1 << 18
 STRIP_ELEMENTS = 1 << 21

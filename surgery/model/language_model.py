@@ -63,7 +63,8 @@ def load_language_model(
 
     Args:
         device: "auto" takes a GPU where there is one.
-        dtype: "auto" is float32 on a CPU and the stored dtype elsewhere.
+        dtype: "auto" is float32 on a CPU and the stored dtype elsewhere; FP8 weights are widened to any
+            other.
 
     Raises:
         SourceError: transformers cannot load the folder.
@@ -72,6 +73,8 @@ def load_language_model(
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     from transformers.utils import logging
+
+    from surgery.model.widening import is_fp8, load_widened
 
     logging.disable_progress_bar()
     if device == "auto":
@@ -83,9 +86,11 @@ def load_language_model(
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         by_itself = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or trust_remote_code
         kind = AutoModelForCausalLM if by_itself else AutoModelForImageTextToText
-        network = kind.from_pretrained(
-            folder, dtype=dtype, trust_remote_code=trust_remote_code, use_safetensors=True
-        )
+        options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trust_remote_code}
+        if dtype != "auto" and is_fp8(folder):
+            network = load_widened(kind, folder, config, **options)
+        else:
+            network = kind.from_pretrained(folder, use_safetensors=True, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise SourceError(f"{folder}: transformers cannot load this model: {error}") from error
     if adapter is not None:

@@ -66,7 +66,7 @@ class ModelSource(Section):
     dtype: Dtype = "auto"
     """Precision in which the model is measured (never of the edit).
 
-    auto is float32 on a CPU, the model's own elsewhere.
+    auto is float32 on a CPU, the model's own elsewhere. Any other widens the weights of an FP8 checkpoint.
     """
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where the model runs while it is measured."""

@@ -12,8 +12,8 @@ import torch
 
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
 from surgery.checkpoint.quantisation import find_scale
+from surgery.checkpoint.scales import read_scales
 from surgery.checkpoint.tensor import read_tensor
-from surgery.edit.scales import read_scales
 from tests.edit.edit_sources import make_source, write_weights
 from tests.model.family_configs import CONFIGS
 
