@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from surgery.errors import RecipeError, SourceError, SurgeryError
+from trainer.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from trainer.config import Config
@@ -59,6 +60,7 @@ def fit(
     SIGTERM or Ctrl-C ends the step, saves the run and leaves; --resume goes on from there.
     """
     settings = _read(config, seed)
+    keep_freed_memory()
     from trainer.interruption import stop_on_signals
     from trainer.loop import fit as run
 
@@ -135,6 +137,7 @@ def bench(
     d_model: int, features: int, batch: int, k: int, repeats: int, problem: Path | None, as_json: bool
 ) -> None:
     """Time one step of TopK and ReLU beside the five matrix products of a dense step."""
+    keep_freed_memory()
     from dataclasses import asdict
 
     from trainer.bench import bench as run
