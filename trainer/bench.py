@@ -2,9 +2,11 @@
 
     roof = π = x Wᵉᵀ,  x̂ = h Wᵈ,  ∂Wᵈ = hᵀ e,  ∂h = e Wᵈᵀ,  ∂Wᵉ = ∂πᵀ x          five products, 10·b·d·m FLOP
 
-A step is everything: loss, gradient, optimiser, unit rows. Times are CPU time of the process on a CPU, where
-other work on the machine would show in wall time, and wall time elsewhere. `Problem` can be written to a file
-so that other libraries get the same data and initial weights (`benchmarks/trainer_peers.py`).
+A step is everything: loss, gradient, optimiser, unit rows. Beside it stands one large square product, the
+peak of the device at the precision of products that JAX is set to (`JAX_DEFAULT_MATMUL_PRECISION`). Times are
+CPU time of the process on a CPU, where other work on the machine would show in wall time, and wall time
+elsewhere. `Problem` can be written to a file so that other libraries get the same data and initial weights
+(`benchmarks/trainer_peers.py`).
 """
 
 import time
@@ -42,6 +44,7 @@ class Timing:
     name: str
     least: float
     median: float
+    teraflops: float | None  # per second at the least time, where matrix products are nearly all of it
     first_loss: float | None
 
 
@@ -59,18 +62,39 @@ def write_problem(problem: Problem, path: Path) -> None:
 
 
 def bench(problem: Problem, repeats: int) -> list[Timing]:
-    """The roof, then one step of TopK and of ReLU; each after two steps that do not count."""
-    n_features = problem.parameters["encoder"].shape[0]
+    """One large matrix product (the peak), the roof, a step of TopK and of ReLU, each once in a turn, so that
+    all see the same machine; the first two turns do not count."""
+    (batch, d_model), n_features = problem.x.shape, problem.parameters["encoder"].shape[0]
+    dense = 10.0 * batch * d_model * n_features
     relu = ReluSettings(architecture="relu", features=n_features, coefficient=1e-5)
     topk = TopkSettings(architecture="topk", features=n_features, k=problem.k)
-    return [
-        _roof(problem, repeats),
-        _step("topk", topk, problem, repeats),
-        _step("relu", relu, problem, repeats),
-    ]
+    size = 1024 if jax.default_backend() == "cpu" else 8192
+    return _timed(
+        [
+            _Task("peak", _peak(size), 2.0 * size**3),
+            _Task("roof", _roof(problem), dense),
+            _step("topk", topk, problem, None),
+            _step("relu", relu, problem, dense),
+        ],
+        repeats,
+    )
 
 
-def _roof(problem: Problem, repeats: int) -> Timing:
+@dataclass(frozen=True)
+class _Task:
+    name: str
+    run: Callable[[], Any]
+    operations: float | None  # of its matrix products, where they are nearly all of its work
+    first_loss: float | None = None
+
+
+def _peak(size: int) -> Callable[[], jax.Array]:
+    left, right = jax.random.normal(jax.random.key(1), (2, size, size))
+    product: Callable[[jax.Array, jax.Array], jax.Array] = jax.jit(jnp.matmul)
+    return lambda: product(left, right)
+
+
+def _roof(problem: Problem) -> Callable[[], Any]:
     @jax.jit
     def products(x: jax.Array, encoder: jax.Array, decoder: jax.Array) -> tuple[jax.Array, ...]:
         codes = x @ encoder.T
@@ -79,10 +103,10 @@ def _roof(problem: Problem, repeats: int) -> Timing:
         return codes.T @ error, slope.T @ x
 
     weights = problem.parameters
-    return _timed("roof", lambda: products(problem.x, weights["encoder"], weights["decoder"]), repeats, None)
+    return lambda: products(problem.x, weights["encoder"], weights["decoder"])
 
 
-def _step(name: str, settings: DictionarySettings, problem: Problem, repeats: int) -> Timing:
+def _step(name: str, settings: DictionarySettings, problem: Problem, operations: float | None) -> _Task:
     training = TrainingSettings(steps=1_000_000, batch=problem.x.shape[0], learning_rate=1e-4, clip=None)
     advance = make_step(settings, training, Scales(1.0, 1.0))
     parameters = {each: jnp.array(array, copy=True) for each, array in problem.parameters.items()}
@@ -95,16 +119,22 @@ def _step(name: str, settings: DictionarySettings, problem: Problem, repeats: in
         state[0], numbers = advance(state[0], problem.x)
         return numbers
 
-    first = float(run()["fvu_batch"])
-    return _timed(name, run, repeats, first)
+    return _Task(name, run, operations, float(run()["fvu_batch"]))
 
 
-def _timed(name: str, run: Callable[[], Any], repeats: int, first_loss: float | None) -> Timing:
+def _timed(tasks: list[_Task], repeats: int) -> list[Timing]:
     clock = time.process_time if jax.default_backend() == "cpu" else time.perf_counter
-    spent = []
+    spent: dict[str, list[float]] = {task.name: [] for task in tasks}
     for _ in range(repeats + 2):
-        begun = clock()
-        for array in jax.tree.leaves(run()):
-            array.block_until_ready()
-        spent.append(1000 * (clock() - begun))
-    return Timing(name, min(spent[2:]), float(np.median(spent[2:])), first_loss)
+        for task in tasks:
+            begun = clock()
+            for array in jax.tree.leaves(task.run()):
+                array.block_until_ready()
+            spent[task.name].append(1000 * (clock() - begun))
+    return [_timing(task, spent[task.name][2:]) for task in tasks]
+
+
+def _timing(task: _Task, spent: list[float]) -> Timing:
+    least = min(spent)
+    speed = None if task.operations is None else task.operations / least / 1e9
+    return Timing(task.name, least, float(np.median(spent)), speed, task.first_loss)

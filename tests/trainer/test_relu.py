@@ -59,6 +59,23 @@ def test_loss_equals_the_transcription(kind: str, any_dead: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", ["l1", "reciprocal", "tanh", "sqrt"])
+def test_gradient_by_hand_is_that_of_the_formula(kind: str) -> None:
+    settings = SETTINGS.model_copy(update={"sparsity": kind, "coefficient": 0.3})
+    p = jax.tree.map(jnp.asarray, _parameters())
+    x = jnp.asarray(np.random.default_rng(1).standard_normal((BATCH, D)), jnp.float32)
+
+    def formula(q: dict[str, jax.Array]) -> jax.Array:
+        positive = jax.nn.relu(relu.preactivations(q, x))
+        output = (positive * q["scale"][None, :]) @ q["decoder"] + q["decoder_bias"][None, :]
+        penalty = relu.sparsity_penalty(positive, kind, settings.epsilon).sum(1).mean()
+        return relu.reconstruction_error(output, x).mean() + settings.coefficient * penalty
+
+    found = jax.jit(jax.grad(lambda q: relu.loss(q, x, x, jnp.zeros(M, bool), settings)[0]))(p)
+    for name, expected in jax.jit(jax.grad(formula))(p).items():
+        np.testing.assert_allclose(found[name], expected, rtol=2e-4, atol=2e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["l1", "reciprocal", "tanh", "sqrt"])
 def test_gradient_is_finite_where_nothing_is_active(kind: str) -> None:
     settings = SETTINGS.model_copy(update={"sparsity": kind})
     p = jax.tree.map(jnp.asarray, _parameters()) | {"encoder_bias": jnp.full(M, -1e3)}

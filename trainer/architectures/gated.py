@@ -12,7 +12,7 @@ Improving dictionary learning with gated sparse autoencoders.
 import jax
 import jax.numpy as jnp
 
-from trainer.architectures.relu import reconstruction_error, sparsity_penalty, with_ghost
+from trainer.architectures.relu import WithoutGhost, reconstruction_error, sparsity_penalty, with_ghost
 from trainer.architectures.terms import Terms, with_own_gradient
 from trainer.kinds import GatedSettings
 from trainer.parameters import Parameters, decode, orthogonal_encoder, unit_rows
@@ -44,6 +44,14 @@ def encode(parameters: Parameters, x: jax.Array, settings: GatedSettings) -> jax
 
 
 def _without_ghost(
+    parameters: Parameters, x: jax.Array, target: jax.Array, settings: GatedSettings
+) -> WithoutGhost:
+    differentiate = jax.value_and_grad(_objective, has_aux=True)
+    (value, (terms, residual, error)), gradients = differentiate(parameters, x, target, settings)
+    return WithoutGhost(value, terms, gradients, residual, error)
+
+
+def _objective(
     parameters: Parameters, x: jax.Array, target: jax.Array, settings: GatedSettings
 ) -> tuple[jax.Array, tuple[Terms, jax.Array, jax.Array]]:
     """The loss but for the ghost term; also its terms, the residual and R."""

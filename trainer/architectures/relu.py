@@ -16,14 +16,14 @@ dimensions. Source: the saex trainer behind the post this tool follows; the reci
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from trainer.architectures.terms import LossAndGradients, Terms, with_own_gradient
 from trainer.kinds import ReluSettings
-from trainer.parameters import Parameters, decode, orthogonal_encoder, unit_rows
+from trainer.parameters import Parameters, orthogonal_encoder, unit_rows
 
 
 def initialise(key: jax.Array, sample: jax.Array, target: jax.Array, settings: ReluSettings) -> Parameters:
@@ -117,42 +117,65 @@ def add_ghost(
     return result
 
 
-def with_ghost(without: Callable[..., Any], names: Mapping[str, str]) -> LossAndGradients:
-    """The loss `without` the ghost term, differentiated, and that term added.
+class WithoutGhost(NamedTuple):
+    """A loss but for its ghost term, differentiated."""
 
-    `without(parameters, x, target, settings)` gives the value and (terms, residual, R); `names` says under
-    which name of the parameters each weight of the ghost stands.
-    """
+    value: jax.Array  # ()
+    terms: Terms
+    gradients: Parameters
+    residual: jax.Array  # (batch, d)
+    error: jax.Array  # (batch, d), R
+
+
+def with_ghost(without: Callable[..., WithoutGhost], names: Mapping[str, str]) -> LossAndGradients:
+    """The loss `without(parameters, x, target, settings)` and its gradients, the ghost term added to both;
+    `names` says under which name of the parameters each weight of the ghost stands."""
 
     def loss_and_gradients(
         parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, settings: Any
     ) -> tuple[jax.Array, Terms, Parameters]:
-        differentiate = jax.value_and_grad(without, has_aux=True)
-        (value, (terms, residual, error)), gradients = differentiate(parameters, x, target, settings)
-        mine = {name: gradients[own] for name, own in names.items()}
+        found = without(parameters, x, target, settings)
+        mine = {name: found.gradients[own] for name, own in names.items()}
         weights = {name: parameters[own] for name, own in names.items()}
-        mine, revival = add_ghost(mine, weights, (x, residual, error), dead, settings.ghost)
-        gradients |= {own: mine[name] for name, own in names.items()}
-        return value + revival, terms._replace(revival=revival), gradients
+        rows = (x, found.residual, found.error)
+        mine, revival = add_ghost(mine, weights, rows, dead, settings.ghost)
+        gradients = found.gradients | {own: mine[name] for name, own in names.items()}
+        return found.value + revival, found.terms._replace(revival=revival), gradients
 
     return loss_and_gradients
 
 
 def _without_ghost(
     parameters: Parameters, x: jax.Array, target: jax.Array, settings: ReluSettings
-) -> tuple[jax.Array, tuple[Terms, jax.Array, jax.Array]]:
-    """The loss but for the ghost term; also its terms, the residual and R."""
+) -> WithoutGhost:
+    """By hand, for fewer arrays of (batch, n_features): s stands at the decoder's rows instead of the codes,
+    and its gradient follows from that of those rows."""
+    scale, decoder = parameters["scale"][:, None], parameters["decoder"]
+    scaled = scale * decoder
     positive = jax.nn.relu(preactivations(parameters, x))
-    output = decode(parameters, positive * parameters["scale"][None, :], x)
-    error = reconstruction_error(output, target)
-    penalty = sparsity_penalty(positive, settings.sparsity, settings.epsilon).sum(1).mean()
-    reconstruction, sparsity = error.mean(), settings.coefficient * penalty
-    rows_active = (positive > 0).astype(jnp.float32).sum(0)  # (n_features,)
+    output = positive @ scaled + parameters["decoder_bias"][None, :]
+    error, at_error = jax.vjp(lambda output: reconstruction_error(output, target), output)
+    penalty, at_penalty = jax.vjp(
+        lambda p: sparsity_penalty(p, settings.sparsity, settings.epsilon), positive
+    )
+    (slope,) = at_error(jnp.full_like(error, 1 / error.size))
+    (push,) = at_penalty(jnp.full_like(penalty, settings.coefficient / len(x)))
+    at_positive = jnp.where(positive > 0, slope @ scaled.T + push, 0.0)
+    at_scaled = positive.T @ slope  # (n_features, d)
+    gradients = {
+        "encoder": at_positive.T @ x,
+        "encoder_bias": at_positive.sum(0),
+        "decoder": scale * at_scaled,
+        "decoder_bias": slope.sum(0),
+        "scale": (decoder * at_scaled).sum(1),
+    }
+    reconstruction, sparsity = error.mean(), settings.coefficient * penalty.sum() / len(x)
+    rows_active = jnp.sign(positive).sum(0)  # (n_features,)
     terms = Terms(
-        reconstruction, sparsity, jnp.float32(0), rows_active.sum() / x.shape[0],
+        reconstruction, sparsity, jnp.float32(0), rows_active.sum() / len(x),
         jnp.sum(jnp.square(output - target)), rows_active > 0, {},
     )  # fmt: skip
-    return reconstruction + sparsity, (terms, target - output, error)
+    return WithoutGhost(reconstruction + sparsity, terms, gradients, target - output, error)
 
 
 GHOST_NAMES = {"encoder": "encoder", "bias": "encoder_bias", "decoder": "decoder", "scale": "scale"}
