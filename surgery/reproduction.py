@@ -24,13 +24,14 @@ from surgery.direction.direction import Direction, read_directions
 from surgery.edit.addition import make_additions
 from surgery.edit.executor import execute
 from surgery.edit.plan import plan_edit
-from surgery.errors import CheckpointError, SourceError
+from surgery.errors import CheckpointError, OutputError, SourceError
 from surgery.export.peft import make_adapter, write_adapter
 from surgery.model.anatomy import read_anatomy
 from surgery.model.source import locate_model
 from surgery.recipe import LoadedRecipe, load_recipe
 from surgery.recipe.schema import Ablate, Add
 
+LOCK = "surgery/surgery.lock.yaml"
 DIRECTIONS = "direction.safetensors"
 _CARD = "README.md"
 
@@ -59,7 +60,8 @@ def reproduce(
     """Write the result of a lock again.
 
     Args:
-        lock: `<out>/surgery/surgery.lock.yaml`, its directions beside it, and the manifest one folder up.
+        lock: `<out>/surgery/surgery.lock.yaml`, its directions beside it, and the manifest one folder up; or
+            `<out>` itself.
         output: the new folder; default: the one that the lock names.
         base: where the base stands here, if not where the lock says; its weights must be the same.
         progress: called with (bytes written, bytes in all).
@@ -70,6 +72,7 @@ def reproduce(
             directions, the manifest.
         OutputError: the output exists, or cannot be written.
     """
+    lock = lock / LOCK if lock.is_dir() else lock
     loaded = load_recipe(lock, look_for_files=False)  # prompt sets and dictionaries are not needed
     if loaded.recipe.resolved is None:
         raise SourceError(f"{lock}: is a recipe and no lock; `surgery apply` runs it and leaves the lock")
@@ -78,6 +81,8 @@ def reproduce(
     source = _base(loaded, base)
     directions = _directions(loaded, home / DIRECTIONS)
     target = output if output is not None else Path(loaded.recipe.output.folder)
+    if output is None and target.exists():
+        raise OutputError(f"{target}: is where the lock would write, and exists; name another by --output")
     needed = sum(path.stat().st_size for path in source.folder.iterdir() if path.is_file())
     with new_folder(target, needed_bytes=0 if loaded.recipe.output.form == "peft" else needed) as staging:
         _write(loaded, source, directions, staging, progress)

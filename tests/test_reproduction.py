@@ -129,7 +129,7 @@ def test_other_directions_are_refused(result: Path, tmp_path: Path) -> None:
 
 
 def test_a_recipe_is_no_lock_and_an_output_is_never_overwritten(result: Path, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="already exists"):
+    with pytest.raises(OutputError, match="exists; name another by --output"):
         reproduce(_lock(result))
     text = _lock(result).read_text()
     _lock(result).write_text(text[: text.index("\nresolved:") + 1] + text[text.index("\nverify:") + 1 :])
@@ -156,3 +156,7 @@ def test_the_command_says_it_and_exits_with_one_where_something_differs(result: 
     assert json.loads(done.output)["differences"] == [
         "README.md: its bytes are not those that SHA256SUMS lists"
     ]
+
+
+def test_the_folder_of_a_result_will_do(result: Path, tmp_path: Path) -> None:
+    assert not reproduce(result, output=tmp_path / "again").differences

@@ -70,9 +70,10 @@ def diff(
 
     Both are streamed; neither is ever whole in memory. Exit codes: 0 the same, 1 different, 2 trouble.
     """
-    from surgery.errors import SurgeryError
+    from surgery.errors import OutputError, SurgeryError
 
     try:
+        _check_outputs(html, markdown, save_direction, extract_lora=extract_lora, rank=rank)
         found = _compare(before, after, revision_before, revision_after)
         nearest, cosines = _neighbours(found, directions, dictionaries)
         if save_direction is not None:
@@ -82,15 +83,30 @@ def diff(
         _write_pages(found, nearest, cosines, html=html, markdown=markdown)
         if extract_lora is not None:
             _extract(found, extract_lora, rank, base=before, quiet=quiet)
+            _write_pages(found, nearest, cosines, html=None, markdown=extract_lora / "README.md")
         surprises = _surprises(found, expect, quiet=quiet)
-    except SurgeryError as error:
+    except (SurgeryError, OSError) as error:
         from surgery.cli.console import print_error
 
-        print_error(error)
+        print_error(error if isinstance(error, SurgeryError) else OutputError(str(error)))
         sys.exit(2)
     differs = bool(surprises) if expect is not None else not found.same
     if differs and not exit_zero:
         sys.exit(1)
+
+
+def _check_outputs(*files: Path | None, extract_lora: Path | None, rank: str) -> None:
+    """Say before anything is compared that what was asked for cannot be written."""
+    from surgery.errors import OutputError
+
+    if rank != "auto" and not (rank.isdigit() and int(rank) > 0):
+        raise click.UsageError(f"--rank: expected auto or a whole number of at least 1, found {rank!r}")
+    if extract_lora is not None and extract_lora.exists():
+        raise OutputError(f"{extract_lora}: already exists; name another folder or remove this one")
+    for file in files:
+        if file is not None and (file.is_dir() or not file.parent.is_dir()):
+            why = "is a folder" if file.is_dir() else f"there is no folder {file.parent} to write it into"
+            raise OutputError(f"{file}: {why}; name another file, or make that folder first")
 
 
 def _compare(before: str, after: str, revision_before: str | None, revision_after: str | None) -> Diff:
@@ -178,8 +194,6 @@ def _write_pages(
 def _extract(found: Diff, folder: Path, rank: str, *, base: str, quiet: bool) -> None:
     from surgery.compare.adapter import extract_adapter, summary, write_extracted
 
-    if rank != "auto" and not (rank.isdigit() and int(rank) > 0):
-        raise click.UsageError(f"--rank: expected auto or a whole number of at least 1, found {rank!r}")
     adapter = extract_adapter(found, None if rank == "auto" else int(rank))
     write_extracted(adapter, folder, base=base)
     if not quiet:

@@ -13,7 +13,7 @@ from surgery.checkpoint.layout import Checkpoint
 from surgery.direction.direction import Direction, read_directions
 from surgery.edit.audit import audit
 from surgery.edit.plan import plan_edit
-from surgery.errors import DirectionError
+from surgery.errors import DirectionError, EditError
 from surgery.model.anatomy import read_anatomy
 from surgery.recipe import LoadedRecipe, load_recipe
 from surgery.recipe.schema import Ablate
@@ -27,9 +27,14 @@ def unexpected(recipe: Path, before: Checkpoint, after: Checkpoint) -> tuple[str
     Raises:
         RecipeError: the file is no recipe.
         DirectionError: the edited folder does not carry the directions that the recipe names.
-        EditError: the recipe cannot be planned on this checkpoint.
+        EditError: the recipe cannot be planned on this checkpoint, or writes an adapter.
     """
     loaded = load_recipe(recipe)
+    if loaded.recipe.output.form == "peft":
+        raise EditError(
+            f"{loaded.name}: writes an adapter, which changes no tensor on disk; `surgery reproduce` writes"
+            " it again from its lock and compares every byte"
+        )
     steps = [step for step in loaded.recipe.edit.steps if isinstance(step, Ablate)]
     directions = _directions(loaded, after, steps)
     vectors = {name: direction.vector for name, direction in directions.items()}

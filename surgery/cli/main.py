@@ -21,7 +21,7 @@ COMMANDS = {
     "reproduce": "write the bytes of a finished result again from its lock, and compare",
     "schema": "print the JSON Schema of a recipe, for editors",
     "sweep": "measure a recipe over numbers of features, strengths or layers",
-    "upload": "publish a finished result on the Hub: private, whole, compared with its manifest",
+    "upload": "publish a result, adapter, dictionary or directions on the Hub: private, whole, compared",
 }
 """Command → one line; each lives in `surgery/cli/<command>.py` as a function of the same name."""
 

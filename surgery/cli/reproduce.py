@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--base", help="Folder, Hub id or demo: name of the base; default: the one that LOCK names.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was compared as JSON.")
 def reproduce(lock: Path, output: Path | None, base: str | None, as_json: bool) -> None:
-    """Write a result again from LOCK, the surgery/surgery.lock.yaml of a result, and compare every file.
+    """Write a result again from LOCK, its surgery/surgery.lock.yaml or its folder, and compare every file.
 
     The base is fetched at the commit that LOCK names and its weights are checked; the directions are those
     that stand beside LOCK, so no model is run.

@@ -214,6 +214,10 @@ def _compare(pair: Pair, writer: Writer | None, gains: Mapping[Gain, Array]) -> 
     if through is not None:
         return Cast(pair, through)
     measured = measure(pair, None if writer is None else writer.residual_axis)
+    if (
+        measured.numbers.finite and not measured.numbers.energy
+    ):  # an empty adapter, or a zero of the other sign
+        return "identical" if pair.worked_out else Cast(pair, pair.after.entry.dtype)
     gain = gains[writer.gain] if writer is not None and writer.gain is not None else None
     return Changed(measured, read_change(measured, writer=writer is not None), writer, gain)
 

@@ -45,7 +45,7 @@ def steady(what: str, call: Callable[[], Result]) -> Result:
             return call()
         except _failures() as error:
             if wait is None or not _passes(error):
-                raise UploadError(f"{what}: {reason(error)}") from error
+                raise UploadError(f"{what}: {_unreached(error)}{reason(error)}") from error
             time.sleep(max(wait, _asked_for(error)))
     raise AssertionError("the last round returns or raises")
 
@@ -60,6 +60,13 @@ def reason(error: BaseException) -> str:
     said = next((text for text in (" ".join(str(each).split()) for each in reversed(chain)) if text), "")
     token = get_token()
     return (said.replace(token, "…") if token else said) or type(error).__name__
+
+
+def _unreached(error: BaseException) -> str:
+    """Where there was no answer at all, what was asked, and what may help."""
+    if getattr(error, "response", None) is not None or not isinstance(error, _transport_error()):
+        return ""
+    return f"{api().endpoint} does not answer (check the network, and HF_ENDPOINT if it is set): "
 
 
 def _failures() -> tuple[type[BaseException], ...]:

@@ -83,6 +83,8 @@ def _fetch(source: str, revision: str | None, wanted: list[str] | None) -> Snaps
 
 
 def _refuse_path(source: str) -> None:
+    if Path(source).expanduser().is_file():
+        raise SourceError(f"{source}: is a file; name the folder that it lies in")
     if source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise SourceError(f"{source}: no such folder, and not a Hub id (those look like 'organisation/name')")
 

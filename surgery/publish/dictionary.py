@@ -105,7 +105,9 @@ def _model_index(opened: Dictionary, measured: Mapping[str, float]) -> dict[str,
     result = {
         "task": {"type": "feature-extraction", "name": "Sparse coding of activations"},
         "dataset": {"type": data, "name": data},
-        "metrics": [{"type": key, "value": value, "name": _MEASURED[key]} for key, value in measured.items()],
+        "metrics": [
+            {"type": key, "value": round(value, 6), "name": _MEASURED[key]} for key, value in measured.items()
+        ],
     }
     name = str(opened.metadata.get("hook_name") or "dictionary")
     return {"model-index": [{"name": name, "results": [result]}]}

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from surgery.errors import UploadError
+from surgery.errors import SourceError, UploadError
 from surgery.hub import repository as hub
 from surgery.hub.repository import Repository
 from surgery.publish.advice import advice
@@ -98,12 +98,12 @@ def prepare_upload(
         base, licence: see `surgery.publish.kinds.read_bundle`.
 
     Raises:
-        SourceError: the folder is nothing that can be handed on.
+        SourceError: the folder is nothing that can be handed on, or the name is none.
         UploadError: what no force helps against: no card, no token, a public repository without the word,
             files that would have to be deleted without the word, a card that the Hub refuses.
     """
     if not _NAME.fullmatch(name):
-        raise UploadError(f"{name}: is not a repository's name; those look like 'account/name'")
+        raise SourceError(f"{name}: is not a repository's name; those look like 'account/name'")
     bundle = read_bundle(folder, name, base=base, licence=licence)
     hub.account()
     repository = hub.find_repository(name)

@@ -167,3 +167,28 @@ def test_torch_is_not_waited_for(folders: dict[str, Path]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "place", "said"),
+    [
+        ("--html", "no/page.html", "there is no folder"),
+        ("--markdown", ".", "is a folder"),
+        ("--save-direction", "no/r.safetensors", "there is no folder"),
+        ("--extract-lora", ".", "already exists"),
+        ("--rank", "0", "expected auto or a whole number"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_anything_is_compared(
+    folders: dict[str, Path], tmp_path: Path, option: str, place: str, said: str
+) -> None:
+    given = place if option == "--rank" else tmp_path / place
+    done = _run(folders["base"], folders["ablated"], option, given)
+    assert done.exit_code == 2 and said in " ".join(done.stderr.split())
+    assert done.stdout == ""
+
+
+def test_a_file_in_place_of_a_folder_is_told(folders: dict[str, Path]) -> None:
+    done = _run(folders["base"], next(folders["ablated"].glob("*.safetensors")))
+    assert done.exit_code == 2
+    assert "is a file; name the folder that it lies in" in " ".join(done.stderr.split())

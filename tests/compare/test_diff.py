@@ -218,3 +218,23 @@ def test_the_nearest_features_rebuild_the_direction() -> None:
 def test_cosines_have_no_sign_and_other_widths_are_passed_over() -> None:
     found = cosines_with(np.eye(3)[:2], {"a": np.array([-2.0, 0, 0]), "b": np.ones(5)})
     assert found == {"a": (1.0, 0.0)}
+
+
+def test_a_zero_of_the_other_sign_is_stored_otherwise_and_nothing_else(tmp_path: Path) -> None:
+    config, tensors, _ = pairs.base("llama")
+    name = "model.layers.0.mlp.down_proj.weight"
+    signed = [
+        {**tensors, name: torch.cat([torch.full_like(tensors[name][:1], zero), tensors[name][1:]])}
+        for zero in (0.0, -0.0)
+    ]
+    found = _compare(*(pairs.save(tmp_path / str(side), config, each) for side, each in enumerate(signed)))
+    assert (found.same, found.verdict.kind, found.verdict.tensors) == (False, "requantisation", (name,))
+
+
+def test_an_adapter_of_zeros_changes_nothing(tmp_path: Path) -> None:
+    one, two = _folders(tmp_path)
+    write_extracted(extract_adapter(_compare(one, two)), tmp_path / "lora", base=str(one))
+    weights = tmp_path / "lora" / "adapter_model.safetensors"
+    save_file({name: torch.zeros_like(value) for name, value in load_file(weights).items()}, weights)
+    found = compare_adapter(open_checkpoint(one), tmp_path / "lora")
+    assert found.same and found.verdict.kind == "identical"

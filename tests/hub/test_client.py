@@ -50,6 +50,12 @@ def test_a_cut_connection_is_tried_again(hub: Hub) -> None:
     assert hub.log == ["whoami"] * 3
 
 
+def test_a_hub_that_does_not_answer_is_named(hub: Hub) -> None:
+    hub.faults.append(Fault("whoami", cut="before", times=100))
+    with pytest.raises(UploadError, match=f"asking: {hub.endpoint} does not answer .check the network"):
+        steady("asking", _asking())
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409])
 def test_a_refusal_is_not_tried_again(hub: Hub, status: int) -> None:
     hub.faults.append(Fault("whoami", status=status))

@@ -98,7 +98,9 @@ def test_a_dictionary_keeps_its_readme_and_gets_what_the_hub_reads(dictionary: P
     assert (data.library_name, data.base_model, data.license) == ("saelens", "org/base", "mit")
     assert {"sparse-autoencoder", "topk"} <= set(data.tags)
     numbers = json.loads((dictionary / "metrics.json").read_text())
-    assert {each.metric_type: each.metric_value for each in data.eval_results}["fvu"] == numbers["fvu"]
+    assert {each.metric_type: each.metric_value for each in data.eval_results}["fvu"] == pytest.approx(
+        numbers["fvu"], abs=1e-6
+    )
     assert (dictionary / "README.md").read_text().strip() in text
     assert f'snapshot_download("{NAME}")' in text and "`blocks.4.hook_resid_pre`" in text
     assert _sent(hub)["cfg.json"] == (dictionary / "cfg.json").read_bytes()

@@ -327,7 +327,7 @@ def test_what_is_no_result_is_refused(tmp_path: Path, result: Path, hub: Hub) ->
     with pytest.raises(SourceError, match="no such file or folder"):
         prepare_upload(tmp_path / "nowhere", NAME)
     for wrong in ("made", "a/b/c", "a /b", "/b", "-a/b"):
-        with pytest.raises(UploadError, match="is not a repository's name"):
+        with pytest.raises(SourceError, match="is not a repository's name"):
             prepare_upload(result, wrong)
     with pytest.raises(SourceError, match="leave --base and --license out"):
         prepare_upload(result, NAME, base="org/base")
