@@ -40,7 +40,7 @@ from surgery.edit.executor import available_cores, execute
 from surgery.edit.identity import work_identity
 from surgery.edit.plan import Plan, make_plan
 from surgery.model.anatomy import read_anatomy
-from surgery.recipe.schema import Ablate
+from surgery.recipe.editing import Ablate
 
 DIRECTION = "r"
 

@@ -30,7 +30,8 @@ from surgery.errors import SourceError
 from surgery.export.check import AdapterCheck
 from surgery.preparation import Prepared
 from surgery.recipe import check_lock, write_lock
-from surgery.recipe.schema import PromptSource, Section, Verify
+from surgery.recipe.section import PromptSource, Section
+from surgery.recipe.verifying import Verify
 from surgery.report.card import write_card
 from surgery.report.licence import read_licence
 from surgery.report.report import EditFacts, Environment, ModelFacts, OutputFacts, Report

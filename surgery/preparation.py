@@ -19,7 +19,9 @@ from surgery.model.language_model import LanguageModel, load_language_model
 from surgery.model.prompts import PromptSet
 from surgery.model.source import locate_model, open_prompts
 from surgery.recipe import LoadedRecipe
-from surgery.recipe.schema import Ablate, Add, PromptSource, Recipe
+from surgery.recipe.editing import Ablate, Add
+from surgery.recipe.schema import Recipe
+from surgery.recipe.section import PromptSource
 from surgery.verify.verification import Suites, load_suites
 
 _ALLOW = ".\nTo edit it all the same, write `unproved: allow` under `edit`; plan, report and card then say so"

@@ -29,7 +29,7 @@ from surgery.export.peft import make_adapter, write_adapter
 from surgery.model.anatomy import read_anatomy
 from surgery.model.source import locate_model
 from surgery.recipe import LoadedRecipe, load_recipe
-from surgery.recipe.schema import Ablate, Add
+from surgery.recipe.editing import Ablate, Add
 
 LOCK = "surgery/surgery.lock.yaml"
 DIRECTIONS = "direction.safetensors"

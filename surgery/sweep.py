@@ -31,7 +31,9 @@ from surgery.edit.runtime import random_directions, running
 from surgery.errors import OutputError, RecipeError
 from surgery.preparation import Observer, Prepared, Silent, prepare, remembering
 from surgery.recipe import LoadedRecipe
-from surgery.recipe.schema import Ablate, Add, FindDifferenceOfMeans, Gate, Scale, SelectFixed, Verify
+from surgery.recipe.editing import Ablate, Add, Scale
+from surgery.recipe.finding import FindDifferenceOfMeans, SelectFixed
+from surgery.recipe.verifying import Gate, Verify
 from surgery.report.sweep import Axis, Point, Sweep, append_point, measured_rows, read_points
 from surgery.verify.verification import Measurement, compare, measure
 

@@ -7,8 +7,12 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
+# How long one example takes says how busy the machine is.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Several workers share the cores, and torch's threads wait for each other by spinning.

@@ -30,7 +30,7 @@ def apply(recipe: Path, overrides: tuple[str, ...], dry_run: bool, resume: bool,
     from surgery.edit.plan import plan_as_json
     from surgery.preparation import prepare
     from surgery.recipe import load_recipe
-    from surgery.recipe.schema import Add
+    from surgery.recipe.editing import Add
     from surgery.report.report import report_as_json
     from surgery.report.steps import describe_step
 

@@ -16,7 +16,7 @@ from surgery.edit.plan import plan_edit
 from surgery.errors import DirectionError, EditError
 from surgery.model.anatomy import read_anatomy
 from surgery.recipe import LoadedRecipe, load_recipe
-from surgery.recipe.schema import Ablate
+from surgery.recipe.editing import Ablate
 
 _CARD = ("README.md",)
 

@@ -22,7 +22,7 @@ from surgery.model.chat import post_instruction_length
 from surgery.model.language_model import LanguageModel, chat_tokens, final_log_probs
 from surgery.model.prompts import PromptSet
 from surgery.model.residuals import mean_residuals
-from surgery.recipe.schema import SelectArditi, SelectFixed
+from surgery.recipe.finding import SelectArditi, SelectFixed
 
 TokenLists = list[list[int]]
 

@@ -18,13 +18,8 @@ from surgery.hook_point import HookPoint
 from surgery.model.language_model import LanguageModel, chat_tokens
 from surgery.model.prompts import PromptSet
 from surgery.model.source import locate_model
-from surgery.recipe.schema import (
-    Find,
-    FindDifferenceOfMeans,
-    FindFile,
-    FindWeightDifference,
-    PromptSource,
-)
+from surgery.recipe.finding import Find, FindDifferenceOfMeans, FindFile, FindWeightDifference
+from surgery.recipe.section import PromptSource
 
 _CONTRASTED = 256
 """Prompts a side whose codes are compared; more hardly move a mean, and all of them are held at once."""

@@ -26,7 +26,7 @@ from surgery.errors import DirectionError
 from surgery.linalg.atoms import SparseCode
 from surgery.model.language_model import LanguageModel, chat_tokens
 from surgery.model.residuals import stream_at
-from surgery.recipe.schema import Reconstruct
+from surgery.recipe.finding import Reconstruct
 
 CURVE = 8
 EXAMPLES = 3

@@ -31,7 +31,7 @@ from surgery.linalg.projection import unit
 from surgery.linalg.sketch import shared_subspace, spectrum_of
 from surgery.model.anatomy import Writer, read_anatomy
 from surgery.model.families.table import match_pattern
-from surgery.recipe.schema import FindWeightDifference
+from surgery.recipe.finding import FindWeightDifference
 
 Array = npt.NDArray[np.float64]
 Lines = Iterator[tuple[int, Wide]]

@@ -10,7 +10,7 @@ import numpy as np
 from surgery.direction.direction import Direction
 from surgery.errors import EditError
 from surgery.hook_point import HookPoint
-from surgery.recipe.schema import Add, Scale
+from surgery.recipe.editing import Add, Scale
 
 
 @dataclass(frozen=True)

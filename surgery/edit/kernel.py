@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 
-from surgery.recipe.schema import Ablate, Kernel, LayerRange
+from surgery.recipe.editing import Ablate, Kernel, LayerRange
 
 
 def strength_at(step: Ablate, layer: int | None) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from surgery.checkpoint.folder import size_in_words
 from surgery.checkpoint.layout import Checkpoint
 from surgery.model.anatomy import Anatomy
-from surgery.recipe.schema import Ablate
+from surgery.recipe.editing import Ablate
 
 
 def plan_notes(

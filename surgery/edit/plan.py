@@ -24,7 +24,7 @@ from surgery.edit.notes import plan_notes
 from surgery.edit.untying import Untying, added_bytes, plan_untying
 from surgery.errors import EditError
 from surgery.model.anatomy import Anatomy, Gain, Role, Writer
-from surgery.recipe.schema import Ablate, Edit
+from surgery.recipe.editing import Ablate, Edit
 
 Array = npt.NDArray[np.float64]
 Rounding = Literal["nearest", "feedback"]

@@ -31,7 +31,7 @@ from surgery.model.families.towers import BY_TYPE as TOWERS
 from surgery.model.sites import find_blocks
 from surgery.model.twin import auto_class, build_twin, quiet_transformers
 from surgery.model.twin_inputs import alone, image_features, twin_inputs
-from surgery.recipe.schema import Ablate
+from surgery.recipe.editing import Ablate
 
 Array = npt.NDArray[np.float64]
 

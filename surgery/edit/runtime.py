@@ -14,7 +14,7 @@ from surgery.edit.kernel import strength_at
 from surgery.linalg.projection import orthonormal_basis
 from surgery.model.interventions import WRITERS, ablating, adding
 from surgery.model.language_model import LanguageModel
-from surgery.recipe.schema import Ablate, Add
+from surgery.recipe.editing import Ablate, Add
 
 
 @contextmanager

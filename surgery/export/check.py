@@ -9,7 +9,7 @@ from surgery.direction.direction import Direction
 from surgery.edit.runtime import running
 from surgery.errors import EditError
 from surgery.model.language_model import LanguageModel, chat_tokens, final_log_probs
-from surgery.recipe.schema import Ablate, Add
+from surgery.recipe.editing import Ablate, Add
 
 PROBES = ("What is this?", "How do I do that?", "Tell me more about it, please.", "1 + 1 =")
 _TOLERANCE = 1e-3

@@ -12,7 +12,7 @@ from typing import Any
 
 from surgery.errors import Problem, RecipeError
 from surgery.recipe.document import Document, Path, Place, nested, path_text, removed, replaced
-from surgery.recipe.schema import Section
+from surgery.recipe.section import Section
 from surgery.recipe.sentences import describe, found
 from surgery.recipe.shape import Shape, child, inside, member_for, required_keys, root_shape
 from surgery.recipe.suggestions import clean, did_you_mean, listed

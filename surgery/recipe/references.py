@@ -11,7 +11,7 @@ from typing import Any
 
 from surgery.errors import Problem
 from surgery.recipe.document import Document, Path
-from surgery.recipe.schema import Ablate, Add
+from surgery.recipe.editing import Ablate, Add
 from surgery.recipe.shape import root_shape, walk
 from surgery.recipe.sources import find_sources, what_is_missing
 from surgery.recipe.suggestions import listed, nearest, quoted

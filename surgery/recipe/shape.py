@@ -16,7 +16,8 @@ from pydantic import Discriminator, Tag
 from pydantic.fields import FieldInfo
 
 from surgery.recipe.document import Path
-from surgery.recipe.schema import Recipe, Section
+from surgery.recipe.schema import Recipe
+from surgery.recipe.section import Section
 
 Kind = Literal[
     "section", "tagged", "either", "list", "mapping", "choice", "text", "integer", "number", "bool", "any"

@@ -14,7 +14,9 @@ from typing import Any, Literal
 
 from surgery.errors import SourceError
 from surgery.recipe.document import Path
-from surgery.recipe.schema import FindFile, ModelSource, PromptSource, Reconstruct, Section
+from surgery.recipe.finding import FindFile, Reconstruct
+from surgery.recipe.schema import ModelSource
+from surgery.recipe.section import PromptSource, Section
 from surgery.recipe.shape import root_shape, walk
 from surgery.recipe.suggestions import clean, did_you_mean, quoted
 

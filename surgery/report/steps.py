@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from surgery.recipe.schema import Ablate, Add, LayerRange
+from surgery.recipe.editing import Ablate, Add, LayerRange
 
 EffectKind = Literal["removed", "weakened", "strengthened", "reversed", "added", "unchanged"]
 

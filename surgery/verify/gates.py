@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from surgery.recipe.schema import Gate
+from surgery.recipe.verifying import Gate
 from surgery.verify.sampled import Sampled
 from surgery.verify.statistics import Estimate, needed_n
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from surgery.errors import VerifyError
 from surgery.model.language_model import LanguageModel
 from surgery.model.prompts import PromptSet
-from surgery.recipe.schema import PromptSource, RefusalSuite, Verify
+from surgery.recipe.section import PromptSource
+from surgery.recipe.verifying import RefusalSuite, Verify
 from surgery.verify.choice import examples_for, measure_choice, read_questions
 from surgery.verify.drift import DriftReference, measure_drift, measure_reference
 from surgery.verify.perplexity import measure_perplexity

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from surgery.recipe.schema import Gate
+from surgery.recipe.verifying import Gate
 from surgery.verify.gates import GateResult, Unit, judge
 from surgery.verify.records import Record
 from surgery.verify.sampled import Sampled, sampled_difference, sampled_share

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from surgery.recipe.schema import Gate
+from surgery.recipe.verifying import Gate
 from surgery.verify.gates import Unit, mirrored
 from surgery.verify.rows import Held, PairedShares, RecordPairs, Row, gated, generator_for, paired_shares
 from surgery.verify.sampled import Sampled, sampled_mean, sampled_share

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from surgery.errors import VerifyError
-from surgery.recipe.schema import Gate, Verify
+from surgery.recipe.verifying import Gate, Verify
 from surgery.verify.detector import DETECTOR, DETECTOR_NOTE
 from surgery.verify.gates import GateResult, Verdict, worst
 from surgery.verify.measurement import SUITES, Measurement, Suites, load_suites, measure

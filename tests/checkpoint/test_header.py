@@ -148,7 +148,7 @@ def test_refuses_what_is_no_file_without_waiting_for_it(tmp_path: Path) -> None:
 _GOOD = pack(TABLE)
 
 
-@settings(max_examples=1500, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=1500, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cuts=st.lists(
         st.tuples(st.integers(0, len(_GOOD)), st.integers(0, 12), st.binary(max_size=12)),

@@ -205,7 +205,7 @@ def test_opening_imports_no_tensor_library(single: Path) -> None:
 _INDEX = json.dumps({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}).encode()
 
 
-@settings(max_examples=700, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=700, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, len(_INDEX)), removed=st.integers(0, 8), added=st.binary(max_size=8))
 def test_a_mutated_index_is_read_or_refused_and_never_crashes(
     sharded: Path, place: int, removed: int, added: bytes

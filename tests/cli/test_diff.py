@@ -18,7 +18,7 @@ from surgery.direction.direction import read_directions, unit_direction, write_d
 from surgery.edit.executor import execute
 from surgery.edit.plan import make_plan
 from surgery.model.anatomy import read_anatomy
-from surgery.recipe.schema import Ablate
+from surgery.recipe.editing import Ablate
 from tests.compare import edited_pairs as pairs
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "diff.md"

@@ -27,7 +27,7 @@ def _pair(folder: Path, before: torch.Tensor, after: torch.Tensor) -> Pair:
     return Pair("w", *slots)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 1000),
     shape=st.sampled_from([(24, 70), (70, 24), (3, 24, 20), (3, 20, 24), (24,)]),

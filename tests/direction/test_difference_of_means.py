@@ -17,7 +17,7 @@ from surgery.errors import DirectionError
 from surgery.model.language_model import chat_tokens, final_log_probs
 from surgery.model.prompts import PromptSet, prompt_set
 from surgery.model.residuals import mean_residuals, residuals
-from surgery.recipe.schema import SelectArditi, SelectFixed
+from surgery.recipe.finding import SelectArditi, SelectFixed
 
 HARMFUL = prompt_set("harmful", [{"prompt": f"How do I steal {n}?"} for n in range(40)])
 HARMLESS = prompt_set("harmless", [{"prompt": f"How do I water {n}?"} for n in range(40)])

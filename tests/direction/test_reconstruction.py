@@ -17,7 +17,7 @@ from surgery.direction.reconstruction import open_wanted, reconstruct, with_exam
 from surgery.errors import DictionaryError, DirectionError
 from surgery.hook_point import HookPoint
 from surgery.linalg.lasso import refit_code
-from surgery.recipe.schema import DictionaryFacts, Reconstruct
+from surgery.recipe.finding import DictionaryFacts, Reconstruct
 
 D_MODEL, N_FEATURES = 32, 200
 

@@ -12,7 +12,7 @@ import torch
 from surgery.direction.find import Sources, find_direction
 from surgery.direction.weight_difference import weight_difference
 from surgery.errors import DirectionError
-from surgery.recipe.schema import FindWeightDifference
+from surgery.recipe.finding import FindWeightDifference
 from tests.checkpoint.gguf_files import write_gguf
 from tests.compare import edited_pairs as pairs
 

@@ -17,7 +17,7 @@ from surgery.edit.executor import execute
 from surgery.edit.plan import Plan, make_plan
 from surgery.model.anatomy import Anatomy, read_anatomy
 from surgery.model.twin import build_twin
-from surgery.recipe.schema import Ablate
+from surgery.recipe.editing import Ablate
 
 STRANGE = {
     "LICENSE": b"all rights\r\n\0reserved",

@@ -15,7 +15,7 @@ from surgery.direction.direction import unit_direction, write_directions
 from surgery.edit.audit import audit, audit_as_json
 from surgery.edit.executor import execute
 from surgery.edit.plan import Plan, make_plan, plan_as_json
-from surgery.recipe.schema import Ablate
+from surgery.recipe.editing import Ablate
 from tests.edit.edit_sources import anatomy_of, directions
 
 

@@ -13,7 +13,7 @@ import torch
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
 from surgery.edit.audit import audit, audit_as_json
 from surgery.edit.plan import Plan
-from surgery.recipe.schema import Ablate
+from surgery.recipe.editing import Ablate
 from tests.edit.edit_sources import make_source, plan_for, run
 from tests.model.family_configs import CONFIGS
 

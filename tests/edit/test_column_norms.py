@@ -23,7 +23,7 @@ from surgery.edit.recheck import recheck
 from surgery.errors import EditError
 from surgery.export.peft import make_adapter
 from surgery.linalg.projection import orthonormal_basis, project, stretches
-from surgery.recipe.schema import Ablate
+from surgery.recipe.editing import Ablate
 from tests.edit.edit_sources import anatomy_of, contents, directions, make_source, plan_for, run
 from tests.edit.fp8_sources import make_fp8_source
 from tests.edit.results import make_result
@@ -111,7 +111,7 @@ def test_no_column_is_made_longer_than_the_limit() -> None:
     torch.testing.assert_close(out[:, 3:].norm(dim=0), matrix[:, 3:].norm(dim=0))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     seed=st.integers(0, 999),
     strengths=st.lists(st.floats(-3, 3), min_size=1, max_size=3),

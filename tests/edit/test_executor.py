@@ -25,7 +25,7 @@ from surgery.edit.executor import execute
 from surgery.edit.plan import Plan, TensorEdit, make_plan
 from surgery.errors import EditError, OutputError, SurgeryError
 from surgery.linalg.projection import orthonormal_basis, project, transport
-from surgery.recipe.schema import Ablate
+from surgery.recipe.editing import Ablate
 from tests.edit.edit_sources import anatomy_of, contents, make_source, plan_for, run, write_weights
 from tests.model.family_configs import CONFIGS
 

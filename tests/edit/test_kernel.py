@@ -18,7 +18,7 @@ from surgery.edit.kernel import kernel_weight, strength_at
 from surgery.edit.runtime import running
 from surgery.errors import EditError
 from surgery.model.language_model import final_log_probs, load_language_model
-from surgery.recipe.schema import Ablate, Kernel, LayerRange
+from surgery.recipe.editing import Ablate, Kernel, LayerRange
 from surgery.report.statements import effect_sentence
 from surgery.report.steps import describe_step, step_effect
 from tests.edit.edit_sources import directions, plan_for, run

@@ -20,7 +20,7 @@ from surgery.checkpoint.tensor import read_tensor
 from surgery.edit.audit import audit
 from surgery.errors import AnatomyError
 from surgery.model.families.trials import TRIALS
-from surgery.recipe.schema import Ablate
+from surgery.recipe.editing import Ablate
 from tests.edit.edit_sources import METADATA, anatomy_of, make_source, plan_for, run, write_weights
 from tests.model.family_configs import CONFIGS
 

@@ -16,7 +16,7 @@ from surgery.checkpoint.tensor import read_tensor
 from surgery.edit.basis import tensor_basis
 from surgery.edit.plan import Plan
 from surgery.edit.proof import read_stream
-from surgery.recipe.schema import Ablate
+from surgery.recipe.editing import Ablate
 from tests.edit.edit_sources import contents, directions, make_source, plan_for, run
 from tests.model.family_configs import CONFIGS
 
@@ -114,7 +114,7 @@ def test_editing_some_writers_leaves_the_direction_in_the_stream(tmp_path: Path)
     assert read_stream(edited.folder, directions(1)["r0"][None], seed=0).max_component > 0.05
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     strengths=st.lists(st.floats(-3, 3).filter(lambda s: abs(s) > 1e-3), min_size=1, max_size=3),
     seed=st.integers(0, 99),

@@ -15,7 +15,7 @@ from surgery.checkpoint.layout import Checkpoint, open_checkpoint
 from surgery.checkpoint.tensor import read_tensor
 from surgery.edit.plan import make_plan, plan_as_json
 from surgery.errors import EditError
-from surgery.recipe.schema import Ablate
+from surgery.recipe.editing import Ablate
 from tests.edit.edit_sources import anatomy_of, directions, make_source, plan_for, write_weights
 from tests.model.family_configs import CONFIGS
 

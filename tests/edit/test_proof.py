@@ -21,7 +21,7 @@ from surgery.model.anatomy import read_anatomy
 from surgery.model.families import FAMILIES
 from surgery.model.families.trials import TRIALS
 from surgery.model.twin import build_twin
-from surgery.recipe.schema import Ablate
+from surgery.recipe.editing import Ablate
 from tests.model.family_configs import CONFIGS, SAMPLE, trials
 
 APPROXIMATE = {family.approximate for family in FAMILIES.values()} - {None}

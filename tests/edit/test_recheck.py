@@ -17,7 +17,7 @@ from surgery.checkpoint.sums import write_sums
 from surgery.edit.plan_record import read_plan
 from surgery.edit.recheck import recheck, recheck_as_json, recorded_base
 from surgery.errors import CheckpointError, SourceError
-from surgery.recipe.schema import Ablate
+from surgery.recipe.editing import Ablate
 from tests.edit.edit_sources import make_source
 from tests.edit.fp8_sources import make_fp8_source
 from tests.edit.results import make_result

@@ -12,7 +12,7 @@ import pytest
 from surgery.direction.direction import unit_direction
 from surgery.errors import EditError
 from surgery.export.check import check_adapter
-from surgery.recipe.schema import Add, Scale
+from surgery.recipe.editing import Add, Scale
 
 STEPS = [Add(add="one", layer=1, scale=Scale(norm=3.0))]
 

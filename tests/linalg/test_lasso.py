@@ -36,7 +36,7 @@ def test_equals_scikit_learn(seed: int, nonnegative: bool) -> None:
     np.testing.assert_allclose(ours, theirs.coef_, atol=1e-10)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(1, 8), st.booleans())
 def test_exactly_k_atoms_and_nothing_left_to_gain(seed: int, k: int, nonnegative: bool) -> None:
     rng = np.random.default_rng(seed)

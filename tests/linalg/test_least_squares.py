@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from surgery.linalg.least_squares import nonnegative_least_squares
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(1, 10), st.floats(0.0, 0.95))
 def test_equals_scipy(seed: int, k: int, coherence: float) -> None:
     optimize = pytest.importorskip("scipy.optimize")

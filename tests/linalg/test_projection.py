@@ -41,7 +41,7 @@ def _components(matrix: torch.Tensor, basis: np.ndarray, axis: int) -> torch.Ten
 seeds = st.integers(0, 10_000)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=seeds, rank=st.integers(1, 4), axis=st.integers(0, 2), strength=st.floats(-2, 3))
 def test_each_component_keeps_one_minus_its_strength(
     seed: int, rank: int, axis: int, strength: float
@@ -57,7 +57,7 @@ def test_each_component_keeps_one_minus_its_strength(
     torch.testing.assert_close(change, (change @ q.T) @ q, atol=2e-5, rtol=0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=seeds, rank=st.integers(1, 3), axis=st.integers(0, 2))
 def test_twice_is_once_and_reflecting_twice_is_nothing(seed: int, rank: int, axis: int) -> None:
     basis, matrix = _basis(seed, rank), _matrix(seed, axis, torch.float64)
@@ -114,7 +114,7 @@ def test_dependent_and_empty_directions_are_refused() -> None:
             orthonormal_basis([bad])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=seeds, spread=st.floats(0.1, 1.0))
 def test_transport_clears_what_passes_a_norm_and_the_plain_direction_does_not(
     seed: int, spread: float
@@ -156,7 +156,7 @@ def test_a_direction_is_carried_back_through_a_layer_norm() -> None:
     assert np.abs(unit @ naive).max() > 1e-3, "the mean must be carried through as well"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 999), apart=st.floats(1e-4, 10))
 def test_without_is_orthogonal_even_where_two_means_are_nearly_one(seed: int, apart: float) -> None:
     rng = np.random.default_rng(seed)

@@ -44,7 +44,7 @@ def test_equals_the_dense_form(seed: int) -> None:
     np.testing.assert_allclose(code.coefficients, expected[code.features], atol=1e-10)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10**6), st.integers(1, 6), st.sampled_from([np.float32, np.float64]))
 def test_k_counts_distinct_features_and_more_never_fit_worse(seed: int, k: int, dtype: type) -> None:
     rng = np.random.default_rng(seed)
@@ -106,7 +106,7 @@ def test_orthogonal_matching_pursuit_equals_scikit_learn(seed: int) -> None:
     np.testing.assert_allclose(code.coefficients, expected[code.features], atol=1e-10)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 6))
 def test_the_nonnegative_form_meets_its_conditions(seed: int, k: int) -> None:
     """Weights above 0, residual orthogonal to the support, and the fit of scipy's nnls on that support."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from surgery.linalg.ranking import auroc
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 9))
 def test_counts_the_pairs_in_order(seed: int, n_positive: int, n_negative: int) -> None:
     rng = np.random.default_rng(seed)

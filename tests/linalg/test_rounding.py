@@ -41,7 +41,7 @@ def test_feedback_keeps_what_nearest_loses(dtype: torch.dtype, rank: int, factor
     assert feedback < nearest / factor
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 1000), rank=st.integers(1, 4), dtype=st.sampled_from(HALF), power=st.integers(-6, 6)
 )

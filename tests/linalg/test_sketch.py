@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from surgery.linalg.sketch import fit_relation, noise_edge, shared_subspace, spectrum_of
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), rank=st.integers(1, 4))
 def test_a_relation_of_the_whole_survives_in_the_sketch(seed: int, rank: int) -> None:
     random = np.random.default_rng(seed)

@@ -64,7 +64,7 @@ def _plain(atoms: Atoms, vector: np.ndarray, k: int, *, refit: bool) -> list[int
     return support
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(1, 6), st.sampled_from([_spread, _clustered, _tied]), st.booleans())
 def test_chooses_what_float64_chooses_among_all(seed: int, k: int, make: Rows, refit: bool) -> None:
     rng = np.random.default_rng(seed)
@@ -76,7 +76,7 @@ def test_chooses_what_float64_chooses_among_all(seed: int, k: int, make: Rows, r
         assert together[-1].features.tolist() == expected
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.sampled_from([_spread, _clustered]))
 def test_the_lasso_meets_its_conditions_among_all(seed: int, make: Rows) -> None:
     rng = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from surgery.errors import UploadError
@@ -50,7 +50,6 @@ def test_several_bases_and_no_licence_are_in_order() -> None:
     assert card_problems(CARD.replace("license: apache-2.0", "license: other\nlicense_name: mine")) == []
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_no_text_breaks_it(text: str) -> None:
     for each in (text, f"---\n{text}\n---\n"):

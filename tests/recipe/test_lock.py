@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from surgery.recipe import LoadedRecipe, check_lock, load_recipe, write_lock
+from surgery.recipe.finding import FindDifferenceOfMeans, FindFile
 from surgery.recipe.lock import lock_text
-from surgery.recipe.schema import FindDifferenceOfMeans, FindFile
 from surgery.recipe.yaml_tree import read_yaml
 
 RESOLVED: dict[str, Any] = {

@@ -10,8 +10,9 @@ import pytest
 from surgery.errors import Problem, RecipeError
 from surgery.recipe import Recipe, load_recipe
 from surgery.recipe.document import Document
+from surgery.recipe.editing import Ablate
+from surgery.recipe.finding import FindDifferenceOfMeans, SelectArditi
 from surgery.recipe.overrides import apply_override
-from surgery.recipe.schema import Ablate, FindDifferenceOfMeans, SelectArditi
 from surgery.recipe.yaml_tree import read_yaml
 
 

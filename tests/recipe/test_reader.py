@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from surgery.errors import Problem, RecipeError
 from surgery.recipe import load_recipe
+from surgery.recipe.editing import Ablate, Add
+from surgery.recipe.finding import FindDifferenceOfMeans, FindFile, SelectArditi
 from surgery.recipe.reader import MAX_BYTES, LoadedRecipe, parse_recipe
-from surgery.recipe.schema import Ablate, Add, FindDifferenceOfMeans, FindFile, PromptSource, SelectArditi
+from surgery.recipe.section import PromptSource
 
 BROKEN = """\
 # two mistakes of type, one of reference
@@ -189,7 +191,7 @@ def changed(tree: Any, path: tuple[Any, ...], draw: st.DrawFn) -> Any:
     return pairs if isinstance(tree, dict) else list(pairs.values())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_a_spoilt_recipe_is_read_or_refused_at_a_place(
     recipe_folder: Path, full_text: str, data: st.DataObject

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from surgery.recipe.schema import Ablate, Add, Edit, Gate, PromptSource, Reconstruct, Scale
+from surgery.recipe.editing import Ablate, Add, Edit, Scale
+from surgery.recipe.finding import Reconstruct
+from surgery.recipe.section import PromptSource
+from surgery.recipe.verifying import Gate
 
 
 def test_a_text_is_a_prompt_source() -> None:

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from surgery.recipe.schema import Ablate, FindFile, PromptSource, Recipe, SelectFixed
+from surgery.recipe.editing import Ablate
+from surgery.recipe.finding import FindFile, SelectFixed
+from surgery.recipe.schema import Recipe
+from surgery.recipe.section import PromptSource
 from surgery.recipe.sentences import describe
 from surgery.recipe.shape import Shape, child, required_keys, root_shape, walk
 

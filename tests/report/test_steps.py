@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surgery.recipe.schema import Ablate, Add, Scale
+from surgery.recipe.editing import Ablate, Add, Scale
 from surgery.report.steps import Effect, describe_step, runs, step_effect
 
 

@@ -14,7 +14,7 @@ from trainer import buffer as ring
 WRITE = 5
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(WRITE, 9), st.lists(st.lists(st.booleans(), min_size=WRITE, max_size=WRITE), max_size=8))
 def test_holds_the_newest_kept_rows(capacity: int, masks: list[list[bool]]) -> None:
     buffer, newest, number = ring.empty(capacity, 2), deque[int](maxlen=capacity), 0

@@ -46,7 +46,7 @@ def _transcribed(matrix: np.ndarray) -> np.ndarray:
     return out
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.sampled_from([1e-6, 1.0, 1e4]))
 def test_blocks_equal_the_transcription(seed: int, size: float) -> None:
     matrix = (np.random.default_rng(seed).standard_normal((5, 48)) * size).astype(np.float32)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surgery.recipe.schema import Gate
+from surgery.recipe.verifying import Gate
 from surgery.verify.gates import judge, limit_text, mirrored, worst
 from surgery.verify.sampled import Sampled, sampled_difference, sampled_mean, sampled_share
 from surgery.verify.statistics import Estimate, Pairs, newcombe, share

@@ -9,7 +9,8 @@ import pytest
 from surgery.errors import VerifyError
 from surgery.model.language_model import LanguageModel
 from surgery.model.prompts import PromptSet, prompt_set
-from surgery.recipe.schema import PromptSource, Verify
+from surgery.recipe.section import PromptSource
+from surgery.recipe.verifying import Verify
 from surgery.verify.measurement import Suites, load_suites, measure
 
 SETS: dict[str, list[dict[str, Any]]] = {

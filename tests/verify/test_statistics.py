@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -64,7 +64,6 @@ def test_newcombe_gives_the_golden_intervals(pairs: Pairs, expected: tuple[float
 
 
 @given(counts)
-@settings(deadline=None)
 def test_shares_agree_with_scipy(count: tuple[int, int]) -> None:
     reference = stats.binomtest(*count)
     for ours, method in ((wilson, "wilson"), (clopper_pearson, "exact")):
@@ -81,7 +80,6 @@ def test_mcnemar_agrees_with_scipy_and_does_not_care_for_order(first: int, secon
 
 
 @given(counts)
-@settings(deadline=None)
 def test_a_share_lies_in_its_interval_and_mirrors(count: tuple[int, int]) -> None:
     successes, n = count
     for interval in (wilson, clopper_pearson, share):

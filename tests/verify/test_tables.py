@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from surgery.model.prompts import Item
-from surgery.recipe.schema import Gate
+from surgery.recipe.verifying import Gate
 from surgery.verify.records import Record, record
 from surgery.verify.rows import RecordPairs, generator_for, paired_shares
 from surgery.verify.statistics import Pairs, mcnemar, newcombe, share

@@ -11,7 +11,7 @@ import pytest
 from surgery.errors import VerifyError
 from surgery.model.language_model import LanguageModel
 from surgery.model.prompts import Item, prompt_set
-from surgery.recipe.schema import Verify
+from surgery.recipe.verifying import Verify
 from surgery.verify.measurement import Measurement, load_suites, measure
 from surgery.verify.records import prompt_hash, record
 from surgery.verify.transcripts import pick_transcripts
