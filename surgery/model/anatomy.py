@@ -191,7 +191,7 @@ def _is_tied(family: Family, config: Mapping[str, Any]) -> bool:
 
 def _unembedding(family: Family, prefix: str, present: Mapping[str, tuple[int, ...]]) -> str | None:
     """The name that stands on disk, or else the one that goes with the prefix of the text tower."""
-    before = "language_model." if prefix.startswith("language_model.") else ""
+    before = next((start for start in ("language_model.", "text_model.") if prefix.startswith(start)), "")
     names = [name for name in family.unembedding if name in present]
     names += [before + name for name in family.unembedding if before + name in family.unembedding]
     return names[0] if names else None

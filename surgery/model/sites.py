@@ -120,6 +120,7 @@ SITES: dict[str, Sites] = {
     "olmo_hybrid": Sites("linear_attn|post_attention_layernorm", "post_feedforward_layernorm|mlp"),
     **dict.fromkeys(("minimax_m3_vl_text", "laguna", "axk2", "dots3_note_text"), _PRE_NORM),
     "cohere_compass_text": _PRE_NORM,
+    **dict.fromkeys(("chameleon", "emu3_text_model"), _PRE_NORM),
     **dict.fromkeys(("doge", "zaya", "minimax"), _PRE_NORM),
     "rwkv": Sites("attention", "feed_forward", "rwkv.blocks"),
     "inkling_text": Sites("attn_sconv", "mlp_sconv"),

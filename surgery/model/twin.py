@@ -36,6 +36,8 @@ _AS_WIDE = ("word_embed_proj_dim",)
 _KINDS = ("layer_types", "mlp_layer_types", "layers_block_type")
 _SENSES = ("vision_config", "audio_config")
 _A_LAYER = ("num_attention_heads_per_layer",)
+_WHOLE = ("vocabulary_map",)
+"""Groups of settings of which nothing of the model's own may stay: each entry is a token."""
 _DROPPED = (
     "auto_map",
     "quantization_config",
@@ -187,7 +189,7 @@ def _with_own(sizes: Mapping[str, Any], model_type: str) -> dict[str, Any]:
     """The same with what this model type checks by itself; a group of settings is changed in part."""
     own = {
         key: {**sizes[key], **value}
-        if isinstance(value, dict) and isinstance(sizes.get(key), dict)
+        if isinstance(value, dict) and isinstance(sizes.get(key), dict) and key not in _WHOLE
         else value
         for key, value in APART.get(model_type, {}).items()
     }

@@ -113,9 +113,36 @@ _ZAMBA = {
     "attention_hidden_size": 2 * D_MODEL,
     "attention_head_dim": 2 * D_MODEL // HEADS,
 }
+_SEEN = {
+    "<image>": VOCABULARY - 1,
+    "<|extra_200|>": VOCABULARY - 2,
+    **{f"<|visual token {number:06d}|>": VOCABULARY - 3 - number for number in range(4)},
+    "IMGIMGAZ": VOCABULARY - 7,
+}
+"""Where a model that sees by tokens has those of an image, under each one's names for them."""
+_PAINTER = {
+    "base_channels": 32,
+    "channel_multiplier": [1, 1],
+    "num_res_blocks": 1,
+    "latent_channels": 4,
+    "codebook_size": 4,
+    "num_embeddings": 4,
+    "embed_dim": 4,
+}
 _TWO_TILES = [[IMAGE_SIZE, 2 * IMAGE_SIZE]]
 APART: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
+        "chameleon": {"vocabulary_map": _SEEN},
+        "emu3": {"vocabulary_map": _SEEN},
+        "chameleon_vqgan": {"resolution": IMAGE_SIZE, **_PAINTER},
+        "emu3_vqgan": {"temporal_downsample_factor": 1, **_PAINTER},
+        "idefics2_perceiver": {
+            "hidden_size": D_MODEL,
+            "resampler_n_latents": 6,
+            "resampler_n_heads": 4,
+            "resampler_head_dim": 8,
+            "num_key_value_heads": 2,
+        },
         "mamba2": {"num_heads": 8, "head_dim": 8},
         "zaya": {"num_experts_per_tok": 1},
         "xlstm": {"num_heads": 4, "num_blocks": 2, "chunk_size": 8},

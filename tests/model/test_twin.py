@@ -12,6 +12,7 @@ from surgery.checkpoint.layout import open_checkpoint
 from surgery.checkpoint.tensor import read_tensor
 from surgery.errors import AnatomyError
 from surgery.model.twin import D_MODEL, build_twin, shrink
+from surgery.model.twin_sizes import VOCABULARY
 from tests.model.family_configs import CONFIGS
 
 
@@ -77,3 +78,10 @@ def test_a_config_that_no_twin_can_be_built_from_is_refused(
 ) -> None:
     with pytest.raises(AnatomyError, match="model type"):
         build_twin(config, tmp_path / "t", seed=0)
+
+
+@pytest.mark.parametrize("model_type", ["chameleon", "emu3"])
+def test_no_token_of_an_image_lies_outside_a_twins_vocabulary(model_type: str) -> None:
+    seen = {"<image>": 8711, "IMGIMGBZ": 7, **{f"<|visual token {n:06d}|>": 151_000 + n for n in range(9)}}
+    config = shrink({"model_type": model_type, "vocabulary_map": seen})
+    assert max(config.vocabulary_map.values()) < VOCABULARY and len(config.vocabulary_map) < len(seen)

@@ -4,11 +4,14 @@
 
 a and b are the config's multipliers (Granite, MiniCPM, Hyperclova) or one; a scalar changes nothing for a
 projection. Cohere, StableLM with use_parallel_residual and others feed both sublayers from one norm: both
-still add to the same stream. In olmo the norms have no weights at all; nanochat's also norm the embedding
-without a gain, which scales each position's row. The families differ in which matrices have a bias.
+still add to the same stream. Chameleon and Emu3 see by tokens: an image is looked up in the embedding as text
+is. In olmo the norms have no weights at all; nanochat's also norm the embedding without a gain, which scales
+each position's row. The families differ in which matrices have a bias.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from surgery.model.families.parts import (
     ATTENTION,
@@ -19,7 +22,7 @@ from surgery.model.families.parts import (
     bias_of,
     llama_like,
 )
-from surgery.model.families.table import Family, WriterRow
+from surgery.model.families.table import Family, Need, WriterRow
 
 _PLAIN = (ATTENTION, MLP)
 _ATTENTION_BIAS = bias_of(ATTENTION, "attention_bias")
@@ -53,11 +56,19 @@ _SINKS = ("layers.{layer}.self_attn.sinks",)
 _FC2 = WriterRow("layers.{layer}.mlp.fc2.weight", "mlp_out", 0)
 _PRE_FEEDFORWARD = ("layers.{layer}.pre_feedforward_layernorm.weight",)
 
+
+_NO_SWIN = Need(
+    "swin_norm",
+    False,
+    "its norms then stand behind the sublayers, and no hook of this library is made for that",
+)
+
 FAMILIES = (
     STARCODER2,
     llama_like("apertus", *_PLAIN, _ATTENTION_BIAS, readers=_XIELU),
     llama_like("arcee", *_BOTH),
     llama_like("bitnet", *_PLAIN, _ATTENTION_BIAS, readers=_SUB_NORMS),
+    replace(llama_like("chameleon", *_BOTH), needs=(_NO_SWIN,), foreign=("model.vqmodel.",)),
     llama_like("cohere", *_PLAIN, _ATTENTION_BIAS, tied_by_default=True),
     llama_like("cohere2", *_PLAIN, _ATTENTION_BIAS, tied_by_default=True),
     llama_like("cohere_compass_text", *_PLAIN, _ATTENTION_BIAS, tied_by_default=True),

@@ -42,6 +42,7 @@ _STEP_READERS = (
 )
 
 FAMILIES = (
+    llama_like("emu3_text_model", *_PLAIN),
     llama_like("qwen2_vl_text", *_PLAIN),
     llama_like("qwen2_5_vl_text", *_PLAIN),
     llama_like("qwen2_5_omni_text", *_PLAIN),

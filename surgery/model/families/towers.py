@@ -52,6 +52,10 @@ PLACES = (
 """Where checkpoints keep what a text model by itself calls `model.`."""
 
 
+STARTS = ("", "language_model.", "model.language_model.", "text_model.")
+"""Where checkpoints keep what a text model has at its top, its unembedding before all."""
+
+
 @dataclass(frozen=True)
 class Tower:
     """A group of model types with the same projector. `writers` and `readers` have full names, `{model.|}`
@@ -89,11 +93,22 @@ _MERGER = _linear("visual.merger.linear_fc2")
 _MERGER_MLP = _linear("visual.merger.mlp.2")
 _LINEAR_1 = (_PROJECTOR + "{linear_1|layer_norm|layernorm|projector_layernorm}.{weight|bias}",)
 _MERGERS = tuple(replace(row, optional=True) for row in _DEEPSTACK)
+_RESAMPLER = "{model.|}connector.perceiver_resampler."
+_RESAMPLED = Gain(_RESAMPLER + "norm.weight", 0.0)
 _SOFT = WriterRow(_PROJECTOR + "mm_input_projection_weight", "embedding", 1)
 
 TOWERS = (
     Tower(
-        ("llava", "vipllava", "video_llava", "internvl", "aya_vision", "cohere2_vision", "lfm2_vl"),
+        (
+            "llava",
+            "vipllava",
+            "video_llava",
+            "internvl",
+            "aya_vision",
+            "cohere2_vision",
+            "lfm2_vl",
+            "lfm3_vl",
+        ),
         _LINEAR_2,
         _LINEAR_1,
     ),
@@ -164,6 +179,27 @@ TOWERS = (
         text="gemma4_text",
         alone=("embed_vision", "embed_audio"),
     ),
+    Tower(
+        ("idefics2",),
+        tuple(
+            replace(row, gain=_RESAMPLED)
+            for row in (
+                WriterRow(_RESAMPLER + "latents", "embedding", 1),
+                WriterRow(_RESAMPLER + "layers.{index}.self_attn.o_proj.weight", "embedding", 0),
+                WriterRow(_RESAMPLER + "layers.{index}.mlp.down_proj.weight", "embedding", 0),
+            )
+        ),
+        (
+            "{model.|}connector.modality_projection.{gate_proj|up_proj|down_proj}.weight",
+            _RESAMPLER + "norm.weight",
+            _RESAMPLER
+            + "layers.{index}.{input_latents|input_context|post_attention}_{norm|layernorm}.weight",
+            _RESAMPLER + "layers.{index}.self_attn.{q|k|v}_proj.weight",
+            _RESAMPLER + "layers.{index}.mlp.{gate|up}_proj.weight",
+        ),
+        text="mistral",
+    ),
+    Tower(("emu3",), (), text="emu3_text_model"),
     Tower(("idefics3", "smolvlm"), _linear("connector.modality_projection.proj")),
     Tower(
         ("lighton_ocr",),
@@ -263,4 +299,4 @@ def with_tower(model_type: str, tower: Tower, text: Family) -> Family:
 
 
 def _anywhere(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(start + name for start in ("", "language_model.", "model.language_model.") for name in names)
+    return tuple(start + name for start in STARTS for name in names)

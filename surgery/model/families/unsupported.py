@@ -62,11 +62,11 @@ _GROUPS: tuple[tuple[str, str], ...] = (
     (_RENAMED, "kimi_k25 qianfan_ocr"),
     (
         _TWIN,
-        "chameleon cosmos3_edge deepseek_ocr2 diffusion_gemma dots3_note emu3 ernie4_5_vl_moe evolla fast_vlm"
-        " glm5_next granite4_vision hunyuan_vl lfm3_vl mistral_large4 molmo2 muse_glimmer muse_spark"
+        "cosmos3_edge deepseek_ocr2 diffusion_gemma dots3_note ernie4_5_vl_moe evolla fast_vlm"
+        " glm5_next granite4_vision hunyuan_vl mistral_large4 molmo2 muse_glimmer muse_spark"
         " perception_lm",
     ),
-    (_TABLE, "cosmos3_omni granite_docling idefics idefics2 janus pi0 unlimited_ocr"),
+    (_TABLE, "cosmos3_omni granite_docling idefics janus pi0 unlimited_ocr"),
 )
 
 UNSUPPORTED: Mapping[str, str] = MappingProxyType(
