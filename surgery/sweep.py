@@ -6,7 +6,8 @@ the direction before it was rebuilt, and a skyline where one is given.
 
     k          the direction rebuilt from 1, 2, … features by the recipe's method
     strength   every step's strength (of an ablation), or multiple of its length (of an addition)
-    layer      the difference of means taken at each layer's input instead
+    layer      the difference of means taken at each layer's input instead, not rebuilt: a dictionary belongs
+               to one layer. A layer at which there is no difference is left out, and said to be
 
 Every point is kept under the hash of what it was measured from: weights, directions, steps, prompts, seed. A
 sweep that was stopped goes on where it stood, and one that is run again measures nothing.
@@ -28,11 +29,19 @@ from surgery.direction.direction import Direction
 from surgery.direction.find import Finding, Sources, contrast_of_codes, find_direction
 from surgery.direction.reconstruction import open_wanted, rebuilt_directions
 from surgery.edit.runtime import random_directions, running
-from surgery.errors import OutputError, RecipeError
+from surgery.errors import DirectionError, OutputError, RecipeError
 from surgery.preparation import Observer, Prepared, Silent, prepare, remembering
 from surgery.recipe import LoadedRecipe
 from surgery.recipe.schema import Ablate, Add, FindDifferenceOfMeans, Gate, Scale, SelectFixed, Verify
-from surgery.report.sweep import Axis, Point, Sweep, append_point, measured_rows, read_points
+from surgery.report.sweep import (
+    Axis,
+    Point,
+    Sweep,
+    append_point,
+    measured_rows,
+    read_points,
+    with_every_row,
+)
 from surgery.verify.verification import Measurement, compare, measure
 
 Steps = Sequence[Ablate | Add]
@@ -76,7 +85,8 @@ def sweep(
     prepared = prepare(loaded, observer)
     sources = Sources(prompts=remembering(loaded, prepared.prompts), resolve=loaded.resolve)
     lines = _lines(prepared, skyline)
-    settings = [*lines, *_settings(prepared, sources, axis, values)]
+    wanted, left_out = _settings(prepared, sources, axis, values)
+    settings = [*lines, *wanted]
     observer.stage("sweep")
     content = resolved(prepared)
     known = read_points(folder)
@@ -93,7 +103,8 @@ def sweep(
         points.append(replace(known[key], name=setting.name, value=setting.value))
         observer.advance(number + 1, len(settings), "settings")
     title = f"{loaded.name}: {loaded.recipe.model.source}"
-    return Sweep(title, axis, tuple(points[len(lines) :]), tuple(points[: len(lines)]))
+    points = with_every_row(points)
+    return Sweep(title, axis, tuple(points[len(lines) :]), tuple(points[: len(lines)]), left_out)
 
 
 def _check(loaded: LoadedRecipe, axis: Axis) -> None:
@@ -123,25 +134,21 @@ def _lines(prepared: Prepared, skyline: Direction | None) -> list[Setting]:
     return lines
 
 
-def _settings(prepared: Prepared, sources: Sources, axis: Axis, values: Sequence[float]) -> list[Setting]:
+def _settings(
+    prepared: Prepared, sources: Sources, axis: Axis, values: Sequence[float]
+) -> tuple[list[Setting], tuple[str, ...]]:
+    """What is to be measured, and what cannot be, with its reason."""
     steps = tuple(prepared.recipe.edit.steps)
-    if axis == "strength":
-        return [
-            Setting(
-                f"strength {value:g}",
-                value,
-                prepared.directions,
-                tuple(_scaled(step, value) for step in steps),
-            )
-            for value in values
-        ]
     if axis == "layer":
+        return _layers(prepared, sources, [int(value) for value in values])
+    if axis == "strength":
+        scaled = [tuple(_scaled(step, value) for step in steps) for value in values]
         return [
-            Setting(f"layer {int(value)}", value, _at_layer(prepared, sources, int(value)), steps)
-            for value in values
-        ]
+            Setting(f"strength {value:g}", value, prepared.directions, each)
+            for value, each in zip(values, scaled, strict=True)
+        ], ()
     rebuilt = _rebuilt(prepared, sources, [int(value) for value in values])
-    return [Setting(f"k = {int(value)}", value, rebuilt[int(value)], steps) for value in values]
+    return [Setting(f"k = {int(value)}", value, rebuilt[int(value)], steps) for value in values], ()
 
 
 def _rebuilt(prepared: Prepared, sources: Sources, sizes: Sequence[int]) -> dict[int, dict[str, Direction]]:
@@ -169,6 +176,28 @@ def _rebuilt(prepared: Prepared, sources: Sources, sizes: Sequence[int]) -> dict
     return found
 
 
+def _layers(
+    prepared: Prepared, sources: Sources, layers: Sequence[int]
+) -> tuple[list[Setting], tuple[str, ...]]:
+    n_layers = prepared.model.n_layers
+    beyond = [layer for layer in layers if layer >= n_layers]
+    if beyond:
+        raise RecipeError(f"there is no layer {beyond[0]}: the model has layers 0 to {n_layers - 1}")
+    settings: list[Setting] = []
+    left_out: list[DirectionError] = []
+    for layer in layers:
+        try:
+            directions = _at_layer(prepared, sources, layer)
+        except DirectionError as error:
+            left_out.append(error)
+        else:
+            steps = tuple(prepared.recipe.edit.steps)
+            settings.append(Setting(f"layer {layer}", float(layer), directions, steps))
+    if not settings:
+        raise left_out[0]
+    return settings, tuple(map(str, left_out))
+
+
 def _at_layer(prepared: Prepared, sources: Sources, layer: int) -> dict[str, Direction]:
     found: dict[str, Direction] = {}
     for finding in prepared.findings:
@@ -176,7 +205,7 @@ def _at_layer(prepared: Prepared, sources: Sources, layer: int) -> dict[str, Dir
         assert isinstance(wanted, FindDifferenceOfMeans)
         position = finding.original.origin.get("position", -1)
         place = SelectFixed(layer=layer, position=position if isinstance(position, int) else -1)
-        moved = wanted.model_copy(update={"select": place})
+        moved = wanted.model_copy(update={"select": place, "reconstruct": None})
         found[finding.name] = find_direction(
             finding.name, moved, prepared.model, sources, seed=prepared.recipe.seed
         ).direction

@@ -111,6 +111,12 @@ def _at_fixed_place(
 
 
 def _as_direction(difference: np.ndarray, point: HookPoint, position: int) -> Direction:
+    if not difference.any():
+        raise DirectionError(
+            f"{point}, position {position}: both sides have the same mean"
+            + (", since before the first block a position holds its token alone" if point.layer == 0 else "")
+            + "; take a later layer, or a position whose tokens differ"
+        )
     return unit_direction(difference, point, {"find": "difference_of_means", "position": position})
 
 
