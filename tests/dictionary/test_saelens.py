@@ -267,6 +267,18 @@ def test_equals_the_package_where_it_is_installed(
     _agrees_with_the_package(_save(tmp_path / "sae", _tensors(weights, draw, architecture), **config))
 
 
+@pytest.mark.parametrize("normalize", ["layer_norm", "constant_norm_rescale"])
+def test_normalised_inputs_equal_the_package_too(
+    tmp_path: Path, weights: Any, draw: Any, normalize: str
+) -> None:
+    pytest.importorskip("sae_lens", reason="sae-lens is not installed")
+    config = {"architecture": "standard", "dtype": "float32", "device": "cpu"}
+    folder = _save(
+        tmp_path / "sae", _tensors(weights, draw, "standard"), normalize_activations=normalize, **config
+    )
+    _agrees_with_the_package(folder)
+
+
 @pytest.mark.parametrize(
     "kind", ["BatchTopK", "MatryoshkaBatchTopK", "TopK", "JumpReLU", "Gated", "Standard"]
 )
