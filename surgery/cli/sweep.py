@@ -48,7 +48,7 @@ def sweep(
     from surgery.recipe import load_recipe
     from surgery.report.sweep import POINTS
     from surgery.report.sweep_figure import write_figure
-    from surgery.sweep import sweep as run
+    from surgery.sweep.run import sweep as run
 
     axis, values = chosen_axis(sizes, strengths, layers)
     loaded = load_recipe(recipe, overrides=overrides)

@@ -12,7 +12,7 @@ from click import UsageError
 from click.testing import CliRunner
 from safetensors.numpy import save_file
 
-import surgery.sweep
+import surgery.sweep.run
 from surgery.cli.sweep import chosen_axis, parse_values
 from surgery.cli.sweep import sweep as command
 from surgery.cli.sweep_screen import sweep_lines
@@ -22,7 +22,7 @@ from surgery.recipe import LoadedRecipe
 from surgery.recipe.reader import parse_recipe
 from surgery.report.sweep import POINTS, Measured, Point, read_points, with_every_row
 from surgery.report.sweep_figure import share_limits, write_figure
-from surgery.sweep import sweep
+from surgery.sweep.run import sweep
 from surgery.verify.statistics import share
 
 QUESTION = {"question": "apple or river", "choices": ["yes", "no", "agree", "stone"], "answer": 1}
@@ -70,13 +70,13 @@ output: {{folder: out}}
 
 def _counting(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     sides: list[str] = []
-    measure = surgery.sweep.measure
+    measure = surgery.sweep.run.measure
 
     def counted(*arguments: Any, **named: Any) -> Any:
         sides.append(named["side"])
         return measure(*arguments, **named)
 
-    monkeypatch.setattr(surgery.sweep, "measure", counted)
+    monkeypatch.setattr(surgery.sweep.run, "measure", counted)
     return sides
 
 

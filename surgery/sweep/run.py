@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,12 @@ import numpy as np
 
 from surgery.artefacts import resolved
 from surgery.direction.direction import Direction
-from surgery.direction.find import Finding, Sources, contrast_of_codes, find_direction
-from surgery.direction.reconstruction import open_wanted, rebuilt_directions
-from surgery.edit.runtime import random_directions, running
-from surgery.errors import DirectionError, OutputError, RecipeError
+from surgery.direction.find import Finding, Sources
+from surgery.edit.runtime import running
+from surgery.errors import OutputError, RecipeError
 from surgery.preparation import Observer, Prepared, Silent, prepare, remembering
 from surgery.recipe import LoadedRecipe
-from surgery.recipe.schema import Ablate, Add, FindDifferenceOfMeans, Gate, Scale, SelectFixed, Verify
+from surgery.recipe.schema import FindDifferenceOfMeans, Gate, Verify
 from surgery.report.sweep import (
     Axis,
     Point,
@@ -42,19 +41,8 @@ from surgery.report.sweep import (
     read_points,
     with_every_row,
 )
+from surgery.sweep.settings import Setting, compared_with, settings_of
 from surgery.verify.verification import Measurement, compare, measure
-
-Steps = Sequence[Ablate | Add]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What one point is measured with."""
-
-    name: str
-    value: float | None
-    directions: Mapping[str, Direction]
-    steps: tuple[Ablate | Add, ...]
 
 
 def sweep(
@@ -84,8 +72,8 @@ def sweep(
         raise OutputError(f"{folder}: cannot be made ({error.strerror}); name another --out") from error
     prepared = prepare(loaded, observer)
     sources = Sources(prompts=remembering(loaded, prepared.prompts), resolve=loaded.resolve)
-    lines = _lines(prepared, skyline)
-    wanted, left_out = _settings(prepared, sources, axis, values)
+    lines = compared_with(prepared, skyline)
+    wanted, left_out = settings_of(prepared, sources, axis, values)
     settings = [*lines, *wanted]
     observer.stage("sweep")
     content = resolved(prepared)
@@ -119,103 +107,6 @@ def _check(loaded: LoadedRecipe, axis: Axis) -> None:
         isinstance(each, FindDifferenceOfMeans) for each in recipe.direction.values()
     ):
         raise RecipeError("a sweep over layers needs directions that are found as a difference of means")
-
-
-def _lines(prepared: Prepared, skyline: Direction | None) -> list[Setting]:
-    steps = tuple(prepared.recipe.edit.steps)
-    originals = {finding.name: finding.original for finding in prepared.findings}
-    lines = [
-        Setting("unedited", None, originals, ()),
-        Setting("random direction", None, random_directions(originals, prepared.recipe.seed), steps),
-        Setting("original direction", None, originals, steps),
-    ]
-    if skyline is not None:
-        lines.append(Setting("skyline", None, dict.fromkeys(originals, skyline), steps))
-    return lines
-
-
-def _settings(
-    prepared: Prepared, sources: Sources, axis: Axis, values: Sequence[float]
-) -> tuple[list[Setting], tuple[str, ...]]:
-    """What is to be measured, and what cannot be, with its reason."""
-    steps = tuple(prepared.recipe.edit.steps)
-    if axis == "layer":
-        return _layers(prepared, sources, [int(value) for value in values])
-    if axis == "strength":
-        scaled = [tuple(_scaled(step, value) for step in steps) for value in values]
-        return [
-            Setting(f"strength {value:g}", value, prepared.directions, each)
-            for value, each in zip(values, scaled, strict=True)
-        ], ()
-    rebuilt = _rebuilt(prepared, sources, [int(value) for value in values])
-    return [Setting(f"k = {int(value)}", value, rebuilt[int(value)], steps) for value in values], ()
-
-
-def _rebuilt(prepared: Prepared, sources: Sources, sizes: Sequence[int]) -> dict[int, dict[str, Direction]]:
-    """For each k every direction; one that the recipe does not rebuild stays as it is."""
-    found: dict[int, dict[str, Direction]] = {size: {} for size in sizes}
-    seed = prepared.recipe.seed
-    for finding in prepared.findings:
-        wanted = prepared.recipe.direction[finding.name]
-        dictionary = None if wanted.reconstruct is None else open_wanted(wanted.reconstruct)
-        for size in sizes:
-            found[size][finding.name] = finding.original
-        if dictionary is None or wanted.reconstruct is None:
-            continue
-        contrast = contrast_of_codes(wanted, dictionary, finding.original, prepared.model, sources, seed=seed)
-        path = rebuilt_directions(
-            finding.original,
-            dictionary,
-            max(sizes),
-            method=wanted.reconstruct.method,
-            refit=wanted.reconstruct.refit,
-            contrast=contrast,
-        )
-        for size in sizes:
-            found[size][finding.name] = path[min(size, len(path)) - 1]
-    return found
-
-
-def _layers(
-    prepared: Prepared, sources: Sources, layers: Sequence[int]
-) -> tuple[list[Setting], tuple[str, ...]]:
-    n_layers = prepared.model.n_layers
-    beyond = [layer for layer in layers if layer >= n_layers]
-    if beyond:
-        raise RecipeError(f"there is no layer {beyond[0]}: the model has layers 0 to {n_layers - 1}")
-    settings: list[Setting] = []
-    left_out: list[DirectionError] = []
-    for layer in layers:
-        try:
-            directions = _at_layer(prepared, sources, layer)
-        except DirectionError as error:
-            left_out.append(error)
-        else:
-            steps = tuple(prepared.recipe.edit.steps)
-            settings.append(Setting(f"layer {layer}", float(layer), directions, steps))
-    if not settings:
-        raise left_out[0]
-    return settings, tuple(map(str, left_out))
-
-
-def _at_layer(prepared: Prepared, sources: Sources, layer: int) -> dict[str, Direction]:
-    found: dict[str, Direction] = {}
-    for finding in prepared.findings:
-        wanted = prepared.recipe.direction[finding.name]
-        assert isinstance(wanted, FindDifferenceOfMeans)
-        position = finding.original.origin.get("position", -1)
-        place = SelectFixed(layer=layer, position=position if isinstance(position, int) else -1)
-        moved = wanted.model_copy(update={"select": place, "reconstruct": None})
-        found[finding.name] = find_direction(
-            finding.name, moved, prepared.model, sources, seed=prepared.recipe.seed
-        ).direction
-    return found
-
-
-def _scaled(step: Ablate | Add, value: float) -> Ablate | Add:
-    if isinstance(step, Ablate):
-        return step.model_copy(update={"strength": value})
-    return step.model_copy(update={"scale": Scale(times=value)})
 
 
 def _measure(prepared: Prepared, setting: Setting, key: str, base: Measurement) -> Point:
