@@ -52,7 +52,7 @@ def info_lines(opened: Dictionary, *, sha256: bool) -> list[Text]:
     facts = info_as_json(opened, sha256=sha256)
     reads = facts["hook_point"] or "not said; give it with --hook-point"
     rows = {
-        "features": f"{count(opened.n_features)} of d_model {opened.d_model}",
+        "features": f"{count(opened.n_features)} · d_model {opened.d_model}",
         "encoder": " · ".join(_encoder(opened)),
         "reads": f"{reads}" + (f" → {facts['output_point']}" if facts["output_point"] else ""),
         "trained on": one_line(str(facts["model"] or "not said")),
@@ -94,7 +94,9 @@ def fit_lines(
     if opened.is_transcoder:
         parts.append(f"transcoder, reads {opened.hook_point}, is measured at what it writes")
     lines = section("dictionary", labelled(one_line(opened.name), joined(parts, body - LABEL), body))
-    measured = f"{count(found.tokens)} tokens of {texts} · cross-entropy {fixed(found.ce_clean)}"
+    measured = (
+        f"{count(found.tokens)} tokens of {texts} · cross-entropy (CE) {fixed(found.ce_clean)} nats a token"
+    )
     lines += section("model", labelled(one_line(model.name), joined([measured], body - LABEL), body))
     header = Text(
         " " * LABEL + f"{'FVU':>8}{'L0':>9}{'dead':>9}{'loss recovered':>17}{'CE spliced':>13}{'CE zero':>10}"

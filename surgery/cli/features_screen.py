@@ -12,7 +12,7 @@ from rich.text import Text
 from surgery.cli.layout import HEADING, LABEL, NARROWEST, WIDEST, joined, labelled, section
 from surgery.cli.screen import agreement_parts, cosine_part
 from surgery.dictionary.dictionary import Dictionary
-from surgery.direction.direction import Direction
+from surgery.direction.direction import Direction, read_directions
 from surgery.direction.reconstruction import Reconstruction, reconstruct
 from surgery.model.language_model import LanguageModel
 from surgery.model.source import open_prompts
@@ -54,8 +54,8 @@ def explain(
     code, label = None, None
     if wanted.direction is not None:
         direction = Direction.load(wanted.direction, wanted.name)
+        label = wanted.name or next(iter(read_directions(wanted.direction)))
         _, code = reconstruct(direction, opened, wanted.top, method=wanted.method, seed=_SEED)
-        label = wanted.name or wanted.direction.stem
     numbers = [each.number for each in code.features] if code else list(wanted.numbers)
     each_set = [open_prompts(name).prompts for name in texts]
     # Sets take turns, so that none is left out where the tokens do not reach for all.
@@ -113,7 +113,7 @@ def _summary(code: Reconstruction) -> tuple[str, ...]:
 def _feature(found: FeaturesReport, portrait: Portrait, index: int, body: int) -> list[Text]:
     facts = [f"fires on {level(portrait.density, 'share')}"]
     if found.coefficients is not None and found.cosines is not None:
-        facts.insert(0, f"{fixed(found.coefficients[index], 2, signed=True)}")
+        facts.insert(0, f"coefficient {fixed(found.coefficients[index], 2, signed=True)}")
         facts.insert(1, f"cosine {fixed(found.cosines[index], 2, signed=True)}")
     if portrait.density:
         facts.append(f"mean {fixed(portrait.mean, 2)}, at most {fixed(portrait.maximum, 2)}")

@@ -50,7 +50,7 @@ def sweep(
     from surgery.recipe import load_recipe
     from surgery.report.sweep import POINTS
     from surgery.report.sweep_figure import write_figure
-    from surgery.sweep import sweep as run
+    from surgery.sweep.run import sweep as run
 
     axis, values = chosen_axis(sizes, strengths, layers)
     loaded = load_recipe(recipe, overrides=overrides)
@@ -76,11 +76,19 @@ def chosen_axis(sizes: str | None, strengths: str | None, layers: str | None) ->
     if len(named) > 1:
         raise click.UsageError(f"one of --{', --'.join(named)} at a time")
     axis: Axis = "strength" if strengths is not None else "layer" if layers is not None else "k"
-    return axis, parse_values(given[axis] or "1-16", whole=axis != "strength", least=1 if axis == "k" else 0)
+    text = given[axis] or "1-16"
+    try:
+        return axis, parse_values(text, whole=axis != "strength", least=1 if axis == "k" else 0)
+    except ValueError as error:
+        raise click.UsageError(f"--{axis} {text}: {error}") from error
 
 
 def parse_values(text: str, *, whole: bool, least: int = 0) -> list[float]:
-    """`1-4`, `0,0.5,1` as numbers, ascending, each once."""
+    """`1-4`, `0,0.5,1` as numbers, ascending, each once.
+
+    Raises:
+        ValueError: they are not written so, or there are too many or none.
+    """
     values: set[float] = set()
     try:
         for part in text.split(","):
@@ -90,9 +98,10 @@ def parse_values(text: str, *, whole: bool, least: int = 0) -> list[float]:
             else:
                 values.add(float(int(part) if whole else float(part)))
     except ValueError as error:
-        raise click.UsageError(f"{text!r}: write values as 1-16 or as 1,2,4") from error
-    if not values or len(values) > _MOST or (whole and min(values) < least):
-        raise click.UsageError(
-            f"{text!r}: 1 to {_MOST} values are wanted" + (f", from {least}" if whole else "")
-        )
+        example = "as 1-16 or as 1,2,4" if whole else "as 0,0.5,1"
+        raise ValueError(f"write the values {example}") from error
+    if whole and values and min(values) < least:
+        raise ValueError(f"values begin at {least}")
+    if not 1 <= len(values) <= _MOST:
+        raise ValueError(f"1 to {_MOST} values are wanted, and these are {len(values)}")
     return sorted(values)

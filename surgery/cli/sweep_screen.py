@@ -20,7 +20,8 @@ def sweep_lines(found: Sweep, files: Sequence[Path], width: int) -> list[Text]:
     """A table of the lines to compare with, then of the points."""
     body = min(width, WIDEST) - HEADING
     room = max(1, (body - _NAME - 8) // _COLUMN)
-    lines = section("sweep", [Text(each) for each in wrapped(one_line(found.title), body)])
+    title = f"{one_line(found.title)} · value [95 % interval]"
+    lines = section("sweep", [Text(each) for each in wrapped(title, body)])
     for start in range(0, max(1, len(found.labels)), room):
         labels = found.labels[start : start + room]
         head = (
@@ -28,9 +29,21 @@ def sweep_lines(found: Sweep, files: Sequence[Path], width: int) -> list[Text]:
             + f"{'cosine':>8}"
             + "".join(f"{shortened(label, _COLUMN - 2):>{_COLUMN}}" for label in labels)
         )
-        rows = [Text(head), *(_row(point, labels) for point in (*found.lines, *found.points))]
-        lines += section("", rows)
+        points = (*found.lines, *found.points)
+        under = " " * (_NAME + 8) + "".join(f"{_units(points, label):>{_COLUMN}}" for label in labels)
+        lines += section("", [Text(head), Text(under), *(_row(point, labels) for point in points)])
+    if found.left_out:
+        reasons = [line for each in found.left_out for line in wrapped(one_line(each), body, indent="  ")]
+        lines += section("left out", [Text(each) for each in reasons])
     return lines + section("files", [Text(str(path)) for path in files])
+
+
+def _units(points: Sequence[Point], label: str) -> str:
+    """`nats, n = 300` under a label; n as a range where it differs."""
+    rows = [row for point in points for row in point.rows if row.label == label]
+    least, most = min(row.n for row in rows), max(row.n for row in rows)
+    n = f"n = {least}" if least == most else f"n = {least}–{most}"
+    return n if rows[0].unit == "share" else f"{rows[0].unit}, {n}"
 
 
 def _row(point: Point, labels: Sequence[str]) -> Text:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from surgery.dictionary.dictionary import Dictionary, unit_atoms
+from surgery.dictionary.dictionary import Dictionary, atoms_of
 from surgery.errors import DictionaryError
+from surgery.linalg.atoms import all_products
 from surgery.linalg.pursuit import gradient_pursuit
 
 Array = npt.NDArray[np.float64]
@@ -48,11 +49,11 @@ def nearest_features(vector: Array, dictionary: Dictionary, *, k: int = CODE_FEA
             f"{dictionary.name}: its features have {dictionary.d_model} entries, and the recovered direction"
             f" {len(vector)}; it belongs to another model"
         )
-    atoms = unit_atoms(dictionary)
-    cosines = atoms @ vector
+    atoms = atoms_of(dictionary)
+    cosines = all_products(atoms, vector[None])[0]
     order = np.argsort(-np.abs(cosines))[:_LISTED]
     code = gradient_pursuit(atoms, vector, k)
-    rebuilt = code.coefficients @ atoms[code.features]
+    rebuilt = code.coefficients @ atoms.unit(code.features)
     length = float(np.linalg.norm(rebuilt))
     return Nearest(
         dictionary.name,

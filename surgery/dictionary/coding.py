@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from surgery.dictionary.dictionary import Dictionary
+from surgery.dictionary.dictionary import Dictionary, atoms_of
 from surgery.errors import DictionaryError
 from surgery.linalg.atoms import Atoms, SparseCode, all_products
 from surgery.linalg.lasso import lasso_path, refit_code
@@ -25,11 +25,6 @@ from surgery.linalg.pursuit import gradient_pursuits
 
 Path = list[SparseCode]
 """The codes of one vector with 1, 2, … features; shorter where fewer rebuild it exactly."""
-
-
-def as_atoms(dictionary: Dictionary) -> Atoms:
-    """The decoder rows with their lengths, for the sparse coders; nothing is copied."""
-    return Atoms(dictionary.W_dec, dictionary.row_norms)
 
 
 def code_paths(
@@ -42,7 +37,7 @@ def code_paths(
     """
     if method not in METHODS:
         raise DictionaryError(f"no method is called {method!r}; known: {', '.join(METHODS)}")
-    paths = METHODS[method](as_atoms(dictionary), vectors, k)
+    paths = METHODS[method](atoms_of(dictionary), vectors, k)
     if not refit:
         return paths
     return [refit_path(dictionary, vector, path) for vector, path in zip(vectors, paths, strict=True)]
@@ -50,7 +45,7 @@ def code_paths(
 
 def refit_path(dictionary: Dictionary, vector: np.ndarray, path: Path) -> Path:
     """The same features with the coefficients that fit a vector (d_model,) best."""
-    return [refit_code(as_atoms(dictionary), vector, code) for code in path]
+    return [refit_code(atoms_of(dictionary), vector, code) for code in path]
 
 
 def ranked_path(scores: np.ndarray, coefficients: np.ndarray, k: int) -> Path:

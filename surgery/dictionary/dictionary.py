@@ -28,6 +28,7 @@ from surgery.dictionary.activation import activate
 from surgery.dictionary.normalization import Normalization, normalise
 from surgery.errors import DictionaryError
 from surgery.hook_point import HookPoint
+from surgery.linalg.atoms import Atoms
 
 Architecture = Literal["standard", "gated", "jumprelu", "topk", "groupmax"]
 
@@ -165,22 +166,14 @@ def reconstruct(
     return output
 
 
-def unit_atoms(dictionary: Dictionary) -> np.ndarray:
-    """Decoder rows at unit length, (n_features, d_model) float32; a row of zeros stays zero.
-
-    A copy of the whole decoder: the sparse coders take `W_dec` and `row_norms` instead.
-    """
-    norms = np.where(dictionary.row_norms > 0, dictionary.row_norms, 1.0).astype(np.float32)
-    atoms: np.ndarray = dictionary.W_dec / norms[:, None]
-    return atoms
+def atoms_of(dictionary: Dictionary) -> Atoms:
+    """The decoder rows with their lengths, for the sparse coders; nothing is copied."""
+    return Atoms(dictionary.W_dec, dictionary.row_norms)
 
 
 def unit_rows(dictionary: Dictionary, features: Sequence[int] | np.ndarray) -> np.ndarray:
-    """The decoder rows of some features at unit length, (k, d_model) float64."""
-    numbers = np.asarray(features, dtype=np.int64)
-    norms = dictionary.row_norms[numbers]
-    rows: np.ndarray = dictionary.W_dec[numbers].astype(np.float64) / np.where(norms > 0, norms, 1.0)[:, None]
-    return rows
+    """The decoder rows of some features at unit length, (k, d_model) float64; a row of zeros stays zero."""
+    return atoms_of(dictionary).unit(np.asarray(features, dtype=np.int64))
 
 
 def checked(dictionary: Dictionary) -> Dictionary:

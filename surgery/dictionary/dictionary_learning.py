@@ -22,7 +22,7 @@ import numpy as np
 from surgery.dictionary.config import read_config, whole_number
 from surgery.dictionary.dictionary import Architecture, Dictionary, checked
 from surgery.dictionary.facts import NO_FACTS, Facts, from_module, missing_fact
-from surgery.dictionary.weights import WeightsFile, open_weights
+from surgery.dictionary.weights import WeightsFile, open_weights, several_places
 from surgery.errors import DictionaryError
 from surgery.hook_point import HookPoint
 
@@ -53,6 +53,8 @@ def read_dictionary_learning(folder: Path, *, name: str | None = None, facts: Fa
     trainer = config.get("trainer")
     trainer = trainer if isinstance(trainer, dict) else {}
     kind = str(trainer.get("dict_class"))
+    if "crosscoder" in kind.lower():
+        raise several_places(name, f"its class is {kind}")
     if kind not in _CLASSES:
         raise DictionaryError(
             f"{name}: trainer.dict_class is {trainer.get('dict_class')!r} in {CONFIG}; known:"

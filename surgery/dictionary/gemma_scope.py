@@ -81,11 +81,6 @@ def _read(
     version: str,
 ) -> Dictionary:
     tensors = {wanted: _spelling(weights, wanted) for wanted in _MATRICES}
-    if len(weights.shapes.get(tensors["W_dec"], ())) > 2:
-        raise DictionaryError(
-            f"{weights.name}: {tensors['W_dec']} writes to several layers; a cross-layer transcoder is no"
-            " dictionary of one hook point"
-        )
     weights.require(tensors.values())
     skip = "affine_skip_connection"
     return checked(

@@ -24,6 +24,7 @@ from surgery.dictionary.facts import missing_fact
 from surgery.errors import CheckpointError, DictionaryError
 
 _NUMPY = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
+_MATRICES = frozenset({"w_enc", "w_dec", "w_e", "w_d", "encoder.weight", "decoder.weight"})
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 
@@ -66,10 +67,27 @@ def open_weights(path: Path, name: str, *, trust_pickle: bool = False) -> Weight
     """Open a `.safetensors`, `.npz` or `.pt` file.
 
     Raises:
-        DictionaryError: it is missing, damaged, or a pickle that nobody trusted.
+        DictionaryError: it is missing, damaged, a crosscoder's, or a pickle that nobody trusted.
     """
     if not path.is_file():
         raise DictionaryError(f"{name}: there is no file {path.name} there")
+    opened = _open(path, name, trust_pickle=trust_pickle)
+    for tensor, shape in opened.shapes.items():
+        if tensor.lower() in _MATRICES and len(shape) > 2:
+            raise several_places(name, f"{tensor} has shape {shape}")
+    return opened
+
+
+def several_places(name: str, what: str) -> DictionaryError:
+    """The error for a crosscoder, which has a matrix for each of several layers or models."""
+    return DictionaryError(
+        f"{name}: {what}, so it is a crosscoder or a cross-layer transcoder; a dictionary here reads one"
+        " place and writes one, and nothing says which is meant. Save the encoder, decoder and biases"
+        " of one place as a SAELens folder (architecture 'transcoder' where it reads another than it writes)"
+    )
+
+
+def _open(path: Path, name: str, *, trust_pickle: bool) -> WeightsFile:
     if path.suffix == ".safetensors":
         return _safetensors(path, name)
     if path.suffix == ".npz":

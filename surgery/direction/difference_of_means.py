@@ -125,6 +125,12 @@ def _difference(positive: np.ndarray, negative: np.ndarray, *, off: bool) -> np.
 
 
 def _as_direction(difference: np.ndarray, point: HookPoint, position: int, *, off: bool) -> Direction:
+    if not difference.any():
+        raise DirectionError(
+            f"{point}, position {position}: both sides have the same mean"
+            + (", since before the first block a position holds its token alone" if point.layer == 0 else "")
+            + "; take a later layer, or a position whose tokens differ"
+        )
     origin = {"find": "difference_of_means", "position": position}
     return unit_direction(difference, point, {**origin, "off_negative_mean": True} if off else origin)
 

@@ -15,30 +15,22 @@ import numpy as np
 
 from surgery.dictionary.coding import METHODS
 from surgery.dictionary.coding import Path as CodePath
-from surgery.dictionary.dictionary import Dictionary, encode, unit_rows
+from surgery.dictionary.dictionary import Dictionary, unit_rows
 from surgery.dictionary.facts import Facts, parse_hook_point
 from surgery.dictionary.source import open_dictionary
 from surgery.direction.direction import Direction, unit_direction
 from surgery.direction.encoded import ENCODED, FeatureContrast
+from surgery.direction.examples import Example as Example
+from surgery.direction.examples import strongest_prompts
 from surgery.direction.quality import Coding, chance_of, code_quality, coded_paths, quality_curve
 from surgery.direction.quality import CurvePoint as CurvePoint
 from surgery.errors import DirectionError
 from surgery.linalg.atoms import SparseCode
-from surgery.model.language_model import LanguageModel, chat_tokens
-from surgery.model.residuals import stream_at
+from surgery.model.language_model import LanguageModel
 from surgery.recipe.finding import Reconstruct
 
 CURVE = 8
-EXAMPLES = 3
 _EXACT = 1e-20
-
-
-@dataclass(frozen=True)
-class Example:
-    """A prompt and a feature's strongest activation in it."""
-
-    prompt: str
-    activation: float
 
 
 @dataclass(frozen=True)
@@ -173,24 +165,13 @@ def with_examples(
     reconstruction: Reconstruction, dictionary: Dictionary, model: LanguageModel, prompts: Sequence[str]
 ) -> Reconstruction:
     """Add to each feature the prompts in which it is strongest, over every position of the prompt."""
-    point = dictionary.hook_point
-    if point is None or point.site not in ("resid_pre", "resid_post") or not prompts:
-        return reconstruction
     numbers = [feature.number for feature in reconstruction.features]
-    streams = stream_at(model, [chat_tokens(model, prompt) for prompt in prompts], point)
-    strongest = np.stack(
-        [encode(dictionary, stream, features=numbers).max(axis=0) for stream in streams]
-    )  # (prompts, k)
+    found = strongest_prompts(dictionary, model, prompts, numbers)
     features = tuple(
-        replace(feature, examples=_top(strongest[:, column], prompts))
-        for column, feature in enumerate(reconstruction.features)
+        replace(feature, examples=examples)
+        for feature, examples in zip(reconstruction.features, found, strict=True)
     )
     return replace(reconstruction, features=features)
-
-
-def _top(activations: np.ndarray, prompts: Sequence[str]) -> tuple[Example, ...]:
-    order = np.argsort(-activations, kind="stable")[:EXAMPLES]
-    return tuple(Example(prompts[row], float(activations[row])) for row in order if activations[row] > 0)
 
 
 def _check_fit(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from surgery.linalg.atoms import Atoms, as_atoms
+from surgery.linalg.atoms import Atoms, as_atoms, divisors
 from surgery.linalg.atoms import SparseCode as SparseCode
 from surgery.linalg.working_set import Choose, coded
 
@@ -102,7 +102,7 @@ class _Together:
         gradient = np.einsum("nkd,nd->nk", chosen, residuals)
         step = np.einsum("nk,nkd->nd", gradient, chosen)
         length = np.einsum("nd,nd->n", step, step)
-        size = np.einsum("nd,nd->n", step, residuals) / np.where(length > 0, length, 1.0)
+        size = np.einsum("nd,nd->n", step, residuals) / divisors(length)
         weights = self.weights[rows] + size[:, None] * gradient
         self.weights[rows] = np.maximum(weights, 0.0) if nonnegative else weights
         rebuilt = np.einsum("nk,nkd->nd", self.weights[rows], chosen)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from surgery.errors import OutputError
 from surgery.verify.rows import Row
-from surgery.verify.statistics import Estimate
+from surgery.verify.statistics import Estimate, share
 
 Axis = Literal["k", "strength", "layer"]
 POINTS = "points.jsonl"
+_BROKEN = "degenerate"
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Sweep:
-    """All points of one axis, and the lines beside them."""
+    """All points of one axis, the lines beside them, and why values were left out."""
 
     title: str
     axis: Axis
     points: tuple[Point, ...]
     lines: tuple[Point, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -58,6 +60,24 @@ class Sweep:
 def measured_rows(rows: tuple[Row, ...]) -> tuple[Measured, ...]:
     """The edited side of each row that has one."""
     return tuple(Measured(row.label, row.unit, row.n, row.edited) for row in rows if row.edited is not None)
+
+
+def with_every_row(points: Sequence[Point]) -> list[Point]:
+    """The points, each with a row of broken replies where any has one: they are counted where they occur."""
+    labels = {row.label for point in points for row in point.rows if row.label.startswith(_BROKEN)}
+    return [replace(point, rows=(*point.rows, *_missing(point, labels))) for point in points]
+
+
+def _missing(point: Point, labels: Iterable[str]) -> list[Measured]:
+    held = {row.label: row for row in point.rows}
+    refusals = {
+        label: held.get(label.replace(_BROKEN, "refusal", 1)) for label in labels if label not in held
+    }
+    return [
+        Measured(label, "share", row.n, share(0, row.n))
+        for label, row in sorted(refusals.items())
+        if row is not None
+    ]
 
 
 def append_point(folder: Path, point: Point) -> None:

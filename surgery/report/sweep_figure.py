@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = 3
 _PANEL = (4.2, 3.1)
+_HEAD = 0.6
+"""Inches above the panels, for title and legend."""
 _INK, _SOFT, _RULE = "#16191d", "#5b6570", "#dfe3e8"
 _MAIN = "#1558c0"
 _LINES: dict[str, tuple[str, Any]] = {
@@ -39,7 +41,7 @@ def write_figure(sweep: Sweep, folder: Path) -> tuple[Path, Path]:
     n = len(labels) + has_cosine
     columns = min(_COLUMNS, max(1, n))
     rows = max(1, math.ceil(n / columns))
-    figure = Figure(figsize=(_PANEL[0] * columns, _PANEL[1] * rows + 0.9), dpi=150, facecolor="white")
+    figure = Figure(figsize=(_PANEL[0] * columns, _PANEL[1] * rows + _HEAD), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
     axes: Any = figure.subplots(rows, columns, squeeze=False)
     panels = list(axes.flat)
@@ -49,9 +51,10 @@ def write_figure(sweep: Sweep, folder: Path) -> tuple[Path, Path]:
         _cosine_panel(panels[0], sweep)
     for panel, label in zip(panels[has_cosine:], labels, strict=False):
         _panel(panel, sweep, label)
-    figure.suptitle(sweep.title, color=_INK, fontsize=12, x=0.01, ha="left")
-    _legend(figure, sweep)
-    figure.tight_layout(rect=(0, 0.09, 1, 0.99))
+    height = figure.get_figheight()
+    figure.suptitle(sweep.title, color=_INK, fontsize=12, x=0.01, y=1 - 0.1 / height, ha="left", va="top")
+    _legend(figure, sweep, 1 - 0.35 / height)
+    figure.tight_layout(rect=(0, 0, 1, 1 - _HEAD / height))
     written = (folder / "sweep.png", folder / "sweep.svg")
     # The SVG's date and random ids would make equal sweeps differ in their bytes.
     import matplotlib as mpl
@@ -66,11 +69,13 @@ def _panel(panel: Axes, sweep: Sweep, label: str) -> None:
     found = [(point.value, row) for point in sweep.points if (row := _row(point, label)) is not None]
     unit = found[0][1].unit if found else "nats"
     factor = 100.0 if unit == "share" else 1.0
+    levels = []
     for line in sweep.lines:
         row = _row(line, label)
         if row is not None and math.isfinite(row.value.value):
+            levels.append(factor * row.value.value)
             colour, dashes = _LINES.get(line.name, (_SOFT, "solid"))
-            panel.axhline(factor * row.value.value, color=colour, linestyle=dashes, linewidth=1.4)
+            panel.axhline(levels[-1], color=colour, linestyle=dashes, linewidth=1.4)
     found = [each for each in found if math.isfinite(each[1].value.value)]
     x = [float(value) for value, _ in found if value is not None]
     panel.fill_between(
@@ -88,7 +93,10 @@ def _panel(panel: Axes, sweep: Sweep, label: str) -> None:
     panel.set_title(
         f"{label}, {'%' if unit == 'share' else unit}   n = {'–'.join(map(str, counts))}", **_title()
     )
-    _finish(panel, sweep, x, share=unit == "share")
+    if unit == "share":
+        shown = [*levels, *(factor * end for _, row in found for end in (row.value.low, row.value.high))]
+        panel.set_ylim(*share_limits(shown))
+    _finish(panel, sweep)
 
 
 def _cosine_panel(panel: Axes, sweep: Sweep) -> None:
@@ -97,15 +105,23 @@ def _cosine_panel(panel: Axes, sweep: Sweep) -> None:
     panel.plot(x, [cosine for _, cosine in found], color=_MAIN, marker="o", markersize=4)
     panel.set_ylim(min(0.0, *(cosine for _, cosine in found)), 1.02)
     panel.set_title("cosine with the original direction", **_title())
-    _finish(panel, sweep, x, share=False)
+    _finish(panel, sweep)
 
 
-def _finish(panel: Axes, sweep: Sweep, x: Sequence[float], *, share: bool) -> None:
+def share_limits(values: Sequence[float]) -> tuple[float, float]:
+    """From 0 to 100 per cent, or the lowest or the highest quarter where everything lies in it."""
+    if max(values, default=100.0) <= 25:
+        return -1.0, 26.0
+    return (74.0, 101.0) if min(values, default=0.0) >= 75 else (-3.0, 103.0)
+
+
+def _finish(panel: Axes, sweep: Sweep) -> None:
+    x = [point.value for point in sweep.points if point.value is not None]
     panel.set_xlabel(_AXES[sweep.axis], color=_SOFT, fontsize=9)
     if sweep.axis != "strength" and len(x) <= 20:
-        panel.set_xticks(list(x))
-    if share:
-        panel.set_ylim(-3, 103)
+        panel.set_xticks(x)
+    margin = 0.04 * (max(x) - min(x)) or 0.5
+    panel.set_xlim(min(x) - margin, max(x) + margin)
     panel.grid(axis="y", color=_RULE, linewidth=0.8)
     panel.set_axisbelow(True)
     panel.tick_params(colors=_SOFT, labelsize=9, length=0)
@@ -114,7 +130,7 @@ def _finish(panel: Axes, sweep: Sweep, x: Sequence[float], *, share: bool) -> No
         spine.set_color(_RULE)
 
 
-def _legend(figure: Any, sweep: Sweep) -> None:
+def _legend(figure: Any, sweep: Sweep, top: float) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=_MAIN, marker="o", markersize=4, label="rebuilt, 95 % interval")]
@@ -124,8 +140,9 @@ def _legend(figure: Any, sweep: Sweep) -> None:
     if sweep.axis != "k":
         handles[0].set_label(f"by {sweep.axis}, 95 % interval")
     figure.legend(
-        handles=handles, loc="lower left", ncols=len(handles), frameon=False, fontsize=9, labelcolor=_INK
-    )
+        handles=handles, loc="upper left", bbox_to_anchor=(0.0, top), ncols=len(handles), frameon=False,
+        fontsize=9, labelcolor=_INK,
+    )  # fmt: skip
 
 
 def _title() -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from surgery.dictionary.coding import METHODS, code_paths, ranked_path
-from surgery.dictionary.dictionary import Dictionary, unit_atoms, unit_rows
+from surgery.dictionary.dictionary import Dictionary, unit_rows
 from surgery.errors import DictionaryError
 
 
@@ -34,7 +34,7 @@ def test_every_size_has_that_many_distinct_features(made: Dictionary, method: st
 
 def test_the_naive_baseline_takes_the_largest_cosines(made: Dictionary) -> None:
     vector = np.random.default_rng(3).standard_normal(16)
-    cosines = unit_atoms(made).astype(np.float64) @ vector
+    cosines = unit_rows(made, range(made.n_features)) @ vector
     code = code_paths(made, vector[None], 3, method="decoder_cosine")[0][-1]
     assert code.features.tolist() == np.argsort(-np.abs(cosines))[:3].tolist()
     np.testing.assert_allclose(code.coefficients, cosines[code.features], rtol=1e-5)

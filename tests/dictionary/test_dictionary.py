@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from surgery import open_dictionary
-from surgery.dictionary.dictionary import decode, encode, unit_atoms
+from surgery.dictionary.dictionary import decode, encode, unit_rows
 from surgery.dictionary.saelens import read_saelens
 from surgery.errors import DictionaryError
 from surgery.hook_point import HookPoint
@@ -72,7 +72,9 @@ def test_loads_from_a_folder_by_name(tmp_path: Path) -> None:
     assert (dictionary.n_features, dictionary.d_model, dictionary.k) == (N_FEATURES, D_MODEL, 3)
     assert dictionary.hook_point == HookPoint(4, "resid_pre")
     assert len(dictionary.sha256) == 64
-    np.testing.assert_allclose(np.linalg.norm(unit_atoms(dictionary), axis=1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(
+        np.linalg.norm(unit_rows(dictionary, range(N_FEATURES)), axis=1), 1.0, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(

@@ -373,8 +373,8 @@ def test_a_threshold_that_was_never_set_is_refused(tmp_path: Path, weights: Any,
     (tmp_path / "config.json").write_text(json.dumps({"trainer": {"dict_class": "BatchTopKSAE"}}))
     with pytest.raises(DictionaryError, match="never set it"):
         open_dictionary(str(tmp_path), facts=TRUSTED)
-    (tmp_path / "config.json").write_text(json.dumps({"trainer": {"dict_class": "CrossCoder"}}))
-    with pytest.raises(DictionaryError, match=r"dict_class is 'CrossCoder'.*AutoEncoder, "):
+    (tmp_path / "config.json").write_text(json.dumps({"trainer": {"dict_class": "IdentityDict"}}))
+    with pytest.raises(DictionaryError, match=r"dict_class is 'IdentityDict'.*AutoEncoder, "):
         open_dictionary(str(tmp_path), facts=TRUSTED)
 
 
@@ -405,6 +405,29 @@ def test_what_is_no_dictionary_is_named(tmp_path: Path, files: dict[str, bytes],
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DictionaryError, match=message):
         open_dictionary(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["saelens", "dictionary_learning", "gemma_scope_2", "llama_scope"])
+def test_a_crosscoder_is_refused_with_what_would_help(tmp_path: Path, draw: Any, kind: str) -> None:
+    """A matrix for each of two places, in the spelling of each format that has them."""
+    enc, dec = draw(2, D_MODEL, N_FEATURES), draw(2, N_FEATURES, D_MODEL)
+    biases = {"b_enc": draw(N_FEATURES), "b_dec": draw(2, D_MODEL)}
+    (tmp_path / "checkpoints").mkdir()
+    if kind == "saelens":
+        save_file({"W_enc": enc, "W_dec": dec, **biases}, tmp_path / "sae_weights.safetensors")
+        (tmp_path / "cfg.json").write_text(json.dumps({"architecture": "crosscoder", "metadata": {}}))
+    elif kind == "dictionary_learning":
+        _torch_save(tmp_path / "ae.pt", {"encoder.weight": enc, "decoder.weight": dec})
+        (tmp_path / "config.json").write_text(json.dumps({"trainer": {"dict_class": "BatchTopKCrossCoder"}}))
+    elif kind == "gemma_scope_2":
+        save_file({"w_enc": enc, "w_dec": dec, **biases}, tmp_path / "params.safetensors")
+        (tmp_path / "config.json").write_text(json.dumps({"architecture": "jump_relu"}))
+    else:
+        linear = {"encoder.weight": enc, "decoder.weight": dec}
+        save_file(linear, tmp_path / "checkpoints/final.safetensors")
+        (tmp_path / "hyperparams.json").write_text("{}")
+    with pytest.raises(DictionaryError, match=r"crosscoder.*one place as a SAELens folder"):
+        open_dictionary(str(tmp_path), facts=TRUSTED)
 
 
 def test_a_format_can_be_named_and_must_be_known(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surgery.dictionary.coding import METHODS, as_atoms, code_paths
-from surgery.dictionary.dictionary import Dictionary, unit_rows
+from surgery.dictionary.coding import METHODS, code_paths
+from surgery.dictionary.dictionary import Dictionary, atoms_of, unit_rows
 from surgery.direction.direction import unit_direction
 from surgery.direction.encoded import FeatureContrast, Split, encoded_difference_path
 from surgery.direction.quality import code_quality
@@ -145,7 +145,7 @@ def test_chance_is_what_the_same_method_gives(method: str, refit: bool) -> None:
         codes = [encoded_difference_path(dictionary, split.difference, 3)[2] for split in contrast.splits]
         if refit:
             codes = [
-                refit_code(as_atoms(dictionary), target, code)
+                refit_code(atoms_of(dictionary), target, code)
                 for target, code in zip(targets, codes, strict=True)
             ]
     cosines = [code_quality(dictionary, target, code)[0] for target, code in zip(targets, codes, strict=True)]

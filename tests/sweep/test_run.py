@@ -12,16 +12,18 @@ from click import UsageError
 from click.testing import CliRunner
 from safetensors.numpy import save_file
 
-import surgery.sweep
+import surgery.sweep.run
 from surgery.cli.sweep import chosen_axis, parse_values
 from surgery.cli.sweep import sweep as command
+from surgery.cli.sweep_screen import sweep_lines
 from surgery.direction.direction import unit_direction
-from surgery.errors import RecipeError
+from surgery.errors import DirectionError, RecipeError
 from surgery.recipe import LoadedRecipe
 from surgery.recipe.reader import parse_recipe
-from surgery.report.sweep import POINTS, read_points
-from surgery.report.sweep_figure import write_figure
-from surgery.sweep import sweep
+from surgery.report.sweep import POINTS, Measured, Point, read_points, with_every_row
+from surgery.report.sweep_figure import share_limits, write_figure
+from surgery.sweep.run import sweep
+from surgery.verify.statistics import share
 
 QUESTION = {"question": "apple or river", "choices": ["yes", "no", "agree", "stone"], "answer": 1}
 
@@ -68,13 +70,13 @@ output: {{folder: out}}
 
 def _counting(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     sides: list[str] = []
-    measure = surgery.sweep.measure
+    measure = surgery.sweep.run.measure
 
     def counted(*arguments: Any, **named: Any) -> Any:
         sides.append(named["side"])
         return measure(*arguments, **named)
 
-    monkeypatch.setattr(surgery.sweep, "measure", counted)
+    monkeypatch.setattr(surgery.sweep.run, "measure", counted)
     return sides
 
 
@@ -122,6 +124,33 @@ def test_strength_and_layer_are_axes_too(loaded: LoadedRecipe, tmp_path: Path) -
     layers = sweep(loaded, "layer", [1, 2], tmp_path / "l")
     places = [point.directions["d"]["hook_point"] for point in layers.points]
     assert places == ["layer 1 resid_pre", "layer 2 resid_pre"]
+    assert layers.left_out == ()
+    assert all("features" not in point.directions["d"] for point in layers.points)
+
+
+def test_a_layer_without_a_difference_is_left_out_and_one_that_is_not_there_refused(
+    loaded: LoadedRecipe, tmp_path: Path
+) -> None:
+    found = sweep(loaded, "layer", [0, 1], tmp_path / "l")
+    assert [point.value for point in found.points] == [1.0]
+    assert len(found.left_out) == 1 and found.left_out[0].startswith("layer 0 resid_pre, position -1: both")
+    assert any("left out" in str(line) for line in sweep_lines(found, [], 100))
+    with pytest.raises(DirectionError, match="both sides have the same mean"):
+        sweep(loaded, "layer", [0], tmp_path / "l")
+    with pytest.raises(RecipeError, match="no layer 3: the model has layers 0 to 2"):
+        sweep(loaded, "layer", [1, 3], tmp_path / "l")
+
+
+def test_broken_replies_are_a_row_of_every_point_where_any_has_them() -> None:
+    refusals = Measured("refusal, harmful", "share", 50, share(4, 50))
+    broken = Measured("degenerate, harmful", "share", 50, share(2, 50))
+    points = [Point(name, name, 1.0, None, {}, rows) for name, rows in
+              {"a": (refusals,), "b": (refusals, broken), "c": ()}.items()]  # fmt: skip
+    filled = with_every_row(points)
+    assert [[row.label for row in point.rows] for point in filled] == [
+        ["refusal, harmful", "degenerate, harmful"], ["refusal, harmful", "degenerate, harmful"], []
+    ]  # fmt: skip
+    assert filled[0].rows[1].value == share(0, 50) and filled[1].rows[1] == broken
 
 
 def test_the_figure_is_drawn_and_its_svg_is_the_same_again(loaded: LoadedRecipe, tmp_path: Path) -> None:
@@ -132,6 +161,14 @@ def test_the_figure_is_drawn_and_its_svg_is_the_same_again(loaded: LoadedRecipe,
     write_figure(found, tmp_path / "out")
     assert svg.read_bytes() == first
     assert b"<svg" in first
+
+
+@pytest.mark.parametrize(
+    ("values", "limits"),
+    [([0.0, 24.0], (-1, 26)), ([76.0, 100.0], (74, 101)), ([20.0, 80.0], (-3, 103)), ([], (-3, 103))],
+)
+def test_shares_that_lie_together_are_drawn_large(values: list[float], limits: tuple[float, float]) -> None:
+    assert share_limits(values) == limits
 
 
 def test_a_recipe_without_what_the_axis_varies_is_refused(loaded: LoadedRecipe, tmp_path: Path) -> None:
@@ -173,8 +210,10 @@ def test_values_are_ranges_or_lists(text: str, whole: bool, expected: list[float
 
 @pytest.mark.parametrize("text", ["", "a", "1-", "0-3", "1.5", "1-500"])
 def test_other_values_are_refused(text: str) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(ValueError, match=r"write|values"):
         parse_values(text, whole=True, least=1)
+    with pytest.raises(UsageError, match="--k"):
+        chosen_axis(text or ",", None, None)
 
 
 def test_one_axis_at_a_time() -> None:

@@ -6,7 +6,8 @@ the direction before it was rebuilt, and a skyline where one is given.
 
     k          the direction rebuilt from 1, 2, … features by the recipe's method
     strength   every step's strength (of an ablation), or multiple of its length (of an addition)
-    layer      the difference of means taken at each layer's input instead
+    layer      the difference of means taken at each layer's input instead, not rebuilt: a dictionary belongs
+               to one layer. A layer at which there is no difference is left out, and said to be
 
 Every point is kept under the hash of what it was measured from: weights, directions, steps, prompts, seed. A
 sweep that was stopped goes on where it stood, and one that is run again measures nothing.
@@ -17,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,29 +26,24 @@ import numpy as np
 
 from surgery.artefacts import resolved
 from surgery.direction.direction import Direction
-from surgery.direction.find import Finding, Sources, contrast_of_codes, find_direction
-from surgery.direction.reconstruction import open_wanted, rebuilt_directions
-from surgery.edit.runtime import random_directions, running
+from surgery.direction.find import Finding, Sources
+from surgery.edit.runtime import running
 from surgery.errors import OutputError, RecipeError
 from surgery.preparation import Observer, Prepared, Silent, prepare, remembering
 from surgery.recipe import LoadedRecipe
-from surgery.recipe.editing import Ablate, Add, Scale
-from surgery.recipe.finding import FindDifferenceOfMeans, SelectFixed
+from surgery.recipe.finding import FindDifferenceOfMeans
 from surgery.recipe.verifying import Gate, Verify
-from surgery.report.sweep import Axis, Point, Sweep, append_point, measured_rows, read_points
+from surgery.report.sweep import (
+    Axis,
+    Point,
+    Sweep,
+    append_point,
+    measured_rows,
+    read_points,
+    with_every_row,
+)
+from surgery.sweep.settings import Setting, compared_with, settings_of
 from surgery.verify.verification import Measurement, compare, measure
-
-Steps = Sequence[Ablate | Add]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What one point is measured with."""
-
-    name: str
-    value: float | None
-    directions: Mapping[str, Direction]
-    steps: tuple[Ablate | Add, ...]
 
 
 def sweep(
@@ -77,8 +73,9 @@ def sweep(
         raise OutputError(f"{folder}: cannot be made ({error.strerror}); name another --out") from error
     prepared = prepare(loaded, observer)
     sources = Sources(prompts=remembering(loaded, prepared.prompts), resolve=loaded.resolve)
-    lines = _lines(prepared, skyline)
-    settings = [*lines, *_settings(prepared, sources, axis, values)]
+    lines = compared_with(prepared, skyline)
+    wanted, left_out = settings_of(prepared, sources, axis, values)
+    settings = [*lines, *wanted]
     observer.stage("sweep")
     content = resolved(prepared)
     known = read_points(folder)
@@ -95,7 +92,8 @@ def sweep(
         points.append(replace(known[key], name=setting.name, value=setting.value))
         observer.advance(number + 1, len(settings), "settings")
     title = f"{loaded.name}: {loaded.recipe.model.source}"
-    return Sweep(title, axis, tuple(points[len(lines) :]), tuple(points[: len(lines)]))
+    points = with_every_row(points)
+    return Sweep(title, axis, tuple(points[len(lines) :]), tuple(points[: len(lines)]), left_out)
 
 
 def _check(loaded: LoadedRecipe, axis: Axis) -> None:
@@ -110,85 +108,6 @@ def _check(loaded: LoadedRecipe, axis: Axis) -> None:
         isinstance(each, FindDifferenceOfMeans) for each in recipe.direction.values()
     ):
         raise RecipeError("a sweep over layers needs directions that are found as a difference of means")
-
-
-def _lines(prepared: Prepared, skyline: Direction | None) -> list[Setting]:
-    steps = tuple(prepared.recipe.edit.steps)
-    originals = {finding.name: finding.original for finding in prepared.findings}
-    lines = [
-        Setting("unedited", None, originals, ()),
-        Setting("random direction", None, random_directions(originals, prepared.recipe.seed), steps),
-        Setting("original direction", None, originals, steps),
-    ]
-    if skyline is not None:
-        lines.append(Setting("skyline", None, dict.fromkeys(originals, skyline), steps))
-    return lines
-
-
-def _settings(prepared: Prepared, sources: Sources, axis: Axis, values: Sequence[float]) -> list[Setting]:
-    steps = tuple(prepared.recipe.edit.steps)
-    if axis == "strength":
-        return [
-            Setting(
-                f"strength {value:g}",
-                value,
-                prepared.directions,
-                tuple(_scaled(step, value) for step in steps),
-            )
-            for value in values
-        ]
-    if axis == "layer":
-        return [
-            Setting(f"layer {int(value)}", value, _at_layer(prepared, sources, int(value)), steps)
-            for value in values
-        ]
-    rebuilt = _rebuilt(prepared, sources, [int(value) for value in values])
-    return [Setting(f"k = {int(value)}", value, rebuilt[int(value)], steps) for value in values]
-
-
-def _rebuilt(prepared: Prepared, sources: Sources, sizes: Sequence[int]) -> dict[int, dict[str, Direction]]:
-    """For each k every direction; one that the recipe does not rebuild stays as it is."""
-    found: dict[int, dict[str, Direction]] = {size: {} for size in sizes}
-    seed = prepared.recipe.seed
-    for finding in prepared.findings:
-        wanted = prepared.recipe.direction[finding.name]
-        dictionary = None if wanted.reconstruct is None else open_wanted(wanted.reconstruct)
-        for size in sizes:
-            found[size][finding.name] = finding.original
-        if dictionary is None or wanted.reconstruct is None:
-            continue
-        contrast = contrast_of_codes(wanted, dictionary, finding.original, prepared.model, sources, seed=seed)
-        path = rebuilt_directions(
-            finding.original,
-            dictionary,
-            max(sizes),
-            method=wanted.reconstruct.method,
-            refit=wanted.reconstruct.refit,
-            contrast=contrast,
-        )
-        for size in sizes:
-            found[size][finding.name] = path[min(size, len(path)) - 1]
-    return found
-
-
-def _at_layer(prepared: Prepared, sources: Sources, layer: int) -> dict[str, Direction]:
-    found: dict[str, Direction] = {}
-    for finding in prepared.findings:
-        wanted = prepared.recipe.direction[finding.name]
-        assert isinstance(wanted, FindDifferenceOfMeans)
-        position = finding.original.origin.get("position", -1)
-        place = SelectFixed(layer=layer, position=position if isinstance(position, int) else -1)
-        moved = wanted.model_copy(update={"select": place})
-        found[finding.name] = find_direction(
-            finding.name, moved, prepared.model, sources, seed=prepared.recipe.seed
-        ).direction
-    return found
-
-
-def _scaled(step: Ablate | Add, value: float) -> Ablate | Add:
-    if isinstance(step, Ablate):
-        return step.model_copy(update={"strength": value})
-    return step.model_copy(update={"scale": Scale(times=value)})
 
 
 def _measure(prepared: Prepared, setting: Setting, key: str, base: Measurement) -> Point:

@@ -1,0 +1,129 @@
+"""What a sweep measures: for each value of its axis the directions and the steps that stand for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from surgery.direction.direction import Direction
+from surgery.direction.find import Sources, contrast_of_codes, find_direction
+from surgery.direction.reconstruction import open_wanted, rebuilt_directions
+from surgery.edit.runtime import random_directions
+from surgery.errors import DirectionError, RecipeError
+from surgery.preparation import Prepared
+from surgery.recipe.editing import Ablate, Add, Scale
+from surgery.recipe.finding import FindDifferenceOfMeans, SelectFixed
+from surgery.report.sweep import Axis
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one point is measured with."""
+
+    name: str
+    value: float | None
+    directions: Mapping[str, Direction]
+    steps: tuple[Ablate | Add, ...]
+
+
+def compared_with(prepared: Prepared, skyline: Direction | None) -> list[Setting]:
+    """The unedited model, a random direction, the direction before it was rebuilt, and a skyline if any."""
+    steps = tuple(prepared.recipe.edit.steps)
+    originals = {finding.name: finding.original for finding in prepared.findings}
+    lines = [
+        Setting("unedited", None, originals, ()),
+        Setting("random direction", None, random_directions(originals, prepared.recipe.seed), steps),
+        Setting("original direction", None, originals, steps),
+    ]
+    if skyline is not None:
+        lines.append(Setting("skyline", None, dict.fromkeys(originals, skyline), steps))
+    return lines
+
+
+def settings_of(
+    prepared: Prepared, sources: Sources, axis: Axis, values: Sequence[float]
+) -> tuple[list[Setting], tuple[str, ...]]:
+    """What is to be measured at the values of an axis, and what cannot be, with its reason.
+
+    Raises:
+        RecipeError: the model has no such layer.
+        DirectionError: there is no direction at any of the values.
+    """
+    steps = tuple(prepared.recipe.edit.steps)
+    if axis == "layer":
+        return _layers(prepared, sources, [int(value) for value in values])
+    if axis == "strength":
+        scaled = [tuple(_scaled(step, value) for step in steps) for value in values]
+        return [
+            Setting(f"strength {value:g}", value, prepared.directions, each)
+            for value, each in zip(values, scaled, strict=True)
+        ], ()
+    rebuilt = _rebuilt(prepared, sources, [int(value) for value in values])
+    return [Setting(f"k = {int(value)}", value, rebuilt[int(value)], steps) for value in values], ()
+
+
+def _rebuilt(prepared: Prepared, sources: Sources, sizes: Sequence[int]) -> dict[int, dict[str, Direction]]:
+    """For each k every direction; one that the recipe does not rebuild stays as it is."""
+    found: dict[int, dict[str, Direction]] = {size: {} for size in sizes}
+    seed = prepared.recipe.seed
+    for finding in prepared.findings:
+        wanted = prepared.recipe.direction[finding.name]
+        dictionary = None if wanted.reconstruct is None else open_wanted(wanted.reconstruct)
+        for size in sizes:
+            found[size][finding.name] = finding.original
+        if dictionary is None or wanted.reconstruct is None:
+            continue
+        contrast = contrast_of_codes(wanted, dictionary, finding.original, prepared.model, sources, seed=seed)
+        path = rebuilt_directions(
+            finding.original,
+            dictionary,
+            max(sizes),
+            method=wanted.reconstruct.method,
+            refit=wanted.reconstruct.refit,
+            contrast=contrast,
+        )
+        for size in sizes:
+            found[size][finding.name] = path[min(size, len(path)) - 1]
+    return found
+
+
+def _layers(
+    prepared: Prepared, sources: Sources, layers: Sequence[int]
+) -> tuple[list[Setting], tuple[str, ...]]:
+    n_layers = prepared.model.n_layers
+    beyond = [layer for layer in layers if layer >= n_layers]
+    if beyond:
+        raise RecipeError(f"there is no layer {beyond[0]}: the model has layers 0 to {n_layers - 1}")
+    settings: list[Setting] = []
+    left_out: list[DirectionError] = []
+    for layer in layers:
+        try:
+            directions = _at_layer(prepared, sources, layer)
+        except DirectionError as error:
+            left_out.append(error)
+        else:
+            steps = tuple(prepared.recipe.edit.steps)
+            settings.append(Setting(f"layer {layer}", float(layer), directions, steps))
+    if not settings:
+        raise left_out[0]
+    return settings, tuple(map(str, left_out))
+
+
+def _at_layer(prepared: Prepared, sources: Sources, layer: int) -> dict[str, Direction]:
+    found: dict[str, Direction] = {}
+    for finding in prepared.findings:
+        wanted = prepared.recipe.direction[finding.name]
+        assert isinstance(wanted, FindDifferenceOfMeans)
+        position = finding.original.origin.get("position", -1)
+        place = SelectFixed(layer=layer, position=position if isinstance(position, int) else -1)
+        moved = wanted.model_copy(update={"select": place, "reconstruct": None})
+        found[finding.name] = find_direction(
+            finding.name, moved, prepared.model, sources, seed=prepared.recipe.seed
+        ).direction
+    return found
+
+
+def _scaled(step: Ablate | Add, value: float) -> Ablate | Add:
+    if isinstance(step, Ablate):
+        return step.model_copy(update={"strength": value})
+    return step.model_copy(update={"scale": Scale(times=value)})
