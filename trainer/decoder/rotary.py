@@ -4,8 +4,8 @@
 
     linear    f / s
     llama3    f / s for long waves, f for short ones, between them interpolated by the turns in the old length
-    yarn      (1 − r_i) f + r_i f / s, r a ramp over i from the wave that turns 32 times in the old length L to
-              the one that turns once; scale 0.1 ln s + 1
+    yarn      (1 − r_i) f + r_i f / s, r a ramp over i from the wave that turns 32 times in the old length L
+              to the one that turns once; scale 0.1 ln s + 1
     longrope  f / short_i, and f / long_i once a text is longer than L; scale √(1 + ln s / ln L)
 
 w is the part of a head that is turned, s the factor. Sources: Peng et al. 2023 (YaRN), Ding et al. 2024
@@ -29,7 +29,7 @@ KNOWN = ("default", "linear", "llama3", "longrope", "yarn")
 
 @dataclass(frozen=True)
 class Rotary:
-    """Angles of the rotary embedding: position × frequency, one a pair of dimensions; static in compiled code."""
+    """One frequency a pair of dimensions; static in compiled code."""
 
     frequencies: tuple[float, ...]
     scale: float = 1.0  # of cosine and sine
