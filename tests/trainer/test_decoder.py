@@ -24,12 +24,27 @@ LLAMA3 = {
     "rope_type": "llama3", "rope_theta": 500.0, "factor": 4.0, "low_freq_factor": 1.0,
     "high_freq_factor": 4.0, "original_max_position_embeddings": 16,
 }  # fmt: skip
+YARN = {
+    "rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0, "beta_fast": 4.0, "beta_slow": 1.0,
+    "original_max_position_embeddings": 16,
+}  # fmt: skip
+PHI3 = {
+    "partial_rotary_factor": 0.75, "eos_token_id": 2, "bos_token_id": 1,
+    "rope_parameters": {
+        "rope_type": "longrope", "rope_theta": 500.0,
+        "short_factor": [1.0, 1.2, 1.5], "long_factor": [1.5, 3.0, 6.0],
+    },
+}  # fmt: skip
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {"attention_bias": True, "rope_parameters": LLAMA3}),
     "mistral": ("mistral", {"sliding_window": 4, "head_dim": 16}),
     "qwen2": ("qwen2", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}),
     "qwen3": ("qwen3", {"head_dim": 16}),
     "phi3": ("phi3", {"sliding_window": 5, "eos_token_id": 2, "bos_token_id": 1}),
+    "llama, yarn": ("llama", {"rope_parameters": YARN}),
+    "qwen3, yarn with mscale": ("qwen3", {"rope_parameters": {**YARN, "mscale": 1.0, "mscale_all_dim": 0.5}}),
+    "phi3, short texts": ("phi3", {**PHI3, "original_max_position_embeddings": 16}),
+    "phi3, long texts": ("phi3", {**PHI3, "original_max_position_embeddings": 8}),
     "gemma": ("gemma", {"head_dim": 16}),
     "gemma2": ("gemma2", {"head_dim": 16, "sliding_window": 4, "query_pre_attn_scalar": 24}),
     "gemma3": (
@@ -105,7 +120,7 @@ def test_only_the_blocks_before_the_hook_are_read(tmp_path: Path) -> None:
     [
         ("model_type", "gpt2", "family 'gpt2'"),
         ("hidden_act", "relu", "activation 'relu'"),
-        ("rope_parameters", {"rope_type": "yarn", "rope_theta": 1.0}, "rotary embedding 'yarn'"),
+        ("rope_parameters", {"rope_type": "dynamic", "rope_theta": 1.0}, "rotary embedding 'dynamic'"),
         ("hidden_size", None, "config.json cannot be used"),
     ],
 )

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from trainer.config import HookSettings
-from trainer.decoder.shape import FULL, Rotary, Shape
+from trainer.decoder.rotary import turns
+from trainer.decoder.shape import FULL, Shape
 from trainer.decoder.weights import Arrays
 
 LEAST = float(np.finfo(np.float32).min)
@@ -32,15 +33,18 @@ def _linear(x: jax.Array, layer: Arrays, name: str) -> jax.Array:
     return y + layer[f"bias_{name}"][None, None, :] if f"bias_{name}" in layer else y
 
 
-def _turned(x: jax.Array, angles: jax.Array) -> jax.Array:
-    """Rotary embedding of x (batch, position, heads, head_dim) by angles (batch, position, pairs)."""
-    half = angles.shape[-1]
-    cosine, sine = (f(angles)[:, :, None, :].astype(x.dtype) for f in (jnp.cos, jnp.sin))
+Turns = tuple[jax.Array, jax.Array]  # cosines and sines, both (batch, position, pairs)
+
+
+def _turned(x: jax.Array, turn: Turns) -> jax.Array:
+    """Rotary embedding of x (batch, position, heads, head_dim)."""
+    half = turn[0].shape[-1]
+    cosine, sine = (each[:, :, None, :].astype(x.dtype) for each in turn)
     first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
     return jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine, rest], -1)
 
 
-def _attention(x: jax.Array, layer: Arrays, angles: jax.Array, visible: jax.Array, shape: Shape) -> jax.Array:
+def _attention(x: jax.Array, layer: Arrays, turn: Turns, visible: jax.Array, shape: Shape) -> jax.Array:
     rows, width, _ = x.shape
     heads = {"query": shape.heads, "key": shape.key_heads, "value": shape.key_heads}
     parts = {
@@ -50,7 +54,7 @@ def _attention(x: jax.Array, layer: Arrays, angles: jax.Array, visible: jax.Arra
     for name in ("query", "key"):
         if f"norm_{name}" in layer:
             parts[name] = _norm(parts[name], layer[f"norm_{name}"], shape.epsilon)
-        parts[name] = _turned(parts[name], angles)
+        parts[name] = _turned(parts[name], turn)
     query = parts["query"].reshape(rows, width, shape.key_heads, -1, shape.head_dim)
     scores = jnp.einsum("bqhgd,bkhd->bhgqk", query, parts["key"]) * shape.query_scale
     scores = scores.astype(jnp.float32)
@@ -63,10 +67,10 @@ def _attention(x: jax.Array, layer: Arrays, angles: jax.Array, visible: jax.Arra
 
 
 def _block(
-    x: jax.Array, layer: Arrays, shape: Shape, angles: jax.Array, visible: jax.Array
+    x: jax.Array, layer: Arrays, shape: Shape, turn: Turns, visible: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The block's output, and what its MLP reads and returns, all (batch, position, d_model)."""
-    mixed = _attention(_norm(x, layer["norm_attention_in"], shape.epsilon), layer, angles, visible, shape)
+    mixed = _attention(_norm(x, layer["norm_attention_in"], shape.epsilon), layer, turn, visible, shape)
     if shape.norms_after:
         mixed = _norm(mixed, layer["norm_attention_out"], shape.epsilon)
     x = x + mixed
@@ -81,11 +85,6 @@ def _block(
 def depth(hook: HookSettings) -> int:
     """How many blocks must be read for a hook point."""
     return hook.layer if hook.point == "resid_pre" else hook.layer + 1
-
-
-def _angles(rotary: Rotary, positions: jax.Array) -> jax.Array:
-    frequencies = jnp.asarray(np.array(rotary.frequencies, np.float32))
-    return positions.astype(jnp.float32)[:, :, None] * frequencies[None, None, :]
 
 
 @partial(jax.jit, static_argnames=("shape", "hook"))
@@ -106,13 +105,13 @@ def activations(
     place = jnp.arange(ids.shape[1])
     distance = place[:, None] - place[None, :]
     same = (segments[:, :, None] == segments[:, None, :]) & (distance >= 0)[None]
-    full, local = (_angles(rotary, positions) for rotary in shape.rotary)
+    full, local = (turns(rotary, positions) for rotary in shape.rotary)
 
     def block(x: jax.Array, one: tuple[Arrays, jax.Array]) -> tuple[jax.Array, jax.Array]:
         layer, window = one
         visible = same & (distance < window)[None]
-        angles = jnp.where(window < FULL, local, full)
-        output, read, written = _block(x, layer, shape, angles, visible)
+        turn = jax.tree.map(partial(jnp.where, window < FULL), local, full)
+        output, read, written = _block(x, layer, shape, turn, visible)
         return output, jnp.concatenate([read, written], -1)
 
     def carry(x: jax.Array, one: tuple[Arrays, jax.Array]) -> tuple[jax.Array, None]:

@@ -15,24 +15,17 @@ All gemmas scale the embedding by √d. Whatever a config asks for that is not h
 """
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from surgery.errors import SourceError
+from trainer.decoder.rotary import Rotary, read_rotaries
 
 FAMILIES = ("gemma", "gemma2", "gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3")
 FULL = 2**30  # a window that nothing reaches
 ACTIVATIONS = ("gelu_pytorch_tanh", "silu")
 Entries = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Rotary:
-    """Angles of the rotary embedding: position × frequency, one a pair of dimensions."""
-
-    frequencies: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -93,7 +86,7 @@ def _shape(config: Entries, place: str) -> Shape:
         family=family, d_model=int(config["hidden_size"]), layers=int(config["num_hidden_layers"]),
         heads=heads, key_heads=config.get("num_key_value_heads") or heads, head_dim=head_dim,
         epsilon=config["rms_norm_eps"], activation=activation, windows=_windows(config),
-        rotary=_rotaries(config, head_dim, place), query_scale=(scalar or head_dim) ** -0.5,
+        rotary=read_rotaries(config, int(head_dim), place), query_scale=(scalar or head_dim) ** -0.5,
         softcap=config.get("attn_logit_softcapping") if family in ("gemma2", "gemma3_text") else None,
     )  # fmt: skip
 
@@ -122,41 +115,6 @@ def _windows(config: Entries) -> tuple[int, ...]:
     else:
         slides = [layer >= int(config.get("max_window_layers") or layers) for layer in range(layers)]
     return tuple(int(window) if each else FULL for each in slides)
-
-
-def _rotaries(config: Entries, head_dim: int, place: str) -> tuple[Rotary, Rotary]:
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    base = config.get("rope_theta", 10_000.0)
-    if config["model_type"] == "gemma3_text":
-        local = {"rope_theta": config.get("rope_local_base_freq", 10_000.0)}
-        full = rope.get("full_attention", {"rope_theta": config.get("rope_theta", 1_000_000.0), **rope})
-        pair = full, rope.get("sliding_attention", local)
-    else:
-        pair = rope, rope
-    share = config.get("partial_rotary_factor") or rope.get("partial_rotary_factor") or 1.0
-    first, second = (_rotary({"rope_theta": base, **each}, int(head_dim * share), place) for each in pair)
-    return first, second
-
-
-def _rotary(rope: Entries, width: int, place: str) -> Rotary:
-    frequencies = [rope["rope_theta"] ** (-pair / width) for pair in range(0, width, 2)]
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind == "linear":
-        frequencies = [each / rope["factor"] for each in frequencies]
-    elif kind == "llama3":
-        frequencies = [_llama3(each, rope) for each in frequencies]
-    elif kind != "default":
-        raise _refused(place, f"rotary embedding {kind!r}", "known: default, linear, llama3")
-    return Rotary(tuple(frequencies))
-
-
-def _llama3(frequency: float, rope: Entries) -> float:
-    """Frequencies of long waves divided by the factor, of short ones kept, those between interpolated."""
-    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
-    turns = rope["original_max_position_embeddings"] * frequency / (2 * math.pi)
-    kept = min(max((turns - low) / (high - low), 0.0), 1.0)
-    scaled: float = (1 - kept) * frequency / rope["factor"] + kept * frequency
-    return scaled
 
 
 def _refused(place: str, what: str, known: str) -> SourceError:
