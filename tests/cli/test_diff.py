@@ -158,11 +158,13 @@ def test_what_a_recipe_predicts_is_held_against_the_bytes(
     assert _run(folders["base"], folders["ablated"], "--expect", recipe).exit_code == 2
 
 
-def test_torch_is_not_waited_for(folders: dict[str, Path]) -> None:
+def test_torch_is_not_waited_for(folders: dict[str, Path], tmp_path: Path) -> None:
     two = [str(folders[name]) for name in ("base", "ablated")]
+    saved = tmp_path / "r.safetensors"
+    write_directions(saved, {"r": unit_direction(pairs.direction().numpy())})
     code = (
         "import sys; from surgery.cli.diff import diff\n"
-        f"diff({[*two, '--exit-zero']!r}, standalone_mode=False)\n"
+        f"diff({[*two, '--exit-zero', '--direction', str(saved)]!r}, standalone_mode=False)\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
