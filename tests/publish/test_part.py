@@ -16,7 +16,8 @@ from surgery.demo.sources import dictionary_folder
 from surgery.direction.direction import unit_direction, write_directions
 from surgery.errors import SurgeryError
 from surgery.hook_point import HookPoint
-from surgery.publish.upload import Published, carry_out, prepare_upload
+from surgery.publish.prospect import prepare_upload
+from surgery.publish.upload import Published, carry_out
 from tests.edit.edit_sources import contents
 from tests.hub.hub_server import Hub
 
