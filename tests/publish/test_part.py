@@ -79,6 +79,13 @@ def test_an_adapter_gets_a_card_that_names_its_base(adapter: Path, hub: Hub) -> 
     )
 
 
+def test_a_readme_without_a_title_gets_one(adapter: Path, hub: Hub) -> None:
+    (adapter / "README.md").write_text("## What changed\n\nMuch.\n")
+    text = ModelCard(prepare_upload(adapter, NAME).bundle.card).text
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert headings == ["# LoRA adapter", "## What changed", "## Use"] and "Much." in text
+
+
 def test_a_folder_as_base_is_asked_about(adapter: Path, hub: Hub) -> None:
     config = json.loads((adapter / "adapter_config.json").read_text())
     (adapter / "adapter_config.json").write_text(
