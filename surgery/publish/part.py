@@ -1,8 +1,8 @@
 """What is handed on without a run of its own: an adapter, a dictionary, a file of directions.
 
 Its card is the README.md beside it with front matter of what the files say; what that README says itself
-stays. A title, a description and an example of use are put in where it has none. The manifest is made here. Files that do not
-belong to such a thing are not sent, and named.
+stays. A title, a description and an example of use are put in where it has none. The manifest is made here.
+Files that do not belong to such a thing are not sent, and named.
 """
 
 from __future__ import annotations
