@@ -80,10 +80,10 @@ def diff(
             _save(found, save_direction, after)
         if not quiet:
             _show(found, nearest, cosines, as_json=as_json, tensors=tensors)
-        _write_pages(found, nearest, cosines, html=html, markdown=markdown)
+        _write_pages(found, nearest, cosines, html=html, markdown=markdown, names=(before, after))
         if extract_lora is not None:
             _extract(found, extract_lora, rank, base=before, quiet=quiet)
-            _write_pages(found, nearest, cosines, html=None, markdown=extract_lora / "README.md")
+            _write_pages(found, nearest, cosines, html=None, markdown=extract_lora / "README.md", names=None)
         surprises = _surprises(found, expect, quiet=quiet)
     except (SurgeryError, OSError) as error:
         from surgery.cli.console import print_error
@@ -180,13 +180,14 @@ def _write_pages(
     *,
     html: Path | None,
     markdown: Path | None,
+    names: tuple[str, str] | None,
 ) -> None:
     if html is None and markdown is None:
         return
     from surgery.report.diff_page import render_diff_page, render_diff_summary
 
     if html is not None:
-        html.write_text(render_diff_page(found, nearest, cosines), encoding="utf-8")
+        html.write_text(render_diff_page(found, nearest, cosines, names=names), encoding="utf-8")
     if markdown is not None:
         markdown.write_text(render_diff_summary(found, nearest, cosines), encoding="utf-8")
 

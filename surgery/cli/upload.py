@@ -13,7 +13,8 @@ import click
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from surgery.publish.upload import Prospect, Published
+    from surgery.publish.prospect import Prospect
+    from surgery.publish.upload import Published
 
 
 @click.command()
@@ -58,7 +59,8 @@ def upload(
     from surgery.cli.console import open_console, print_lines
     from surgery.errors import UploadError
     from surgery.hub.repository import progress_bars
-    from surgery.publish.upload import carry_out, prepare_upload
+    from surgery.publish.prospect import prepare_upload
+    from surgery.publish.upload import carry_out
 
     console, notices = open_console(), open_console(sys.stderr)
     prospect = prepare_upload(

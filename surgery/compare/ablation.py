@@ -18,6 +18,7 @@ from surgery.compare.evidence import Evidence
 from surgery.compare.probe import Probe, probe
 from surgery.compare.reading import Form
 from surgery.compare.shared import Array, Changed, SharedDirections, along, carried, measure_member, pool
+from surgery.compare.threads import in_threads
 from surgery.compare.verdict import Effect, Kind, Verdict, effect_of
 from surgery.linalg.sketch import fit_relation
 
@@ -54,7 +55,7 @@ def ablation_verdict(
     Raises:
         CheckpointError: a file ends too early while a writer is looked at again.
     """
-    ablated = [found for each in ablated if (found := _confirmed(each)) is not None]
+    ablated = [found for found in in_threads(_confirmed, ablated) if found is not None]
     shared = pool(ablated)
     if shared is None:
         return None
@@ -63,7 +64,8 @@ def ablation_verdict(
         shared, members=tuple(each.member or measure_member(each, shared.vectors) for each in ablated)
     )
     is_shared = shared.agreement >= AGREEMENT or len(ablated) == 1
-    probes = [_probe(each, shared if is_shared else None) for each in _spread(ablated)]
+    known = shared if is_shared else None
+    probes = list(in_threads(lambda each: _probe(each, known), _spread(ablated)))
     if median(abs(found.right) for found in probes) < _RIGHT and _majority(ablated) not in _OBLIQUE:
         return None
     strengths = _all_strengths(ablated, shared, probes, is_shared=is_shared)
@@ -73,7 +75,7 @@ def ablation_verdict(
         tuple(each.name for each in ablated),
         effect=_effect(ablated, first),
         strengths=strengths,
-        shared=shared if is_shared else None,
+        shared=known,
         probes=tuple(probes),
         facts=_facts(evidence, ablated, shared, first),
     )

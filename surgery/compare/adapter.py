@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from surgery.checkpoint.pair import walk_pair
 from surgery.compare.diff import Diff
+from surgery.compare.lora import CONFIG, PREFIX, WEIGHTS
 from surgery.compare.measure import View, measure
 from surgery.compare.pairing import Pair
 from surgery.compare.rank import MOST_RANK, measured_rank
@@ -32,7 +33,6 @@ from surgery.linalg.sketch import spectrum_of
 Array = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
 _SPARE = 8
-_PREFIX = "base_model.model."
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def write_extracted(adapter: ExtractedAdapter, folder: Path, *, base: str) -> No
     tensors: dict[str, Floats] = {}
     for each in adapter.factors:
         left, right = _padded(each, adapter.rank)
-        key = _PREFIX + _module(each.tensor)
+        key = PREFIX + _module(each.tensor)
         names = (
             ("lora_embedding_A", "lora_embedding_B") if each.embedding else ("lora_A.weight", "lora_B.weight")
         )
@@ -107,9 +107,9 @@ def write_extracted(adapter: ExtractedAdapter, folder: Path, *, base: str) -> No
     }
     folder.mkdir(parents=True)
     ordered = {name: tensors[name] for name in sorted(tensors)}
-    (folder / "adapter_model.safetensors").write_bytes(save(ordered, metadata={"format": "pt"}))
+    (folder / WEIGHTS).write_bytes(save(ordered, metadata={"format": "pt"}))
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    (folder / "adapter_config.json").write_text(text, encoding="utf-8")
+    (folder / CONFIG).write_text(text, encoding="utf-8")
 
 
 def _is_linear(changed: Changed) -> bool:

@@ -9,9 +9,7 @@ directions pooled so far.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -29,6 +27,7 @@ from surgery.compare.pairing import Pair, Pairing, compare_files, config_differe
 from surgery.compare.precision import can_measure, cast_type
 from surgery.compare.reading import ABLATIONS, read_change
 from surgery.compare.shared import Changed, pool, read_gains, settled
+from surgery.compare.threads import in_threads
 from surgery.compare.verdict import Verdict
 from surgery.errors import AnatomyError
 from surgery.model.anatomy import Anatomy, Gain, Writer, read_anatomy
@@ -37,7 +36,6 @@ Array = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
 SKETCH_BYTES = 96 << 20
-_MOST_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,8 @@ def gather(
     outcomes = _Outcomes()
     total = sum(pair.after.entry.n_bytes for pair in pairing.pairs)
     done = 0
-    for pair, outcome in _in_parallel(pairing.pairs, writers, gains, workers):
+    found = in_threads(lambda pair: _compare(pair, writers.get(pair.name), gains), pairing.pairs, workers)
+    for pair, outcome in zip(pairing.pairs, found, strict=True):
         outcomes.add(pair, outcome)
         done += pair.after.entry.n_bytes
         if progress is not None:
@@ -190,19 +189,6 @@ def _untied(before: Checkpoint, after: Checkpoint, pairing: Pairing, anatomy: An
     return anatomy.unembedding if same else None
 
 
-def _in_parallel(
-    pairs: Sequence[Pair],
-    writers: Mapping[str, Writer],
-    gains: Mapping[Gain, Array],
-    workers: int | None,
-) -> Iterator[tuple[Pair, _Outcome]]:
-    def run(pair: Pair) -> _Outcome:
-        return _compare(pair, writers.get(pair.name), gains)
-
-    with ThreadPoolExecutor(workers or _cores(), "surgery-diff") as pool_of_threads:
-        yield from zip(pairs, pool_of_threads.map(run, pairs), strict=True)
-
-
 def _compare(pair: Pair, writer: Writer | None, gains: Mapping[Gain, Array]) -> _Outcome:
     if pair.reshaped:
         return Resized(pair, _same_prefix(pair))
@@ -233,8 +219,3 @@ def _same_prefix(pair: Pair) -> bool:
         for slot in (pair.before, pair.after)
     )
     return same_bytes(*slots)
-
-
-def _cores() -> int:
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_MOST_WORKERS, available)

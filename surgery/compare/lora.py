@@ -23,7 +23,8 @@ from surgery.compare.pairing import Pair, Pairing
 from surgery.errors import CheckpointError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_PREFIX = "base_model.model."
+"""The two files of a PEFT adapter."""
+PREFIX = "base_model.model."
 _FACTORS = {
     ".lora_A.weight": "A",
     ".lora_B.weight": "B",
@@ -73,7 +74,7 @@ def _sorted(header: Header) -> tuple[dict[str, dict[str, TensorEntry]], list[Ten
         if suffix is None:
             left.append(entry)
             continue
-        module = name.removeprefix(_PREFIX).removesuffix(suffix)
+        module = name.removeprefix(PREFIX).removesuffix(suffix)
         factors.setdefault(module, {})[_FACTORS[suffix]] = entry
     return factors, left
 

@@ -9,15 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from surgery.compare.measure import Measured, measure
+from surgery.compare.reading import is_rounding, rank_of
 from surgery.linalg.sketch import spectrum_of
 
 MOST_RANK = 144
 """Ranks of adapters that people merge: up to 128."""
 _SPARE = 16
-_MARGIN = 1.6
-_ARITHMETIC = 1e-3
-_EXPLAINED = 6.0
-_SLACK = 1e-4
 _LOW = 0.5
 
 
@@ -32,10 +29,8 @@ def measured_rank(measured: Measured) -> int | None:
     columns = min(smaller, MOST_RANK + _SPARE)
     wide = measure(measured.pair, view.axis, columns=columns)
     spectrum = spectrum_of(wide.change)
-    edge = max(_MARGIN * wide.edge, _ARITHMETIC * float(spectrum.values[0]))
-    rank = int(np.count_nonzero(spectrum.values > edge))
+    rank = rank_of(wide, spectrum)
     if not 1 <= rank <= min(_LOW * smaller, MOST_RANK):
         return None
     outside = float(np.sum(spectrum.values[rank:] ** 2)) / columns
-    numbers = wide.numbers
-    return rank if outside <= _EXPLAINED * numbers.floor + _SLACK * numbers.energy else None
+    return rank if is_rounding(outside, wide.numbers) else None

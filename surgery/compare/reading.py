@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from surgery.compare.measure import Measured
+from surgery.compare.measure import Measured, Numbers
 from surgery.linalg.sketch import Fit, Spectrum, fit_relation, spectrum_of
 
 Array = npt.NDArray[np.float64]
@@ -82,7 +82,7 @@ def read_change(measured: Measured, *, writer: bool) -> Reading:
     if len(measured.pair.before.entry.shape) < 2:
         return bare_reading("vector", measured)
     spectrum = spectrum_of(measured.change)
-    rank = _rank(measured, spectrum)
+    rank = rank_of(measured, spectrum)
     if writer:
         for count in _candidates(measured, spectrum, rank):
             found = _as_ablation(measured, spectrum, count)
@@ -96,10 +96,15 @@ def bare_reading(form: Form, measured: Measured) -> Reading:
     return Reading(form, 0, (), np.empty((0, measured.view.d)), None, 0.0, 0.0)
 
 
-def _rank(measured: Measured, spectrum: Spectrum) -> int:
-    """Singular values above what rounding does, and above what arithmetic in float32 does."""
+def rank_of(measured: Measured, spectrum: Spectrum) -> int:
+    """How many singular values stand above what rounding does, and above what arithmetic in float32 does."""
     edge = max(_MARGIN * measured.edge, _ARITHMETIC * float(spectrum.values[0]))
     return int(np.count_nonzero(spectrum.values > edge))
+
+
+def is_rounding(outside: float, numbers: Numbers) -> bool:
+    """Whether an energy ‖·‖² outside of the first components is no more than rounding leaves."""
+    return outside <= _EXPLAINED * numbers.floor + _SLACK * numbers.energy
 
 
 def _candidates(measured: Measured, spectrum: Spectrum, rank: int) -> list[int]:
@@ -179,10 +184,13 @@ def _as_matrix(measured: Measured, spectrum: Spectrum, rank: int) -> Reading:
     columns = measured.change.shape[1]
     smaller = min(measured.view.d, measured.view.n)
     outside = _outside(measured, spectrum, rank)
-    explained = outside <= _EXPLAINED * numbers.floor + _SLACK * numbers.energy
     above = max(numbers.above_floor, 1e-300)
     inside = max(numbers.energy - outside, 0.0) / above
-    low = 1 <= rank < min(columns, max(2, smaller // 2)) and explained and inside >= _ADAPTER_SHARE
+    low = (
+        1 <= rank < min(columns, max(2, smaller // 2))
+        and is_rounding(outside, numbers)
+        and inside >= _ADAPTER_SHARE
+    )
     fit = None
     if rank:
         count = min(rank, MOST_DIRECTIONS)

@@ -18,6 +18,7 @@ from surgery.checkpoint.pair import read_slot, slot_of
 from surgery.compare.measure import Measured
 from surgery.compare.reading import Reading
 from surgery.linalg.sketch import fit_relation, shared_subspace
+from surgery.linalg.units import ordered_basis, unit_rows
 from surgery.model.anatomy import Gain, Writer
 
 Array = npt.NDArray[np.float64]
@@ -55,7 +56,7 @@ class Changed:
     def stream_directions(self) -> Array:
         """Unit rows (rank, d_model) in the stream's own coordinates."""
         rows = self.reading.directions
-        return rows if self.gain is None else _units(rows / _safe(self.gain))
+        return rows if self.gain is None else unit_rows(rows / _invertible(self.gain))
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def along(changed: Changed, vectors: Array) -> float:
 
 def carried(vectors: Array, gain: Array | None) -> Array:
     """Directions of the stream in the coordinates of a tensor behind a norm, unit rows."""
-    return vectors if gain is None else _units(vectors * gain)
+    return vectors if gain is None else unit_rows(vectors * gain)
 
 
 def read_gains(checkpoint: Checkpoint, writers: Sequence[Writer]) -> Mapping[Gain, Array]:
@@ -139,9 +140,7 @@ def read_gains(checkpoint: Checkpoint, writers: Sequence[Writer]) -> Mapping[Gai
 
 def _carried_basis(vectors: Array, gain: Array | None) -> Array:
     """The carried directions made orthonormal in their order, rows (k, d)."""
-    rows = carried(vectors, gain)
-    q, r = np.linalg.qr(rows.T)
-    return np.asarray((q * np.sign(np.diagonal(r))).T)
+    return ordered_basis(carried(vectors, gain))[0]
 
 
 def _diagonal(basis: Array, changed: Sequence[Changed]) -> Array:
@@ -171,11 +170,7 @@ def _oriented(rows: Array) -> Array:
     return np.asarray(rows * np.sign(largest))
 
 
-def _units(rows: Array) -> Array:
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.where(lengths > 0, lengths, 1.0))
-
-
-def _safe(gain: Array) -> Array:
+def _invertible(gain: Array) -> Array:
+    """A gain to divide by: what is nearly zero in it is raised to a millionth of the largest."""
     smallest = float(np.abs(gain).max()) * 1e-6
     return np.where(np.abs(gain) < smallest, smallest, gain)

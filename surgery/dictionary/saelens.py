@@ -23,7 +23,7 @@ from surgery.dictionary.normalization import Normalization
 from surgery.dictionary.weights import WeightsFile, open_weights
 from surgery.errors import DictionaryError
 from surgery.hook_point import from_transformer_lens
-from surgery.linalg.atoms import divisors
+from surgery.linalg.units import nonzero
 
 CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"
 _ARCHITECTURES: dict[str, Architecture] = {
@@ -201,7 +201,7 @@ def _finetuning_factor(weights: WeightsFile, settings: _Settings, name: str) -> 
 
 def _rescaled(dictionary: Dictionary) -> Dictionary:
     """Top-k over codes times their decoder rows' lengths, which the decoder divides out again."""
-    norms = divisors(dictionary.row_norms)
+    norms = nonzero(dictionary.row_norms)
     return replace(dictionary, gain=norms, b_enc=dictionary.b_enc * norms, decoder_gain=1.0 / norms)
 
 

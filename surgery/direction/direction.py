@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from surgery.errors import DirectionError
+from surgery.checkpoint.header import read_header
+from surgery.checkpoint.pair import Slot, read_slot
+from surgery.errors import CheckpointError, DirectionError
 from surgery.hook_point import SITES, HookPoint
 
 
@@ -92,13 +94,11 @@ def read_directions(path: Path) -> dict[str, Direction]:
     Raises:
         DirectionError: the file cannot be read, or a tensor in it is not a finite vector.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="pt") as file:
-            described = _described(file.metadata() or {})
-            tensors = {name: file.get_tensor(name).float().numpy() for name in sorted(file.keys())}
-    except (OSError, SafetensorError) as error:
+        header = read_header(path)
+        described = _described(header.metadata)
+        tensors = {name: read_slot(Slot(path, header.tensors[name])) for name in sorted(header.tensors)}
+    except (OSError, CheckpointError) as error:
         raise DirectionError(f"{path}: not a safetensors file of directions: {error}") from error
     return {name: _read_one(path, name, vector, described.get(name, {})) for name, vector in tensors.items()}
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surgery.linalg.units import nonzero
+
 _TILE = 4096
 """Rows a tile: 48 MB at d = 3,072 in float32."""
 _FEW, _SMALL = 32, 1_000_000
@@ -42,7 +44,7 @@ class Atoms:
     def unit(self, numbers: np.ndarray) -> np.ndarray:
         """Some atoms at unit length, (…, d) float64."""
         found: np.ndarray = self.rows[numbers].astype(np.float64)
-        return found if self.norms is None else found / divisors(self.norms[numbers])[..., None]
+        return found if self.norms is None else found / nonzero(self.norms[numbers])[..., None]
 
 
 def as_atoms(atoms: np.ndarray | Atoms) -> Atoms:
@@ -117,7 +119,7 @@ def _tiles(atoms: Atoms, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]
     for start in range(0, len(atoms), _TILE):
         products = _products(atoms.rows[start : start + _TILE], wanted)
         if atoms.norms is not None:
-            products = products / divisors(atoms.norms[start : start + _TILE]).astype(products.dtype)
+            products = products / nonzero(atoms.norms[start : start + _TILE]).astype(products.dtype)
         yield start, products
 
 
@@ -151,8 +153,3 @@ def _threads() -> int:
     """As many as the matrix library itself would use."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return int(wanted) if wanted.isdigit() and int(wanted) else os.cpu_count() or 1
-
-
-def divisors(norms: np.ndarray) -> np.ndarray:
-    """Lengths to divide by: 1 in the place of 0, so that a row of zeros stays one."""
-    return np.where(norms > 0, norms, 1.0)

@@ -32,6 +32,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from surgery.linalg.units import ordered_basis
+
 Array = npt.NDArray[np.float64]
 
 DEPENDENT = 1e-6
@@ -56,13 +58,11 @@ def orthonormal_basis(directions: Sequence[Array]) -> Array:
         DependentDirectionsError: one of them lies in the span of those before it.
         ValueError: one of them is zero or not finite.
     """
-    units = np.stack([unit(each) for each in directions])
-    q, r = np.linalg.qr(units.T)  # (d_model, k), (k, k)
-    lengths = np.diagonal(r)
-    for index, length in enumerate(lengths):
-        if abs(length) < DEPENDENT:
+    basis, added = ordered_basis(np.stack([unit(each) for each in directions]))
+    for index, length in enumerate(added):
+        if length < DEPENDENT:
             raise DependentDirectionsError(index)
-    return np.ascontiguousarray((q * np.sign(lengths)).T)
+    return basis
 
 
 def unit(vector: Array) -> Array:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from surgery.linalg.atoms import Atoms, as_atoms, divisors
+from surgery.linalg.atoms import Atoms, as_atoms
 from surgery.linalg.atoms import SparseCode as SparseCode
+from surgery.linalg.units import nonzero
 from surgery.linalg.working_set import Choose, coded
 
 _MOST_STEPS = 100
@@ -102,7 +103,7 @@ class _Together:
         gradient = np.einsum("nkd,nd->nk", chosen, residuals)
         step = np.einsum("nk,nkd->nd", gradient, chosen)
         length = np.einsum("nd,nd->n", step, step)
-        size = np.einsum("nd,nd->n", step, residuals) / divisors(length)
+        size = np.einsum("nd,nd->n", step, residuals) / nonzero(length)
         weights = self.weights[rows] + size[:, None] * gradient
         self.weights[rows] = np.maximum(weights, 0.0) if nonnegative else weights
         rebuilt = np.einsum("nk,nkd->nd", self.weights[rows], chosen)

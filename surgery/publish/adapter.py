@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from surgery.checkpoint.header import parse_json, read_header
+from surgery.compare.lora import CONFIG, WEIGHTS
 from surgery.errors import UploadError
 from surgery.publish.part import Part, hub_id, quoted
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _NAMES = (
     CONFIG,
     WEIGHTS,
@@ -30,11 +30,6 @@ model = PeftModel.from_pretrained(base, "path/to/this/folder")
 `with model.disable_adapter():` is the base model again; its weights do not change until the adapter is
 merged.
 """
-
-
-def is_adapter(place: Path) -> bool:
-    """Whether a folder holds a PEFT adapter."""
-    return (place / CONFIG).is_file()
 
 
 def describe_adapter(folder: Path) -> Part:

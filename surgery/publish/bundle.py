@@ -87,14 +87,19 @@ def make_bundle(
     *,
     name: str,
     base: str | None = None,
+    listed: Mapping[str, str] | None = None,
     problems: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
 ) -> Bundle:
-    """The files with their card as it reads in the repository `name`, and a manifest of just these."""
+    """The files with their card as it reads in the repository `name`, and their manifest.
+
+    `listed` is the manifest that stands beside them: of it only the card's line changes, so that a file that
+    is not as it was listed does not become so by being sent.
+    """
     card = card.replace(_PLACE, json.dumps(name))
     whole = {**files, CARD: in_memory(card)}
-    if files.get(SUMS_FILE) is None or whole[CARD].sha256 != getattr(files.get(CARD), "sha256", None):
-        sums = {path: each.sha256 for path, each in whole.items() if path != SUMS_FILE}
-        whole[SUMS_FILE] = in_memory(sums_text(sums))
+    if SUMS_FILE not in files or CARD not in files or whole[CARD].sha256 != files[CARD].sha256:
+        sums = listed or {path: each.sha256 for path, each in whole.items()}
+        whole[SUMS_FILE] = in_memory(sums_text({**sums, CARD: whole[CARD].sha256}))
     ordered = {path: whole[path] for path in sorted(whole)}
     return Bundle(folder, kind, ordered, card, card_fields(card), base, problems, notes)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from surgery.compare.lora import is_adapter
 from surgery.edit.recheck import RECORD
 from surgery.errors import SourceError
-from surgery.publish.adapter import describe_adapter, is_adapter
+from surgery.publish.adapter import describe_adapter
 from surgery.publish.bundle import Bundle
 from surgery.publish.dictionary import describe_dictionary, is_dictionary
 from surgery.publish.directions import describe_directions, is_directions

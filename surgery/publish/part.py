@@ -1,8 +1,8 @@
 """What is handed on without a run of its own: an adapter, a dictionary, a file of directions.
 
-Its card is the README.md beside it, if there is one, with front matter of what the files say; what that
-README says itself stays. Where there is none a card is made. The manifest is made here. Files that do not
-belong to such a thing are not sent, and named.
+Its card is the README.md beside it with front matter of what the files say; what that README says itself
+stays. A title, a description and an example of use are put in where it has none. The manifest is made here.
+Files that do not belong to such a thing are not sent, and named.
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ def _fields(part: Part, own: Mapping[str, Any], base: str | None, licence: str |
 
 def _card(part: Part, fields: Mapping[str, Any], body: str) -> str:
     front = yaml.safe_dump(dict(fields), sort_keys=False, allow_unicode=True, width=1000)
-    text = body.strip() or f"# {part.title}\n\n{part.about.strip()}"
+    text = body.strip()
+    if not text.startswith("# "):
+        text = f"# {part.title}\n\n{part.about.strip()}\n\n{text}".strip()
     if "\n## Use" not in text:
         text += f"\n\n## Use\n\n{part.use.strip()}"
     return f"---\n{front}---\n\n{text}\n"

@@ -43,6 +43,7 @@ def read_result(folder: Path, name: str) -> Bundle:
         card,
         name=name,
         base=_base(report),
+        listed=sums,
         problems=(
             *_failed_gates(report),
             *changed,

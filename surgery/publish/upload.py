@@ -1,4 +1,4 @@
-"""Handing a result on: `prepare_upload` finds out, `carry_out` sends.
+"""Handing a result on: `prepare_upload` (see `surgery.publish.prospect`) finds out, `carry_out` sends.
 
     folder ─ checks ─► repository ─► pull request ─► weights … ─► card, manifest ─► compare ─► merge, compare
              │ gates    private,      ours, found     commits of   one commit       every hash, before
@@ -12,50 +12,20 @@ only when every file of the pull request has the hash it has here.
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from surgery.errors import SourceError, UploadError
+from surgery.errors import UploadError
 from surgery.hub import repository as hub
-from surgery.hub.repository import Repository
-from surgery.publish.advice import advice
 from surgery.publish.bundle import LAST, Bundle, LocalFile
-from surgery.publish.comparison import different, disagreements, strangers
-from surgery.publish.kinds import read_bundle
-from surgery.publish.metadata import CARD
+from surgery.publish.comparison import different, disagreements
+from surgery.publish.prospect import MAIN, Prospect, show_card
 
 COMMIT_BYTES = 2 << 30
 """A commit is made when as much as this has been sent, so that a cut costs no more."""
-_MAIN = "main"
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-
-Gating = Literal["auto", "manual"]
-"""Who may download: whoever asks, or whom the owner lets."""
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Prospect:
-    """What an upload would do; `repository` is None where there is none yet.
-
-    `gated` is how access will be granted, False for without asking; `foreign` are files of the repository
-    that the folder does not have.
-    """
-
-    bundle: Bundle
-    name: str
-    private: bool
-    gated: bool | str
-    repository: Repository | None
-    missing: tuple[str, ...]
-    foreign: tuple[str, ...]
-    problems: tuple[str, ...]
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -76,64 +46,6 @@ class Published:
     notes: tuple[str, ...]
 
 
-def prepare_upload(
-    folder: Path,
-    name: str,
-    *,
-    public: bool = False,
-    replace: bool = False,
-    gated: Gating | None = None,
-    base: str | None = None,
-    licence: str | None = None,
-) -> Prospect:
-    """Look at the folder and at the repository; nothing is sent but questions, and, where nothing speaks
-    against the result, its card to be checked.
-
-    Args:
-        folder: a result, an adapter, a dictionary, or a file of directions.
-        name: `account/name` of a model repository.
-        public: the repository is made public, or may be so already.
-        replace: files of the repository that the folder does not have may be deleted.
-        gated: how access is to be granted; None leaves it as it is.
-        base, licence: see `surgery.publish.kinds.read_bundle`.
-
-    Raises:
-        SourceError: the folder is nothing that can be handed on, or the name is none.
-        UploadError: what no force helps against: no card, no token, a public repository without the word,
-            files that would have to be deleted without the word, a card that the Hub refuses.
-    """
-    if not _NAME.fullmatch(name):
-        raise SourceError(f"{name}: is not a repository's name; those look like 'account/name'")
-    bundle = read_bundle(folder, name, base=base, licence=licence)
-    hub.account()
-    repository = hub.find_repository(name)
-    if repository is not None and not repository.private and not public:
-        raise UploadError(f"{name}: exists and is public; say --public to publish there, or name another")
-    if not bundle.problems:
-        _show_card(bundle)
-    there = {} if repository is None else hub.remote_files(name, _MAIN)
-    foreign = tuple(strangers(bundle.files, there))
-    if foreign and not replace:
-        raise UploadError(
-            f"{name}: holds {_some(foreign)}, which {folder} does not have; say --replace to delete them with"
-            " the same merge, or name another repository"
-        )
-    stands = repository.gated if repository is not None else False
-    prospect = Prospect(
-        bundle,
-        name,
-        not public if repository is None else repository.private,
-        gated or stands,
-        repository,
-        tuple(different(bundle.files, there)),
-        foreign,
-        bundle.problems,
-        bundle.notes,
-    )
-    notes = advice(bundle, name, repository, public=public, gated=prospect.gated)
-    return dataclasses.replace(prospect, notes=(*bundle.notes, *notes))
-
-
 def carry_out(prospect: Prospect, *, force: bool = False, progress: Progress | None = None) -> Published:
     """Send what is missing over a pull request, compare, merge, compare again.
 
@@ -152,7 +64,7 @@ def carry_out(prospect: Prospect, *, force: bool = False, progress: Progress | N
             + "\n--force publishes it all the same"
         )
     if prospect.problems:
-        _show_card(bundle)
+        show_card(bundle)
     with _told("nothing of the result was sent: run the same command again"):
         if prospect.repository is None:
             _create(prospect)
@@ -167,7 +79,7 @@ def carry_out(prospect: Prospect, *, force: bool = False, progress: Progress | N
         sent = _send(prospect, hub.reference(number), progress)
         _compare(prospect, hub.reference(number))
         commit = hub.merge(name, number)
-        _compare(prospect, _MAIN)
+        _compare(prospect, MAIN)
     return _published(prospect, commit, number, sent=sent, resumed=resumed)
 
 
@@ -181,12 +93,6 @@ def _told(said: str) -> Iterator[None]:
         raise
     except UploadError as error:
         raise UploadError(f"{error}\n{said}") from error
-
-
-def _show_card(bundle: Bundle) -> None:
-    refused = hub.card_refused(bundle.card)
-    if refused is not None:
-        raise UploadError(f"{bundle.folder / CARD}: the Hub does not take its metadata: {refused}")
 
 
 def _create(prospect: Prospect) -> None:
@@ -289,8 +195,3 @@ def _message(names: list[str]) -> str:
 
 def _paths(bundle: Bundle, names: list[str]) -> dict[str, Path | bytes]:
     return {name: bundle.files[name].content for name in names}
-
-
-def _some(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

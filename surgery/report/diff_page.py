@@ -20,8 +20,14 @@ from surgery.report.text import code, inline
 Cosines = Mapping[str, tuple[float, ...]]
 
 
-def render_diff_page(diff: Diff, nearest: Sequence[Nearest] = (), cosines: Cosines | None = None) -> str:
-    """The whole page as HTML."""
+def render_diff_page(
+    diff: Diff,
+    nearest: Sequence[Nearest] = (),
+    cosines: Cosines | None = None,
+    *,
+    names: tuple[str, str] | None = None,
+) -> str:
+    """The whole page as HTML; `names` are those of the two checkpoints, by default their folders'."""
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     changed = diff.evidence.changed
     part = _ablation(diff.verdict)
@@ -30,6 +36,7 @@ def render_diff_page(diff: Diff, nearest: Sequence[Nearest] = (), cosines: Cosin
         .get_template("diff.html.j2")
         .render(
             diff=diff,
+            names=names or (diff.before.folder.name, diff.after.folder.name),
             style=Markup(style),
             policy=content_policy(style, ""),
             headline=headline(diff.verdict),

@@ -113,7 +113,8 @@ def test_the_recovered_direction_is_saved_and_compared(folders: dict[str, Path],
 def test_pages_are_written(folders: dict[str, Path], tmp_path: Path) -> None:
     html, markdown = tmp_path / "diff.html", tmp_path / "diff.md"
     _run(folders["base"], folders["ablated"], "--quiet", "--html", html, "--markdown", markdown)
-    assert "<svg" in html.read_text(encoding="utf-8")
+    page = html.read_text(encoding="utf-8")
+    assert "<svg" in page and f"{folders['base']} → {folders['ablated']}" in page
     assert markdown.read_text(encoding="utf-8").startswith("## What changed against the base model\n")
 
 
@@ -121,6 +122,7 @@ def test_an_extracted_adapter_is_compared_like_a_checkpoint(folders: dict[str, P
     adapter = tmp_path / "adapter"
     done = _run(folders["base"], folders["ablated"], "--extract-lora", adapter)
     assert "rank 1, 9 matrices" in done.output
+    assert "directional ablation of one direction" in (adapter / "README.md").read_text(encoding="utf-8")
     found = json.loads(_run(folders["base"], adapter, "--json").output)
     assert (found["verdict"]["kind"], found["verdict"]["effect"]) == ("ablation", "removed")
     assert _run(folders["base"], folders["ablated"], "--extract-lora", adapter).exit_code == 2
@@ -158,11 +160,13 @@ def test_what_a_recipe_predicts_is_held_against_the_bytes(
     assert _run(folders["base"], folders["ablated"], "--expect", recipe).exit_code == 2
 
 
-def test_torch_is_not_waited_for(folders: dict[str, Path]) -> None:
+def test_torch_is_not_waited_for(folders: dict[str, Path], tmp_path: Path) -> None:
     two = [str(folders[name]) for name in ("base", "ablated")]
+    saved = tmp_path / "r.safetensors"
+    write_directions(saved, {"r": unit_direction(pairs.direction().numpy())})
     code = (
         "import sys; from surgery.cli.diff import diff\n"
-        f"diff({[*two, '--exit-zero']!r}, standalone_mode=False)\n"
+        f"diff({[*two, '--exit-zero', '--direction', str(saved)]!r}, standalone_mode=False)\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

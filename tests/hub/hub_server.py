@@ -1,8 +1,8 @@
 """A small Hub on this machine that keeps what it gets: as much of the HTTP protocol as publishing a model
 needs, and faults on demand.
 
-Written from what the client sends. A fault is a status code, a cut connection before or after the request has
-had its effect, or silence from then on.
+Written from what the client sends; `hub_http` carries it. A fault is a status code, a cut connection before
+or after the request has had its effect, or silence from then on.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import pytest
 
-TOKEN = "hf_abcdefghijklmnopqrstuvwxyz0123456"
+from tests.hub.hub_http import TOKEN, serve
+
 ACCOUNT = "tester"
 LARGE = 100_000
 """Files of more bytes, and all weights, are kept in the storage for large files."""
@@ -251,27 +251,6 @@ class Hub:
         }
 
 
-_MODEL = r"/api/models/(?P<repo>[^/]+/[^/]+)"
-ROUTES = [
-    ("whoami", "GET", r"/api/whoami-v2"),
-    ("validate", "POST", r"/api/validate-yaml"),
-    ("create", "POST", r"/api/repos/create"),
-    ("info", "GET", _MODEL),
-    ("info", "GET", _MODEL + r"/revision/(?P<rev>[^/]+)"),
-    ("settings", "PUT", _MODEL + r"/settings"),
-    ("tree", "GET", _MODEL + r"/tree/(?P<rev>[^/]+)"),
-    ("preupload", "POST", _MODEL + r"/preupload/(?P<rev>[^/]+)"),
-    ("batch", "POST", r"/(?P<repo>[^/]+/[^/]+)\.git/info/lfs/objects/batch"),
-    ("put", "PUT", r"/storage/(?P<oid>[0-9a-f]{64})"),
-    ("commit", "POST", _MODEL + r"/commit/(?P<rev>[^/]+)"),
-    ("pulls", "GET", _MODEL + r"/discussions"),
-    ("open", "POST", _MODEL + r"/discussions"),
-    ("pull", "GET", _MODEL + r"/discussions/(?P<num>\d+)"),
-    ("status", "POST", _MODEL + r"/discussions/(?P<num>\d+)/status"),
-    ("merge", "POST", _MODEL + r"/discussions/(?P<num>\d+)/merge"),
-]
-
-
 @contextmanager
 def running_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A Hub, the client of this process pointed at it, and no waiting between its tries."""
@@ -296,86 +275,3 @@ def running_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         close_session()
         server.shutdown()
         server.server_close()
-
-
-def serve(hub: Hub) -> ThreadingHTTPServer:
-    """Start answering for `hub` on a port of its own; the caller shuts it down."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._handle()
-
-        def do_POST(self) -> None:
-            self._handle()
-
-        def do_PUT(self) -> None:
-            self._handle()
-
-        def _handle(self) -> None:
-            body = self._chunks() if self.headers.get("Transfer-Encoding") == "chunked" else self._whole()
-            with hub.lock:
-                self._respond(body)
-
-        def _whole(self) -> bytes:
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-
-        def _chunks(self) -> bytes:
-            parts = []
-            while size := int(self.rfile.readline(), 16):
-                parts.append(self.rfile.read(size))
-                self.rfile.readline()
-            self.rfile.readline()
-            return b"".join(parts)
-
-        def _respond(self, body: bytes) -> None:
-            place = urlsplit(self.path)
-            if place.path == "/api/agent-harnesses":  # the client's own telemetry; it does without
-                self._send(404, {}, {})
-                return
-            found = [
-                (kind, match)
-                for kind, method, pattern in ROUTES
-                if method == self.command and (match := re.fullmatch(pattern, place.path))
-            ]
-            if hub.silent or not found:
-                if not found:
-                    hub.log.append(f"UNKNOWN {self.command} {self.path}")
-                    self._send(501, {"error": "this Hub does not know that"}, {})
-                return
-            kind, match = found[0]
-            hub.log.append(kind)
-            if (
-                kind != "put"
-                and self.headers.get("Authorization") != f"Bearer {TOKEN}"
-                and kind != "validate"
-            ):
-                self._send(401, {"error": "Invalid credentials in Authorization header"}, {})
-                return
-            fault = hub.fault_for(kind)
-            if fault is None or fault.cut == "skip":
-                self._send(*hub.answer(kind, match, body), {})
-                return
-            hub.silent = fault.then_silent
-            if fault.cut == "after":
-                hub.answer(kind, match, body)
-            if fault.status:
-                self._send(fault.status, {"error": "not now"}, fault.headers)
-
-        def _send(self, status: int, value: Any, headers: dict[str, str]) -> None:
-            content = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            code = value.get("code") if isinstance(value, dict) else None
-            for name, text in ({"X-Error-Code": code} if code else {} | headers).items():
-                self.send_header(name, text)
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            """Nothing: pytest's output is no server log."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hub.endpoint = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True, kwargs={"poll_interval": 0.02}).start()
-    return server

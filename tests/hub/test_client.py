@@ -11,7 +11,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from surgery.errors import UploadError
 from surgery.hub.client import WAITS, api, reason, steady
 from surgery.hub.repository import account, find_repository
-from tests.hub.hub_server import ACCOUNT, TOKEN, Fault, Hub, Repo, running_hub
+from tests.hub.hub_http import TOKEN
+from tests.hub.hub_server import ACCOUNT, Fault, Hub, Repo, running_hub
 
 
 @pytest.fixture

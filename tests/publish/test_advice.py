@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from surgery.checkpoint.layout import Checkpoint
-from surgery.publish.upload import prepare_upload
+from surgery.publish.prospect import prepare_upload
 from tests.hub.hub_server import Blob, Fault, Hub, Repo
 from tests.publish.results import CARD, make_publishable
 

@@ -16,7 +16,8 @@ from surgery.demo.sources import dictionary_folder
 from surgery.direction.direction import unit_direction, write_directions
 from surgery.errors import SurgeryError
 from surgery.hook_point import HookPoint
-from surgery.publish.upload import Published, carry_out, prepare_upload
+from surgery.publish.prospect import prepare_upload
+from surgery.publish.upload import Published, carry_out
 from tests.edit.edit_sources import contents
 from tests.hub.hub_server import Hub
 
@@ -76,6 +77,13 @@ def test_an_adapter_gets_a_card_that_names_its_base(adapter: Path, hub: Hub) -> 
     assert {name for name, data in contents(adapter).items() if _sent(hub)[name] == data} == set(
         contents(adapter)
     )
+
+
+def test_a_readme_without_a_title_gets_one(adapter: Path, hub: Hub) -> None:
+    (adapter / "README.md").write_text("## What changed\n\nMuch.\n")
+    text = ModelCard(prepare_upload(adapter, NAME).bundle.card).text
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert headings == ["# LoRA adapter", "## What changed", "## Use"] and "Much." in text
 
 
 def test_a_folder_as_base_is_asked_about(adapter: Path, hub: Hub) -> None:

@@ -11,9 +11,11 @@ from surgery.checkpoint.layout import Checkpoint
 from surgery.checkpoint.sums import check_sums, write_sums
 from surgery.errors import SourceError, UploadError
 from surgery.publish import upload
-from surgery.publish.upload import Gating, Published, carry_out, prepare_upload
+from surgery.publish.prospect import Gating, prepare_upload
+from surgery.publish.upload import Published, carry_out
 from tests.edit.edit_sources import contents
-from tests.hub.hub_server import TOKEN, Blob, Fault, Hub, PullRequest, Repo
+from tests.hub.hub_http import TOKEN
+from tests.hub.hub_server import Blob, Fault, Hub, PullRequest, Repo
 from tests.publish.results import CARD, make_publishable
 
 NAME = "tester/made"
@@ -127,6 +129,17 @@ def test_a_changed_file_stops_it(result: Path, hub: Hub, file: str) -> None:
     with pytest.raises(UploadError, match=f"{file}: its bytes are not those that SHA256SUMS lists"):
         _publish(result)
     assert not hub.objects and NAME not in hub.repos
+
+
+def test_what_was_changed_stays_visible_when_it_is_forced(base: Checkpoint, tmp_path: Path, hub: Hub) -> None:
+    folder = make_publishable(base, tmp_path / "out", card=f'{CARD}\n"path/to/this/folder"\n')
+    (folder / "LICENSE").write_text("another")
+    _publish(folder, force=True)
+    for name, data in _main(hub).items():
+        (tmp_path / "fetched" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "fetched" / name).write_bytes(data)
+    wrong = list(check_sums(tmp_path / "fetched", workers=1))
+    assert wrong[0] == "LICENSE: its bytes are not those that SHA256SUMS lists"
 
 
 def test_a_file_that_is_not_listed_is_never_sent(result: Path, hub: Hub) -> None:
