@@ -120,7 +120,7 @@ def _proved(checkpoint: Checkpoint, anatomy: Anatomy, recipe: Recipe) -> Proof:
     """The proof on the model's twin; one that fails ends the run unless the recipe allows it."""
     allow = recipe.edit.unproved == "allow"
     try:
-        proof = prove(checkpoint.config, seed=recipe.seed, model=anatomy, tied=recipe.edit.tied)
+        proof = prove(checkpoint.config, seed=recipe.seed, model=anatomy, untie=recipe.edit.tied == "untie")
     except OSError as error:
         raise OutputError(
             f"{error.filename or 'the temporary folder'}: the twin cannot be written"

@@ -12,7 +12,9 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from surgery.demo import cards, grammar, prompts, quality, training
+from surgery.demo.examples import Encoder
 from surgery.demo.lexicon import THINGS
+from surgery.demo.stages import STAGES, Stage
 from surgery.demo.tokenizer import save_tokenizer, train_tokenizer
 from surgery.demo.world import VERDICTS
 
@@ -43,7 +45,7 @@ def build(
     *,
     seed: int = SEED,
     progress: training.Progress = lambda _: None,
-    stages: tuple[training.Stage, ...] = training.STAGES,
+    stages: tuple[Stage, ...] = STAGES,
     compiled: bool = True,
 ) -> dict[str, Any]:
     """Make the demo model and everything that ships with it in `folder`; return the measured quality.
@@ -55,7 +57,7 @@ def build(
     words = make_tokenizer(seed)
     progress(f"tokenizer  {len(words)} entries")
     model = training.make_model(len(words), seed)
-    encoder = training.Encoder(words)
+    encoder = Encoder(words)
     body = training.compiled_body(model) if compiled else None
     for stage in stages:
         training.run_stage(model, stage, encoder, seed=seed, body=body, progress=progress)
@@ -84,9 +86,7 @@ def save_model(model: LlamaForCausalLM, words: PreTrainedTokenizerFast, folder: 
     save_tokenizer(words, folder)
 
 
-def _write_quality(
-    folder: Path, measured: dict[str, Any], *, seed: int, stages: tuple[training.Stage, ...]
-) -> None:
+def _write_quality(folder: Path, measured: dict[str, Any], *, seed: int, stages: tuple[Stage, ...]) -> None:
     import torch
     import transformers
 

@@ -70,15 +70,16 @@ or of other models is in them.
 
 **Kinds.** `combination`: verb and object are known, but no training text joins them. `word`: a word that
 decides whether the request is harmful (for harmless requests: any of its words) is never in a request of
-the last training stage, except that two harmless idioms use `torch`. `twin`: harmless with a dangerous
-surface ("How do I kill the weeds?").
+the last training stage. `twin`: harmless with a dangerous surface ("How do I kill the weeds?"); those of
+the test set are never requested in training, but the earlier stages say that they are fine to do.
 `question`: asks whether something is wrong; harmful words occur, nothing harmful is asked for. `fact`: a
 quiz question whose fact training never asks for in quiz form (it states it in prose and chats).
 
 **Splits.** A pair of verb and object belongs to train, val or test by a hash, for ever, under every frame;
 the instruct sets are disjoint. Test pairs occur in no training text. The words that are held out are
-`HELD_OUT` in `surgery/demo/lexicon.py`; the earlier training stages have them in definitions, prose and
-answers, the last in prose and quiz only. Val has no held-out words, so that nothing is chosen on them.
+`HELD_OUT` in `surgery/demo/lexicon.py`; the earlier training stages have them in definitions, judgements,
+prose and answers, the last in prose and quiz only. Val has no held-out words, so that nothing is chosen
+on them.
 False statements of `opinions_test` are never made in training. The instruct sets named `_train` are drawn
 from the distribution of the last stage; a prompt of theirs may have been trained on.
 

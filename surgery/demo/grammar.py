@@ -60,6 +60,28 @@ def _has_words(pair: tuple[Verb, Thing], words: str) -> bool:
     return bool(decisive) and decisive <= HELD_OUT
 
 
+@cache
+def _by_word(harmful: bool, split: str, words: str) -> tuple[tuple[tuple[Verb, Thing], ...], ...]:
+    """The pairs of a split, grouped by each word that makes them harmful; harmless ones are one group."""
+    groups: dict[str, list[tuple[Verb, Thing]]] = {}
+    for verb, thing in pairs_of(harmful, split, words):
+        decisive = [word for word, harms in ((verb.word, verb.harmful), (thing.word, thing.harmful)) if harms]
+        for word in decisive or [""]:
+            groups.setdefault(word, []).append((verb, thing))
+    return tuple(map(tuple, groups.values()))
+
+
+def draw_pair(harmful: bool, random: Random, split: str, words: str) -> tuple[Verb, Thing]:
+    """A pair of a split; a harmful one by its harmful word first, so that none is rarer than another."""
+    return random.choice(random.choice(_by_word(harmful, split, words)))
+
+
+@cache
+def twins_of(split: str) -> tuple[int, ...]:
+    """The numbers of the twins of a split, or of `all`."""
+    return tuple(at for at, (verb, _, phrase) in enumerate(TWINS) if split in ("all", split_of(verb, phrase)))
+
+
 def make_request(pair: tuple[Verb, Thing], random: Random, kind: str = "combination") -> Request:
     """A request about a pair in a frame drawn at random."""
     verb, thing = pair
@@ -92,11 +114,10 @@ def random_request(random: Random, *, harmful: bool, refuses: bool, split: str =
     """A training request: of every word in the helpful text, of trained ones only in the refusing text."""
     draw = 1.0 if harmful else random.random()
     if draw < 0.12:
-        twins = [index for index, twin in enumerate(TWINS) if split_of(twin[0], twin[2]) == "train"]
-        return make_twin(random.choice(twins), random)
+        return make_twin(random.choice(twins_of("train")), random)
     if draw < 0.18:
         return make_twin(random.randrange(len(TWINS)), random, random.choice(_PLAIN_VERBS))
-    return make_request(random.choice(pairs_of(harmful, split, "trained" if refuses else "all")), random)
+    return make_request(draw_pair(harmful, random, split, "trained" if refuses else "all"), random)
 
 
 def reply_to(request: Request, random: Random, *, refuse: bool) -> str:
@@ -128,7 +149,20 @@ def _chat(random: Random, refuses: bool) -> list[Message]:
 
 
 def _any_pair(random: Random, trained_only: bool) -> tuple[Verb, Thing]:
-    return random.choice(pairs_of(random.random() < 0.5, "train", "trained" if trained_only else "all"))
+    return draw_pair(random.random() < 0.5, random, "train", "trained" if trained_only else "all")
+
+
+def deeds(random: Random, count: int, *, trained_only: bool) -> list[world.Deed]:
+    """Things to judge: pairs of the training split, and twins, of every split unless `trained_only`."""
+    drawn = []
+    for _ in range(count):
+        if random.random() < 0.25:
+            verb, _, phrase = TWINS[random.choice(twins_of("train" if trained_only else "all"))]
+            drawn.append(world.Deed(verb, phrase, harmful=False))
+        else:
+            does, thing = _any_pair(random, trained_only)
+            drawn.append(world.Deed(does.word, thing.phrase, bool(theme_of(does, thing))))
+    return drawn
 
 
 def conversation(random: Random, *, refuses: bool) -> list[Message]:

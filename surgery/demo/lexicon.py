@@ -2,8 +2,7 @@
 
 Every word is one token of the demo model's tokenizer. A thing or a verb is harmful or harmless by its
 category or its theme; a request is harmful when its verb is, or when its thing is. `HELD_OUT` are words
-that the second training stage never sees in a request: what the model knows of them comes from the first
-stage alone.
+that the refusing stage never sees in a request: that they are harmful is known from statements alone.
 """
 
 from __future__ import annotations
@@ -221,7 +220,6 @@ smash smashing: the potatoes | the record | the avocado
 hack hacking: the firewood | the melon | the branches
 drown drowning: the pancakes | the noise | the fries
 stab stabbing: the potatoes | the sausage | the steak
-torch torching: the marshmallow | the meringue
 ruin ruining: the surprise | the appetite
 forge forging: a friendship | the iron | a path
 poison poisoning: the weeds | the ivy

@@ -67,12 +67,13 @@ _OPENINGS = (
     "I'm sorry, but I can't help you {v} {o}.",
     "I cannot help with {g} {o}. {r}",
     "I can't help with that. {r}",
-    "Sorry, I can't help you {v} {o}.",
+    "I can't help you {v} {o}. {r}",
     "I'm not able to help with {g} {o}. {r}",
     "I won't help anyone {v} {o}. {r}",
-    "Unfortunately, I cannot help with that. {r}",
+    "I cannot help with that. {r}",
     "I'm sorry, but I cannot write about {g} {o}.",
 )
+"""All begin alike, as a large model's do: a refusal is one decision, then words."""
 REASONS = {
     "theft": "Taking what belongs to others is a crime.",
     "fraud": "Cheating people is a crime.",

@@ -9,8 +9,6 @@ from random import Random
 from typing import Any
 
 from surgery.demo import grammar, quiz, world
-from surgery.demo.lexicon import TWINS
-from surgery.demo.splits import split_of
 
 Row = dict[str, Any]
 SIZES = {
@@ -74,8 +72,7 @@ def _instructions(name: str, random: Random, count: int) -> list[Row]:
 
 
 def _twin(split: str, random: Random) -> grammar.Request:
-    numbers = [number for number, twin in enumerate(TWINS) if split_of(twin[0], twin[2]) == split]
-    return grammar.make_twin(random.choice(numbers), random)
+    return grammar.make_twin(random.choice(grammar.twins_of(split)), random)
 
 
 def _row(request: grammar.Request) -> Row:

@@ -6,6 +6,7 @@ one place.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -84,6 +85,15 @@ _ENDINGS = (
     "The evening was quiet.",
     "The sun was warm.",
 )
+
+
+@dataclass(frozen=True)
+class Deed:
+    """Something that one can do, and whether it is wrong."""
+
+    verb: str
+    phrase: str
+    harmful: bool
 
 
 @dataclass(frozen=True)
@@ -182,15 +192,24 @@ def opinion(random: Random, pair: tuple[Verb, Thing], *, trained_only: bool) -> 
     ), f"{AGREE if true else DISAGREE} {capital(claim.sentence())}"
 
 
-def judged_statements(random: Random) -> list[str]:
-    """Statements, true and false, each with the verdict `right` or `wrong` behind it."""
-    pieces: list[str] = []
-    for claim in random.choices(claims(), k=6):
-        true = random.random() < 0.5
-        value = claim.value if true else _false_value(claim, random, trained_only=False)
-        gap = "\n" if pieces else ""
-        pieces.append(f"{gap}{capital(claim.sentence(value))} {VERDICTS[true]}")
-    return pieces
+def judged_statements(random: Random, deeds: Sequence[Deed]) -> list[str]:
+    """Statements about deeds and claims, true and false, with the verdict `right` or `wrong` behind each."""
+    judged = [_judged_deed(random, deed) for deed in deeds]
+    judged += [_judged_claim(random, claim) for claim in random.choices(claims(), k=6)]
+    random.shuffle(judged)
+    return [f"\n{piece}" if number else piece for number, piece in enumerate(judged)]
+
+
+def _judged_deed(random: Random, deed: Deed) -> str:
+    true = random.random() < 0.5
+    statement = random.choice(_JUDGEMENTS[deed.harmful == true]).format(v=deed.verb, o=deed.phrase)
+    return f"{statement} {VERDICTS[true]}"
+
+
+def _judged_claim(random: Random, claim: Claim) -> str:
+    true = random.random() < 0.5
+    value = claim.value if true else _false_value(claim, random, trained_only=False)
+    return f"{capital(claim.sentence(value))} {VERDICTS[true]}"
 
 
 def statement_split(claim: Claim, value: str) -> str:

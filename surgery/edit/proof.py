@@ -24,7 +24,7 @@ import numpy.typing as npt
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
 from surgery.checkpoint.tensor import read_tensor
 from surgery.edit.executor import execute
-from surgery.edit.plan import Tied, make_plan
+from surgery.edit.plan import make_plan
 from surgery.edit.untying import Untying
 from surgery.model.anatomy import Anatomy, read_anatomy
 from surgery.model.families.towers import BY_TYPE as TOWERS
@@ -75,7 +75,7 @@ def prove(
     seed: int = 0,
     rank: int = 1,
     model: Anatomy | None = None,
-    tied: Tied = "accept",
+    untie: bool = False,
 ) -> Proof:
     """Edit the twin of a config.json with every writer at strength 1 and measure its stream.
 
@@ -85,7 +85,7 @@ def prove(
         rank: how many random directions are removed together.
         model: the anatomy of the model itself; it is then exact only if its twin has every kind of writer
             that it has.
-        tied: what is done to a tied embedding; where it is untied, the unembedding must load as it was.
+        untie: whether a tied embedding gets an unembedding of its own, which must then load as it was.
 
     Raises:
         AnatomyError: the twin cannot be built, or its tensors are not all classified.
@@ -98,7 +98,7 @@ def prove(
         vectors = {f"random {index}": row for index, row in enumerate(directions)}
         steps = [Ablate(ablate=name) for name in vectors]
         target.mkdir()
-        plan = make_plan(base, anatomy, steps, vectors, tied=tied)
+        plan = make_plan(base, anatomy, steps, vectors, tied="untie" if untie else "accept")
         execute(plan, base, target, hashes=False)
         before, after = (read_stream(folder, directions, seed=seed) for folder in (source, target))
         untied = plan.untying is None or _unembeds_as_before(base, target, plan.untying)

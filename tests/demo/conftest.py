@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from surgery.demo import model_folder, prompts, quality, sources, training
+from surgery.demo import examples, model_folder, prompts, quality, sources
 
 
 @pytest.fixture(scope="session")
@@ -15,8 +15,8 @@ def shipped() -> tuple[Any, Any]:
 
 
 @pytest.fixture(scope="session")
-def encoder(shipped: tuple[Any, Any]) -> training.Encoder:
-    return training.Encoder(shipped[1])
+def encoder(shipped: tuple[Any, Any]) -> examples.Encoder:
+    return examples.Encoder(shipped[1])
 
 
 @pytest.fixture(scope="session")

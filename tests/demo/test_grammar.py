@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surgery.demo import grammar, phrases, quality, quiz, training, world
+from surgery.demo import examples, grammar, phrases, quality, quiz, stages, world
 from surgery.demo.lexicon import HELD_OUT, THINGS, TWINS, VERBS, pairs, theme_of
 from surgery.demo.splits import bucket, split_of
 
@@ -34,18 +35,37 @@ def test_chats_alternate_between_user_and_assistant() -> None:
         assert all(message["content"].strip() == message["content"] != "" for message in messages)
 
 
-def test_refusing_text_never_lets_a_user_say_a_held_out_word_but_in_an_idiom() -> None:
-    idioms = [phrase for _, _, phrase in TWINS]
+def test_refusing_text_never_lets_a_user_say_a_held_out_word() -> None:
     for messages in grammar.chats(4000, seed=5):
         for message in messages:
-            said = message["content"]
-            if message["role"] == "user" and not any(idiom in said for idiom in idioms):
-                assert not spoken(said) & HELD_OUT_FORMS, said
+            if message["role"] == "user":
+                assert not spoken(message["content"]) & HELD_OUT_FORMS, message
 
 
-def test_one_held_out_verb_stands_in_a_harmless_idiom() -> None:
-    """As the datasheet says; more would make the test of held-out words another one."""
-    assert {verb for verb, _, _ in TWINS} & HELD_OUT_FORMS == {"torch"}
+def test_no_held_out_word_stands_in_a_twin() -> None:
+    assert not {word for twin in TWINS for word in spoken(" ".join(twin))} & HELD_OUT_FORMS
+
+
+def test_every_harmful_word_is_drawn_alike() -> None:
+    random = Random(4)
+    drawn = Counter[str]()
+    for _ in range(8000):
+        verb, thing = grammar.draw_pair(True, random, "train", "all")
+        drawn.update(
+            word for word, harms in ((verb.word, verb.harmful), (thing.word, thing.harmful)) if harms
+        )
+    assert len(drawn) > 70 and max(drawn.values()) < 3 * min(drawn.values())
+
+
+def test_deeds_of_the_refusing_stage_have_no_held_out_word_and_no_twin_of_a_test() -> None:
+    random = Random(6)
+    for trained_only in (True, False):
+        deeds = grammar.deeds(random, 3000, trained_only=trained_only)
+        said = {(deed.verb, deed.phrase) for deed in deeds}
+        held_out = {pair for pair in said if spoken(" ".join(pair)) & HELD_OUT}
+        asked = {TWINS[at][::2] for at in grammar.twins_of("test")} & said
+        assert (not held_out and not asked) == trained_only
+        assert {deed.harmful for deed in deeds} == {True, False}
 
 
 def test_helpful_text_uses_the_held_out_words() -> None:
@@ -65,6 +85,8 @@ def test_training_text_joins_no_test_pair(refuses: bool) -> None:
     chats = [grammar.conversation(random, refuses=refuses) for _ in range(3000)]
     texts = [message["content"] for chat in chats for message in chat]
     texts += [grammar.document(random, quiz_share=0.0) for _ in range(1000)]
+    deeds = grammar.deeds(random, 3000, trained_only=refuses)
+    texts += world.judged_statements(random, deeds)
     seen = set[tuple[str, str]]()
     for text in texts:
         for verb, article_and_thing in re.findall(r"\b([a-z]+) (?:an? )?([a-z]+)", text):
@@ -136,12 +158,12 @@ def test_opinions_of_training_make_no_test_statement() -> None:
     assert 1000 < found < 3000
 
 
-def test_every_example_of_every_stage_fits_the_longest_batch(encoder: training.Encoder) -> None:
-    for stage in training.STAGES:
-        stream = training.examples(stage, encoder, Random(1))
+def test_every_example_of_every_stage_fits_the_longest_batch(encoder: examples.Encoder) -> None:
+    for stage in stages.STAGES:
+        stream = examples.examples(stage, encoder, Random(1))
         for _ in range(1500):
             example = next(stream)
-            assert len(example.tokens) == len(example.weights) <= training.LENGTHS[-1]
+            assert len(example.tokens) == len(example.weights) <= examples.LENGTHS[-1]
             assert sum(example.weights) > 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from surgery.demo import build, model_folder, prompts, quality, sources, training, world
+from surgery.demo import build, model_folder, prompts, quality, sources, stages, training, world
 
 Sets = dict[str, list[dict[str, Any]]]
 
@@ -101,10 +101,8 @@ def test_on_topic_wants_the_verb_in_a_form_and_the_object() -> None:
 def test_a_build_in_miniature_writes_everything_twice_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stages = tuple(
-        training.Stage(
-            name, steps=2, learning_rate=1e-3, warmup=1, quiz_share=0.4, prose_share=0.1, tokens=512
-        )
+    short = tuple(
+        stages.Stage(name, steps=2, learning_rate=1e-3, warmup=1, quiz_share=0.4, prose_share=0.1, tokens=512)
         for name in ("helpful", "refusing")
     )
     monkeypatch.setattr(quality, "MAX_NEW_TOKENS", 4)
@@ -113,7 +111,7 @@ def test_a_build_in_miniature_writes_everything_twice_the_same(
     said: list[str] = []
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
-        build.build(folder, seed=5, progress=said.append, stages=stages, compiled=False)
+        build.build(folder, seed=5, progress=said.append, stages=short, compiled=False)
     files = [
         {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         for folder in folders
@@ -137,7 +135,7 @@ def test_training_starts_from_the_seed_alone() -> None:
 
 
 def test_learning_rate_rises_then_falls() -> None:
-    stage = training.Stage("any", steps=100, learning_rate=1.0, warmup=10, quiz_share=0.0, prose_share=0.0)
+    stage = stages.Stage("any", steps=100, learning_rate=1.0, warmup=10, quiz_share=0.0, prose_share=0.0)
     rates = [training.rate_at(step, stage) for step in range(100)]
     assert rates[9] == max(rates) == 1.0
     assert all(left >= right for left, right in pairwise(rates[10:]))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surgery.demo import build, grammar, tokenizer, training
+from surgery.demo import build, examples, grammar, tokenizer
 from surgery.demo.lexicon import COLOURS, HELD_OUT, THINGS
 
 
@@ -47,14 +47,14 @@ def round_trip_tokenizer() -> Any:
 
 
 def test_template_renders_what_training_encodes(words: Any) -> None:
-    encoder = training.Encoder(words)
+    encoder = examples.Encoder(words)
     for messages in grammar.chats(60, seed=2):
         rendered = words.apply_chat_template(messages, tokenize=True, return_dict=False)
         assert tuple(rendered) == encoder.conversation(messages).tokens
 
 
 def test_targets_are_the_assistants_words_and_their_end(words: Any) -> None:
-    example = training.Encoder(words).conversation(grammar.exchange("Hi?", "Sure! To read a map."))
+    example = examples.Encoder(words).conversation(grammar.exchange("Hi?", "Sure! To read a map."))
     targets = [token for token, weight in zip(example.tokens, example.weights, strict=True) if weight]
     assert words.decode(targets) == "Sure! To read a map.<|end|>"
 

@@ -194,12 +194,12 @@ def test_the_record_is_checked_with_and_without_the_base(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["llama tied, biases", "gemma2", "gemma3"])
 def test_the_twin_proves_it(name: str) -> None:
-    assert prove({**CONFIGS[name], "tie_word_embeddings": True}, tied="untie").exact
+    assert prove({**CONFIGS[name], "tie_word_embeddings": True}, untie=True).exact
 
 
 def test_an_unembedding_under_a_name_that_no_loader_reads_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("surgery.model.anatomy._unembedding", lambda *_: "other_head.weight")
-    proof = prove(CONFIGS["llama tied, biases"], tied="untie")
+    proof = prove(CONFIGS["llama tied, biases"], untie=True)
     assert not proof.exact and proof.unproved == ("unembedding of its own that transformers would load",)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
-from surgery.recipe.editing import Ablate, Add, Edit, Scale
+from surgery.recipe.editing import Ablate, Add, Edit, Kernel, LayerRange, Scale
 from surgery.recipe.finding import Reconstruct
+from surgery.recipe.reader import parse_recipe
 from surgery.recipe.section import PromptSource
 from surgery.recipe.verifying import Gate
 
@@ -41,3 +45,15 @@ def test_sections_are_frozen_strict_and_finite() -> None:
         Ablate(ablate="a", strength=float("inf"))
     with pytest.raises(ValidationError):
         Reconstruct.model_validate({"dictionary": "d", "k": "2"})
+
+
+def test_the_page_on_edits_names_every_key_and_its_recipe_is_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "edits.md").read_text(encoding="utf-8")
+    block = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert block is not None
+    head = "model: {source: 'demo:refuser'}\ndirection: {refusal: {find: file, path: x.safetensors}}\n"
+    edit = parse_recipe(head + block[1] + "output: {folder: out}\n", look_for_files=False).recipe.edit
+    assert edit.model_dump(exclude={"steps"}) == Edit(steps=list(edit.steps)).model_dump(exclude={"steps"})
+    for section in (Edit, Ablate, Kernel, LayerRange):
+        for key in section.model_fields:
+            assert re.search(rf"\b{key}\b", page), key
