@@ -81,6 +81,19 @@ def fit(
 
 
 @main.command()
+@click.argument("config", type=CONFIG)
+@click.option("--out", type=FOLDER, required=True, help="Folder of the activations.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Replaces the config's seed.")
+def harvest(config: Path, out: Path, seed: int | None) -> None:
+    """Write the activations that CONFIG trains on to disk; `data.activations` names them in a config."""
+    settings = _read(config, seed)
+    from trainer.loop import harvest_to_disk
+
+    for name, tokens in harvest_to_disk(settings, out, base=config.parent).items():
+        click.echo(f"{out / name}  {tokens:,} tokens")
+
+
+@main.command()
 @click.argument("folder", type=FOLDER)
 @click.argument("config", type=CONFIG)
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")

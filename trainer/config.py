@@ -60,6 +60,8 @@ class DataSettings(Settings):
     train: Annotated[tuple[TextSource, ...], Field(min_length=1, strict=False)]
     held_out: Annotated[tuple[TextSource, ...], Field(min_length=1, strict=False)]
     """Texts that the final numbers are measured on."""
+    activations: str | None = None
+    """Folder that `surgery-train harvest` wrote, to train on instead of the model's forward passes."""
     context: Annotated[int, Field(ge=2)] = 128
     """Longest text in tokens; what is longer is cut."""
     batch: Count = 32

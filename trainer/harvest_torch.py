@@ -12,8 +12,9 @@ without a copy.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ BLOCKS = {
     "qwen2": "model.layers",
     "qwen3": "model.layers",
 }
+Harvest = tuple[jax.Array, np.ndarray]  # rows, and which of them count
 Reconstruct = Callable[[jax.Array], jax.Array]
 Change = Callable[
     [torch.Tensor, torch.Tensor], torch.Tensor
@@ -187,16 +189,28 @@ def _inputs(subject: Subject, batch: TokenBatch) -> dict[str, Any]:
 def residuals(subject: Subject, batch: TokenBatch, hook: HookSettings) -> torch.Tensor:
     """Activations at `hook`, float32 (batch, position, d_model), at `mlp` (batch, position, 2 d_model): input
     and output; the pass ends there."""
-    caught: list[torch.Tensor] = []
+    return residuals_at(subject, batch, (hook,))[hook]
 
-    def catch(read: torch.Tensor, written: torch.Tensor) -> torch.Tensor:
+
+def residuals_at(
+    subject: Subject, batch: TokenBatch, hooks: Sequence[HookSettings]
+) -> dict[HookSettings, torch.Tensor]:
+    """`residuals` of several hook points from one pass, which ends at the last of them."""
+    caught: dict[HookSettings, torch.Tensor] = {}
+
+    def catch(hook: HookSettings, read: torch.Tensor, written: torch.Tensor) -> torch.Tensor:
         both = torch.cat([read, written], -1) if hook.point == "mlp" else written
-        caught.append(both.float())
-        raise _Reached
+        caught[hook] = both.float()
+        if len(caught) == len(hooks):
+            raise _Reached
+        return written
 
-    with torch.no_grad(), hooked(subject, hook, catch), suppress(_Reached):
+    with torch.no_grad(), ExitStack() as stack:
+        for hook in hooks:
+            stack.enter_context(hooked(subject, hook, partial(catch, hook)))
+        stack.enter_context(suppress(_Reached))
         subject.model(**_inputs(subject, batch))
-    return caught[0]
+    return caught
 
 
 def to_jax(tensor: torch.Tensor) -> jax.Array:
@@ -224,29 +238,47 @@ def _within_norm(hidden: torch.Tensor, keep: np.ndarray, factor: float) -> np.nd
 
 def harvest(
     subject: Subject, rows: Sequence[Row], hook: HookSettings, data: DataSettings
-) -> Iterator[tuple[jax.Array, np.ndarray]]:
+) -> Iterator[Harvest]:
     """One pass: activations (data.batch * data.context, d_model) float32 and which rows count, batch by
     batch."""
+    return (found[hook] for found in harvest_at(subject, rows, (hook,), data))
+
+
+def harvest_at(
+    subject: Subject, rows: Sequence[Row], hooks: Sequence[HookSettings], data: DataSettings
+) -> Iterator[dict[HookSettings, Harvest]]:
+    """`harvest` of several hook points from the same forward passes."""
     size = data.batch * data.context
-    for batch in batch_rows(rows, data.batch, packed=data.packed):
-        hidden = residuals(subject, batch, hook)
-        keep = batch.keep
+
+    def kept(hidden: torch.Tensor, keep: np.ndarray) -> Harvest:
         if data.norm_outliers is not None:
             keep = _within_norm(hidden, keep, data.norm_outliers)
-        yield _padded(hidden, size), np.pad(keep.reshape(-1), (0, size - keep.size))
+        return _padded(hidden, size), np.pad(keep.reshape(-1), (0, size - keep.size))
+
+    for batch in batch_rows(rows, data.batch, packed=data.packed):
+        found = residuals_at(subject, batch, hooks)
+        yield {hook: kept(hidden, batch.keep) for hook, hidden in found.items()}
+
+
+def passes_at(
+    subject: Subject, texts: Sequence[Tokens], hooks: Sequence[HookSettings], data: DataSettings, seed: int
+) -> Callable[[int, int], Iterator[dict[HookSettings, Harvest]]]:
+    """Pass number, batches to leave out at its start -> the rest of that pass over the texts, in an order of
+    its own, the same for the same seed."""
+
+    def one_pass(number: int, start: int) -> Iterator[dict[HookSettings, Harvest]]:
+        rows = shuffled_rows(texts, data.context, packed=data.packed, seed=[seed, number])
+        return harvest_at(subject, rows[start * data.batch :], hooks, data)
+
+    return one_pass
 
 
 def passes(
     subject: Subject, texts: Sequence[Tokens], hook: HookSettings, data: DataSettings, seed: int
-) -> Callable[[int, int], Iterator[tuple[jax.Array, np.ndarray]]]:
-    """Pass number, batches to leave out at its start -> the rest of that pass over the texts, in an order of
-    its own, the same for the same seed."""
-
-    def one_pass(number: int, start: int) -> Iterator[tuple[jax.Array, np.ndarray]]:
-        rows = shuffled_rows(texts, data.context, packed=data.packed, seed=[seed, number])
-        return harvest(subject, rows[start * data.batch :], hook, data)
-
-    return one_pass
+) -> Callable[[int, int], Iterator[Harvest]]:
+    """`passes_at` of one hook point."""
+    several = passes_at(subject, texts, (hook,), data, seed)
+    return lambda number, start: (found[hook] for found in several(number, start))
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 
 from surgery.errors import DictionaryError, SourceError
-from trainer import __version__, harvest_jax, journal
+from trainer import __version__, harvest_jax, journal, shards
 from trainer.card import card
 from trainer.checkpoint import CHECKPOINT, load_checkpoint
 from trainer.config import Config
 from trainer.evaluate import Evaluation, evaluate
-from trainer.feed import Feed
-from trainer.harvest_torch import Subject, check_hook, load_subject, passes, tokenize
+from trainer.feed import Feed, Passes
+from trainer.harvest_torch import Subject, check_hook, load_subject, passes, passes_at, tokenize
 from trainer.interruption import Stop, never
 from trainer.journal import Report
 from trainer.normalization import fold
@@ -89,13 +89,7 @@ def _train(
     stop: Stop,
 ) -> Trained:  # fmt: skip
     staging, saved = folders
-    texts = tokenize(subject, documents(config.data.train, base), config.data)
-    if config.model.decoder == "jax":
-        folder = model_folder(config.model.source, base)
-        run = harvest_jax.load_decoder(folder, config.model, config.hook, config.data)
-        stream = harvest_jax.passes(run, texts, config.data, config.seed)
-    else:
-        stream = passes(subject, texts, config.hook, config.data, config.seed)
+    stream = _stream(config, subject, base)
     begun = load_checkpoint(saved, config)
     if begun is None:
         feed = Feed(stream, config.buffer)
@@ -104,6 +98,30 @@ def _train(
         journal.cut_after(staging, begun.step)
         feed = Feed(stream, config.buffer, (begun.buffer, begun.cursor))
     return train(feed, config, staging, begun, report=report, stop=stop)
+
+
+def _stream(config: Config, subject: Subject, base: Path) -> Passes:
+    if config.data.activations is not None:
+        return shards.passes(base / config.data.activations, config)
+    texts = tokenize(subject, documents(config.data.train, base), config.data)
+    if config.model.decoder == "jax":
+        folder = model_folder(config.model.source, base)
+        run = harvest_jax.load_decoder(folder, config.model, config.hook, config.data)
+        return harvest_jax.passes(run, texts, config.data, config.seed)
+    return passes(subject, texts, config.hook, config.data, config.seed)
+
+
+def harvest_to_disk(config: Config, out: Path, *, base: Path = Path()) -> dict[str, int]:
+    """One pass over `data.train` written to `out` for `data.activations`; tokens by hook point.
+
+    Raises: SourceError, OutputError.
+    """
+    subject = load_subject(model_folder(config.model.source, base), config.model)
+    check_hook(subject, config.hook)
+    texts = tokenize(subject, documents(config.data.train, base), config.data)
+    parts = passes_at(subject, texts, (config.hook,), config.data, config.seed)(0, 0)
+    written = shards.write_shards({config.hook: config}, parts, out)
+    return {shards.place_of(out, hook).name: count for hook, count in written.items()}
 
 
 def _write_reports(folder: Path, config: Config, measured: Evaluation) -> None:

@@ -13,6 +13,7 @@ from surgery.errors import DictionaryError
 from trainer import loop
 from trainer.config import BufferSettings, Config
 from trainer.feed import Feed
+from trainer.interruption import InterruptedRun
 from trainer.journal import Progress
 from trainer.kinds import (
     BatchtopkSettings,
@@ -182,3 +183,15 @@ def test_folder_of_another_hook_point_is_refused(config: Config, tmp_path: Path)
     other = config.model_copy(update={"hook": config.hook.model_copy(update={"layer": 0})})
     with pytest.raises(DictionaryError, match=r"trained at blocks\.1\.hook_resid_pre"):
         loop.evaluate_folder(tmp_path / "out", other, base=tmp_path)
+
+
+def test_a_run_from_disk_is_resumed_bit_for_bit(config: Config, tmp_path: Path) -> None:
+    assert loop.harvest_to_disk(config, tmp_path / "acts", base=tmp_path)["resid_pre.1"] > 64
+    config = config.model_copy(update={"data": config.data.model_copy(update={"activations": "acts"})})
+    loop.fit(config, tmp_path / "whole", base=tmp_path)
+    asked = iter([False] * 6 + [True])
+    with pytest.raises(InterruptedRun):
+        loop.fit(config, tmp_path / "parts", base=tmp_path, stop=lambda: next(asked))
+    loop.fit(config, tmp_path / "parts", base=tmp_path, resume=True)
+    for name in ("sae_weights.safetensors", "metrics.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
