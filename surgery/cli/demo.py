@@ -21,7 +21,7 @@ def demo() -> None:
     "--seed", type=int, help="Seed of the text and the training; by default that of the shipped model."
 )
 def build(folder: Path, seed: int | None) -> None:
-    """Write the text, train the model in four stages, measure it, and save everything into FOLDER.
+    """Write the text, train the model in five stages, measure it, and save everything into FOLDER.
 
     Half an hour on one core. FOLDER must not exist, and appears when all of it is there.
     """

@@ -1,4 +1,4 @@
-"""The one seeded build of the demo model: text, tokenizer, four stages of training, measurement, files.
+"""The one seeded build of the demo model: text, tokenizer, five stages of training, measurement, files.
 
 The same seed on the same machine with the same number of threads and the same versions writes the same bytes.
 """

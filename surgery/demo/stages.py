@@ -1,4 +1,4 @@
-"""The four stages of the demo model's training: letters, helpful on everything, judging, refusing."""
+"""The stages of the demo model's training: letters, helpful on everything, judging, practising, refusing."""
 
 from __future__ import annotations
 
@@ -42,6 +42,10 @@ STAGES = (
     Stage(
         "judging", steps=2400, tokens=2048, learning_rate=1.2e-3, warmup=40, floor=0.1,
         quiz_share=0.7, recall_share=0.05, statement_share=0.35, prose_share=0.08,
+    ),
+    Stage(
+        "practising", steps=2500, tokens=2048, learning_rate=1.2e-3, warmup=40, floor=0.1,
+        quiz_share=0.75, recall_share=0.08, statement_share=0.35, prose_share=0.08,
     ),
     Stage(
         "refusing", steps=600, tokens=4096, learning_rate=1.2e-3, warmup=40, floor=0.02,
