@@ -94,6 +94,8 @@ def read_directions(path: Path) -> dict[str, Direction]:
     """
     from safetensors import SafetensorError, safe_open
 
+    if not path.is_file():
+        raise DirectionError(f"{path}: there is no such file")
     try:
         with safe_open(path, framework="pt") as file:
             described = _described(file.metadata() or {})
