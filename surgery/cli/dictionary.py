@@ -95,7 +95,12 @@ def check(
 @click.option("--direction", type=click.Path(path_type=Path), help="A safetensors file with the direction.")
 @click.option("--name", help="Name of the direction, where the file holds several.")
 @click.option("--top", default=4, show_default=True, type=click.IntRange(1), help="Features of its code.")
-@click.option("--method", default="gradient_pursuit", show_default=True, help="How they are found.")
+@click.option(
+    "--method",
+    default="gradient_pursuit",
+    show_default=True,
+    help="How they are found; see docs/dictionaries.md.",
+)
 @click.option(
     "--feature", "numbers", multiple=True, type=click.IntRange(0), help="A feature by number; repeat."
 )

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import torch
 
 WRITERS = ("embedding", "attention_out", "mlp_out")
+_READ = ("resid_pre", "resid_mid", "mlp_in")
+"""Sites that are a module's input; the others are outputs."""
 Change = Callable[["torch.Tensor"], "torch.Tensor"]
 
 
@@ -91,13 +93,19 @@ def changing(model: LanguageModel, point: HookPoint, change: Change) -> Iterator
     if not 0 <= point.layer < len(blocks):
         raise AnatomyError(f"{point}: this model has layers 0 to {len(blocks) - 1}")
     block = blocks[point.layer]
-    modules = {"attn_out": block.attn_out, "mlp_out": block.mlp_out, "mlp_in": block.mlp, "resid_mid": None}
+    modules = {
+        "attn_out": block.attn_out,
+        "mlp_out": block.mlp_out,
+        "mlp_in": block.mlp,
+        "resid_mid": block.mlp_norm,
+    }
     module = modules.get(point.site, block.module)
     if module is None or isinstance(module, Together):
         raise AnatomyError(
-            f"{point}: no one module of this model reads or writes that, so it cannot be hooked"
+            f"{point}: no one module of this model is known to read or write that, so it cannot be hooked;"
+            " resid_pre and resid_post can"
         )
-    with (_before if point.site in ("resid_pre", "mlp_in") else _after)(module, change):
+    with (_before if point.site in _READ else _after)(module, change):
         yield
 
 

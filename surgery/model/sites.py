@@ -137,6 +137,12 @@ SITES: dict[str, Sites] = {
 """model_type → its sites."""
 
 
+MLP_NORMS: dict[str, str] = {
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma"), "post_attention_layernorm"),
+    **dict.fromkeys(("gemma2", "gemma3_text"), "pre_feedforward_layernorm"),
+    "gpt2": "ln_2",
+}
+"""model_type → the norm before the MLP, whose input is resid_mid."""
 _MLPS = ("mlp", "feed_forward", "block_sparse_moe", "ffn")
 
 
@@ -150,6 +156,8 @@ class Block:
     copies: tuple[Any, ...] = ()
     mlp: Any = None
     """The MLP itself, None where no one module is it."""
+    mlp_norm: Any = None
+    """The norm before it, None where that is not in `MLP_NORMS`."""
 
 
 def find_blocks(network: Any) -> tuple[Block, ...]:
@@ -172,14 +180,21 @@ def find_blocks(network: Any) -> tuple[Block, ...]:
         blocks = list(decoder.layers)
     else:
         blocks = [block for path in sites.blocks.split("+") for block in decoder.get_submodule(path)]
-    return tuple(_block(block, sites) for block in blocks)
+    return tuple(_block(block, sites, MLP_NORMS.get(model_type)) for block in blocks)
 
 
-def _block(block: Any, sites: Sites) -> Block:
+def _block(block: Any, sites: Sites, norm: str | None) -> Block:
     copies = [part for name in sites.copies if (part := _submodule(block, name)) is not None]
     mlps = [part for name in _MLPS if (part := _submodule(block, name)) is not None]
     attn_out, mlp_out = _part(block, sites.attn_out), _part(block, sites.mlp_out)
-    return Block(block, attn_out, mlp_out, tuple(copies), mlps[0] if len(mlps) == 1 else None)
+    return Block(
+        block,
+        attn_out,
+        mlp_out,
+        tuple(copies),
+        mlps[0] if len(mlps) == 1 else None,
+        None if norm is None else _submodule(block, norm),
+    )
 
 
 class Together:

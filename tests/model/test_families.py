@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,14 +12,15 @@ import pytest
 import torch
 
 from surgery.checkpoint.layout import open_checkpoint
+from surgery.hook_point import HookPoint, Site
 from surgery.model.anatomy import family_of, read_anatomy
 from surgery.model.families import FAMILIES, FILES
 from surgery.model.families.table import Match, alternatives, fill, match_pattern
 from surgery.model.families.towers import BY_TYPE as TOWERS
 from surgery.model.families.trials import TRIALS
-from surgery.model.interventions import ablating
+from surgery.model.interventions import ablating, changing
 from surgery.model.language_model import LanguageModel
-from surgery.model.sites import SITES, find_blocks
+from surgery.model.sites import MLP_NORMS, SITES, find_blocks
 from surgery.model.twin import auto_class, build_twin, quiet_transformers
 from surgery.model.twin_inputs import twin_inputs
 from tests.model.family_configs import CONFIGS, trials
@@ -175,3 +177,34 @@ embedding past the first block, and GPT-NeoX Japanese, whose block adds a bias i
 @pytest.mark.parametrize("config", trials(*HOOKED))
 def test_hooks_at_every_familys_sites_clear_the_stream(config: dict[str, Any], tmp_path: Path) -> None:
     assert _stream_after_ablating_while_running(config, tmp_path / "twin") < 1e-5
+
+
+@pytest.mark.parametrize("model_type", MLP_NORMS)
+def test_the_sites_of_a_block_add_up(model_type: str, tmp_path: Path) -> None:
+    """resid_pre + attn_out = resid_mid, resid_mid + mlp_out = resid_post, and mlp_in is resid_mid normed."""
+    config = {"model_type": model_type, **TRIALS.get(model_type, ({},))[0]}
+    folder = build_twin(config, tmp_path / "twin", seed=0)
+    with quiet_transformers():
+        network = auto_class(config).from_pretrained(folder).eval()
+    model = cast(LanguageModel, SimpleNamespace(network=network))
+    sites: tuple[Site, ...] = ("resid_pre", "attn_out", "resid_mid", "mlp_in", "mlp_out", "resid_post")
+    taken: dict[str, torch.Tensor] = {}
+
+    def keeper(site: str) -> Any:
+        return lambda hidden: taken.setdefault(site, hidden)
+
+    with torch.inference_mode(), ExitStack() as stack:
+        for site in sites:
+            stack.enter_context(changing(model, HookPoint(1, site), keeper(site)))
+        network(torch.arange(3, 15)[None])
+        block = find_blocks(network)[1]
+        normed = block.mlp_norm(taken["resid_mid"])
+    size = float(taken["resid_post"].abs().max())
+    torch.testing.assert_close(
+        taken["resid_pre"] + taken["attn_out"], taken["resid_mid"], atol=1e-5 * size, rtol=0
+    )
+    torch.testing.assert_close(
+        taken["resid_mid"] + taken["mlp_out"], taken["resid_post"], atol=1e-5 * size, rtol=0
+    )
+    torch.testing.assert_close(normed, taken["mlp_in"])
+    assert float((taken["mlp_in"] - taken["resid_mid"]).abs().max()) > 1e-3

@@ -10,6 +10,7 @@ import torch
 
 from surgery.errors import AnatomyError
 from surgery.hook_point import HookPoint
+from surgery.model import sites
 from surgery.model.chat import post_instruction_length
 from surgery.model.interventions import ablating, adding, changing
 from surgery.model.language_model import chat_tokens, final_log_probs
@@ -110,6 +111,9 @@ def test_changing_replaces_what_passes_a_hook_point(tiny_model: Any, point: Hook
 
 
 @pytest.mark.parametrize("point", [HookPoint(9, "resid_pre"), HookPoint(1, "resid_mid")])
-def test_changing_refuses_what_cannot_be_hooked(tiny_model: Any, point: HookPoint) -> None:
+def test_changing_refuses_what_cannot_be_hooked(
+    tiny_model: Any, point: HookPoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sites.MLP_NORMS, tiny_model.network.config.model_type)
     with pytest.raises(AnatomyError, match=str(point)), changing(tiny_model, point, lambda hidden: hidden):
         pass

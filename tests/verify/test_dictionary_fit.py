@@ -115,7 +115,8 @@ def test_a_perfect_dictionary_recovers_everything(tiny_model: Any, windows: Any)
         b_enc=np.zeros(64, np.float32),
         b_dec=np.zeros(32, np.float32),
     )
-    for point in (HookPoint(1, "resid_pre"), HookPoint(1, "mlp_out"), HookPoint(2, "attn_out")):
+    points = [HookPoint(1, "resid_pre"), HookPoint(1, "mlp_out"), HookPoint(2, "attn_out")]
+    for point in (*points, HookPoint(1, "resid_mid"), HookPoint(2, "mlp_in")):
         found: DictionaryFit = measure_fit(tiny_model, replace(perfect, hook_point=point), windows)
         assert found.named.fvu < 1e-10
         assert found.named.ce_spliced == pytest.approx(found.ce_clean, abs=1e-5)
@@ -219,7 +220,7 @@ def test_what_cannot_be_measured_says_why(tiny_model: Any, windows: Any) -> None
     narrow = replace(silent, W_dec=np.zeros((20, 16), np.float32), output_point=HookPoint(1, "mlp_out"))
     with pytest.raises(VerifyError, match="writes 16 numbers"):
         measure_fit(tiny_model, narrow, windows)
-    with pytest.raises(AnatomyError, match="no one module"):
-        measure_fit(tiny_model, replace(made, hook_point=HookPoint(1, "resid_mid")), windows)
+    with pytest.raises(AnatomyError, match="layers 0 to 2"):
+        measure_fit(tiny_model, replace(made, hook_point=HookPoint(3, "resid_mid")), windows)
     with pytest.raises(VerifyError, match="d_model 32"):
         measure_fit(tiny_model, replace(made, W_enc=np.zeros((20, 16), np.float32)), windows)
