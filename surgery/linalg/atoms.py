@@ -67,7 +67,7 @@ def best_atoms(
         excluded: for each residual the atoms that may not be taken.
 
     Returns:
-        Numbers (n,) int64 and the signed products (n,) in the atoms' precision.
+        Numbers (n,) int64 and the signed products (n,) float64.
     """
     wanted = np.ascontiguousarray(residuals, dtype=atoms.rows.dtype)
     n = len(wanted)
@@ -84,6 +84,19 @@ def best_atoms(
     rows, numbers, scores, products = (np.concatenate(each) for each in zip(*found, strict=True))
     near = scores >= (best - close)[rows]
     rows, numbers, products = rows[near], numbers[near], products[near].astype(np.float64)
+    return _decided(atoms, residuals, (rows, numbers, products), nonnegative=nonnegative)
+
+
+def _decided(
+    atoms: Atoms,
+    residuals: np.ndarray,
+    near: tuple[np.ndarray, np.ndarray, np.ndarray],
+    *,
+    nonnegative: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best of each residual's candidates (residual, atom, product), by float64 where it has several."""
+    rows, numbers, products = near
+    n = len(residuals)
     doubtful = np.bincount(rows, minlength=n)[rows] > 1
     products[doubtful] = exact_products(atoms, numbers[doubtful], residuals[rows[doubtful]])
     scores = products if nonnegative else np.abs(products)

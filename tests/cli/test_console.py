@@ -89,7 +89,7 @@ def test_every_number_has_its_interval_or_n_and_every_gate_its_verdict(
     lines = _shown(report, width)
     text = re.sub(r"\s+", " ", " ".join(lines))
     for row in (*report.verification.rows, *report.verification.controls):
-        line = next(each for each in lines if row.label in each)
+        line = next(each for each in lines if re.match(rf"(verify)? +{re.escape(row.label)}  ", each))
         assert str(row.n) in line
         if row.change is not None:
             assert re.search(r"\[ *[−+]?[\d.]+, +[−+]?[\d.]+\]", line)
