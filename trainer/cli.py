@@ -63,7 +63,7 @@ def fit(
     settings = _read(config, seed)
     keep_freed_memory()
     from trainer.interruption import stop_on_signals
-    from trainer.loop import fit as run
+    from trainer.loop import fit_several
 
     if distributed or coordinator is not None:
         from trainer.placement import join
@@ -71,13 +71,18 @@ def fit(
         join(coordinator, processes, number)
     out = out or Path("out") / config.stem
     report = _show_progress if sys.stderr.isatty() else None
+    runs = {out / name: each for name, each in settings.items()}
     with stop_on_signals() as stop:
-        numbers = run(
-            settings, out, base=config.parent, overwrite=overwrite, resume=resume, report=report, stop=stop
+        numbers = fit_several(
+            runs, base=config.parent, overwrite=overwrite, resume=resume, report=report, stop=stop
         )
     if report is not None:
         click.echo(err=True)
-    _print(str(out), numbers, as_json)
+    if as_json and "" not in settings:
+        click.echo(json.dumps({folder.name: found for folder, found in numbers.items()}, indent=2))
+        return
+    for folder, found in numbers.items():
+        _print(str(folder), found, as_json)
 
 
 @main.command()
@@ -89,7 +94,7 @@ def harvest(config: Path, out: Path, seed: int | None) -> None:
     settings = _read(config, seed)
     from trainer.loop import harvest_to_disk
 
-    for name, tokens in harvest_to_disk(settings, out, base=config.parent).items():
+    for name, tokens in harvest_to_disk(list(settings.values()), out, base=config.parent).items():
         click.echo(f"{out / name}  {tokens:,} tokens")
 
 
@@ -100,9 +105,12 @@ def harvest(config: Path, out: Path, seed: int | None) -> None:
 def evaluate(folder: Path, config: Path, as_json: bool) -> None:
     """Measure the dictionary in FOLDER on the held-out texts, model and hook point of CONFIG."""
     settings = _read(config, None)
+    if "" not in settings and folder.name not in settings:
+        raise SourceError(f"{config}: has no dictionary {folder.name!r}; it has {', '.join(settings)}")
     from trainer.loop import evaluate_folder
 
-    _print(str(folder), evaluate_folder(folder, settings, base=config.parent), as_json)
+    chosen = settings.get("") or settings[folder.name]
+    _print(str(folder), evaluate_folder(folder, chosen, base=config.parent), as_json)
 
 
 @main.command()
@@ -190,11 +198,11 @@ def _table(timings: "list[Timing]", batch: int) -> str:
     return "\n".join(lines)
 
 
-def _read(config: Path, seed: int | None) -> "Config":
-    from trainer.reader import read_config
+def _read(config: Path, seed: int | None) -> "dict[str, Config]":
+    from trainer.reader import read_configs
 
-    settings = read_config(config)
-    return settings if seed is None else settings.model_copy(update={"seed": seed})
+    changed = {} if seed is None else {"seed": seed}
+    return {name: each.model_copy(update=changed) for name, each in read_configs(config).items()}
 
 
 def _show_progress(progress: "Progress") -> None:

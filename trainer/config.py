@@ -152,3 +152,35 @@ class Config(Settings):
                 "one forward pass (data.context * data.batch) is larger than buffer.capacity; raise it"
             )
         return self
+
+
+class DictionaryEntry(Settings):
+    """One of several dictionaries of a run."""
+
+    hook: HookSettings
+    dictionary: DictionarySettings
+
+
+class SeveralConfig(Settings):
+    """Several dictionaries from the same forward passes; each is what a run of its own would give."""
+
+    model: ModelSettings
+    data: DataSettings
+    dictionaries: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")], DictionaryEntry], Field(min_length=1)
+    ]
+    """By the name of the folder that each goes to."""
+    buffer: BufferSettings = BufferSettings()
+    training: TrainingSettings
+    devices: DeviceSettings = DeviceSettings()
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    def each(self) -> dict[str, Config]:
+        """The run of each dictionary by itself."""
+        shared = {
+            name: getattr(self, name) for name in ("model", "data", "buffer", "training", "devices", "seed")
+        }
+        return {
+            name: Config(hook=entry.hook, dictionary=entry.dictionary, **shared)
+            for name, entry in self.dictionaries.items()
+        }

@@ -5,7 +5,7 @@ end. Otherwise every drawn token owes 1/reuse fresh ones, which are written in w
 after pass. `Cursor` is all that a later process needs to go on as if nothing had happened.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import jax
@@ -36,14 +36,17 @@ class Feed:
     """Draws random tokens; holds the buffer, the running pass and what is owed to the buffer."""
 
     def __init__(
-        self, passes: Passes, settings: BufferSettings, resumed: tuple[ring.Buffer, Cursor] | None = None
-    ) -> None:
+        self, passes: Passes, settings: BufferSettings, resumed: tuple[ring.Buffer, Cursor] | None = None,
+        *, fill: bool = True,
+    ) -> None:  # fmt: skip
+        """With `fill` false `filling` must be gone through before anything is drawn."""
         self._passes, self._settings = passes, settings
         self.buffer: ring.Buffer
         if resumed is None:
             self.cursor = Cursor(0.0, 0, 0, 0, False)
             self._stream = iter(passes(0, 0))
-            self._fill()
+            for _ in self.filling() if fill else ():
+                pass
         else:
             self.buffer, self.cursor = resumed
             self._stream = iter(passes(self.cursor.number, self.cursor.taken))
@@ -70,18 +73,21 @@ class Feed:
         self.cursor = replace(cursor, harvested=cursor.harvested + count, taken=cursor.taken + 1)
         return count
 
-    def _fill(self) -> None:
+    def filling(self) -> Iterator[None]:
+        """Fill the buffer of a new feed, batch by batch."""
         first = next(self._stream, None)
         if first is None:
             raise SourceError("data.train holds no text; name a source that is not empty")
         self.buffer = ring.empty(self._settings.capacity, int(first[0].shape[1]))
         self._write(first)
+        yield
         while self.harvested < self._settings.capacity:
             harvest = next(self._stream, None)
             if harvest is None:
                 self.cursor = replace(self.cursor, holds_all=True)
                 break
             self._write(harvest)
+            yield
         if self.harvested == 0:
             raise SourceError(
                 "every token of data.train was left out; loosen skip_special_tokens or norm_outliers"

@@ -3,8 +3,9 @@
 texts -> feed of activations -> scales -> steps -> fold -> held-out numbers -> folder
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,11 +16,11 @@ import jax.numpy as jnp
 from surgery.errors import DictionaryError, SourceError
 from trainer import __version__, harvest_jax, journal, shards
 from trainer.card import card
-from trainer.checkpoint import CHECKPOINT, load_checkpoint
-from trainer.config import Config
+from trainer.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
+from trainer.config import Config, HookSettings
 from trainer.evaluate import Evaluation, evaluate
-from trainer.feed import Feed, Passes
-from trainer.harvest_torch import Subject, check_hook, load_subject, passes, passes_at, tokenize
+from trainer.feed import Feed, Harvest, Passes
+from trainer.harvest_torch import Subject, check_hook, load_subject, passes_at, tokenize
 from trainer.interruption import Stop, never
 from trainer.journal import Report
 from trainer.normalization import fold
@@ -34,9 +35,10 @@ from trainer.save import (
     write_dictionary,
     write_json,
 )
+from trainer.sharing import Shared
 from trainer.sources import documents, model_folder
 from trainer.tokens import Row, Tokens, rows_of
-from trainer.training import Trained, start, train
+from trainer.training import Trained, in_turns, start, steps
 
 
 def fit(
@@ -51,25 +53,50 @@ def fit(
 
     Raises: SourceError, OutputError, DivergenceError, InterruptedRun.
     """
-    with _staging(out, overwrite=overwrite, resume=resume) as staging:
-        subject = load_subject(model_folder(config.model.source, base), config.model)
-        check_hook(subject, config.hook)
-        with over(config.devices):
-            # the first process may still be clearing a folder that is not to be resumed
-            folders = staging, out.with_name(out.name + ".partial") if resume else staging
-            trained = _train(config, folders, subject, base, report, stop)
-        parameters = fold(
-            {name: jnp.asarray(array) for name, array in trained.arrays.items()}, trained.scales
-        )
-        rows = held_out_rows(subject, config, base)
-        measured = evaluate(subject, rows, config, parameters, config.dictionary)
-        numbers = {**measured.numbers, **_run_facts(config, trained)}
-        write_dictionary(
-            staging, parameters, saelens_config(config.dictionary, parameters, _metadata(config, subject))
-        )
-        _write_reports(staging, config, measured._replace(numbers=numbers))
-        for leftover in (CHECKPOINT, "last_good.safetensors"):
-            (staging / leftover).unlink(missing_ok=True)
+    runs = {out: config}
+    return fit_several(
+        runs, base=base, overwrite=overwrite, resume=resume, report=report, stop=stop
+    )[out]  # fmt: skip
+
+
+def fit_several(
+    runs: Mapping[Path, Config], *, base: Path = Path(), overwrite: bool = False, resume: bool = False,
+    report: Report | None = None, stop: Stop = never,
+) -> dict[Path, dict[str, Any]]:  # fmt: skip
+    """`fit` of several dictionaries by the folder of each, from the same forward passes of the model. Their
+    configs differ in `hook` and `dictionary` only (`SeveralConfig.each`); `report` hears of the first."""
+    shared = next(iter(runs.values()))
+    with ExitStack() as stack:
+        folders = {
+            out: stack.enter_context(_staging(out, overwrite=overwrite, resume=resume)) for out in runs
+        }
+        subject = load_subject(model_folder(shared.model.source, base), shared.model)
+        for config in runs.values():
+            check_hook(subject, config.hook)
+        with over(shared.devices):
+            begun = _begin(runs, folders, subject, base, resume=resume)
+            trained = in_turns(
+                [
+                    steps(feed, runs[out], folders[out], at, report=None if number else report, stop=stop)
+                    for number, (out, (feed, at)) in enumerate(begun.items())
+                ]
+            )
+        return {
+            out: _finish(config, folders[out], each, subject, base)
+            for (out, config), each in zip(runs.items(), trained, strict=True)
+        }
+
+
+def _finish(config: Config, staging: Path, trained: Trained, subject: Subject, base: Path) -> dict[str, Any]:
+    parameters = fold({name: jnp.asarray(array) for name, array in trained.arrays.items()}, trained.scales)
+    rows = held_out_rows(subject, config, base)
+    measured = evaluate(subject, rows, config, parameters, config.dictionary)
+    numbers = {**measured.numbers, **_run_facts(config, trained)}
+    told = saelens_config(config.dictionary, parameters, _metadata(config, subject))
+    write_dictionary(staging, parameters, told)
+    _write_reports(staging, config, measured._replace(numbers=numbers))
+    for leftover in (CHECKPOINT, "last_good.safetensors"):
+        (staging / leftover).unlink(missing_ok=True)
     return numbers
 
 
@@ -84,43 +111,65 @@ def _staging(out: Path, *, overwrite: bool, resume: bool) -> Iterator[Path]:
         yield folder
 
 
-def _train(
-    config: Config, folders: tuple[Path, Path], subject: Subject, base: Path, report: Report | None,
-    stop: Stop,
-) -> Trained:  # fmt: skip
-    staging, saved = folders
-    stream = _stream(config, subject, base)
-    begun = load_checkpoint(saved, config)
-    if begun is None:
-        feed = Feed(stream, config.buffer)
-        begun = start(feed, config, subject.model.config.hidden_size)
-    else:
-        journal.cut_after(staging, begun.step)
-        feed = Feed(stream, config.buffer, (begun.buffer, begun.cursor))
-    return train(feed, config, staging, begun, report=report, stop=stop)
+def _begin(
+    runs: Mapping[Path, Config], folders: Mapping[Path, Path], subject: Subject, base: Path, *, resume: bool
+) -> dict[Path, tuple[Feed, Checkpoint]]:
+    """Every run before its next step. Feeds that are new are filled in turns, batch by batch."""
+    streams = _streams(list(runs.values()), subject, base)
+    # the first process may still be clearing a folder that is not to be resumed
+    saved = {out: out.with_name(out.name + ".partial") if resume else folders[out] for out in runs}
+    known = {out: load_checkpoint(saved[out], config) for out, config in runs.items()}
+    feeds: dict[Path, Feed] = {}
+    for (out, config), stream in zip(runs.items(), streams, strict=True):
+        at = known[out]
+        feeds[out] = Feed(stream, config.buffer, None if at is None else (at.buffer, at.cursor), fill=False)
+        if at is not None:
+            journal.cut_after(folders[out], at.step)
+    for _ in zip_longest(*(feed.filling() for out, feed in feeds.items() if known[out] is None)):
+        pass
+    width = subject.model.config.hidden_size
+    return {out: (feed, known[out] or start(feed, runs[out], width)) for out, feed in feeds.items()}
 
 
-def _stream(config: Config, subject: Subject, base: Path) -> Passes:
-    if config.data.activations is not None:
-        return shards.passes(base / config.data.activations, config)
-    texts = tokenize(subject, documents(config.data.train, base), config.data)
-    if config.model.decoder == "jax":
-        folder = model_folder(config.model.source, base)
-        run = harvest_jax.load_decoder(folder, config.model, config.hook, config.data)
-        return harvest_jax.passes(run, texts, config.data, config.seed)
-    return passes(subject, texts, config.hook, config.data, config.seed)
+def _streams(configs: Sequence[Config], subject: Subject, base: Path) -> list[Passes]:
+    shared = configs[0]
+    if shared.data.activations is not None:
+        return [shards.passes(base / shared.data.activations, config) for config in configs]
+    several = Shared(_passes(configs, subject, base), len(configs))
+    return [several.passes(config.hook) for config in configs]
 
 
-def harvest_to_disk(config: Config, out: Path, *, base: Path = Path()) -> dict[str, int]:
-    """One pass over `data.train` written to `out` for `data.activations`; tokens by hook point.
+def _passes(
+    configs: Sequence[Config], subject: Subject, base: Path
+) -> Callable[[int, int], Iterator[Mapping[HookSettings, Harvest]]]:
+    """Passes over all hook points at once; the JAX decoder runs once for each of them."""
+    shared, hooks = configs[0], tuple(dict.fromkeys(config.hook for config in configs))
+    data, seed = shared.data, shared.seed
+    texts = tokenize(subject, documents(data.train, base), data)
+    if shared.model.decoder == "transformers":
+        return passes_at(subject, texts, hooks, data, seed)
+    folder = model_folder(shared.model.source, base)
+    decoders = [harvest_jax.load_decoder(folder, shared.model, hook, data) for hook in hooks]
+    streams = [harvest_jax.passes(run, texts, data, seed) for run in decoders]
+
+    def one_pass(number: int, begin: int) -> Iterator[Mapping[HookSettings, Harvest]]:
+        for parts in zip(*(stream(number, begin) for stream in streams), strict=True):
+            yield dict(zip(hooks, parts, strict=True))
+
+    return one_pass
+
+
+def harvest_to_disk(configs: Sequence[Config], out: Path, *, base: Path = Path()) -> dict[str, int]:
+    """One pass over `data.train` written to `out` for `data.activations`; tokens by hook point. The configs
+    differ as those of `fit_several`.
 
     Raises: SourceError, OutputError.
     """
-    subject = load_subject(model_folder(config.model.source, base), config.model)
-    check_hook(subject, config.hook)
-    texts = tokenize(subject, documents(config.data.train, base), config.data)
-    parts = passes_at(subject, texts, (config.hook,), config.data, config.seed)(0, 0)
-    written = shards.write_shards({config.hook: config}, parts, out)
+    shared, by_hook = configs[0], {config.hook: config for config in configs}
+    subject = load_subject(model_folder(shared.model.source, base), shared.model)
+    for hook in by_hook:
+        check_hook(subject, hook)
+    written = shards.write_shards(by_hook, _passes(configs, subject, base)(0, 0), out)
     return {shards.place_of(out, hook).name: count for hook, count in written.items()}
 
 

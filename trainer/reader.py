@@ -18,15 +18,18 @@ from trainer.config import (
     BufferSettings,
     Config,
     DataSettings,
+    DictionaryEntry,
     HookSettings,
     ModelSettings,
+    SeveralConfig,
     TextSource,
     TrainingSettings,
 )
 from trainer.kinds import KINDS
 
 SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
-    "": (Config,),
+    "": (Config, SeveralConfig),
+    "dictionaries": (DictionaryEntry,),
     "model": (ModelSettings,),
     "hook": (HookSettings,),
     "data": (DataSettings,),
@@ -41,7 +44,15 @@ Place = tuple[str | int, ...]
 
 
 def read_config(path: Path) -> Config:
-    """The run that the YAML file describes.
+    """The run that the YAML file describes, of one dictionary. Raises: RecipeError as `read_configs`."""
+    found = read_configs(path)
+    if "" not in found:
+        raise RecipeError(Problem("describes several dictionaries, not one", file=str(path)))
+    return found[""]
+
+
+def read_configs(path: Path) -> dict[str, Config]:
+    """The runs that the YAML file describes: by name where it has `dictionaries`, else one without a name.
 
     Raises: RecipeError with every problem, each with file, line, column and path of the key.
     """
@@ -51,11 +62,16 @@ def read_config(path: Path) -> Config:
         raise RecipeError(
             Problem(f"cannot be read: {error}; name an existing UTF-8 file", file=str(path))
         ) from error
-    return parse_config(text, str(path))
+    return parse_configs(text, str(path))
 
 
 def parse_config(text: str, file: str) -> Config:
     """`read_config` of a text; `file` is the name that problems carry."""
+    return parse_configs(text, file)[""]
+
+
+def parse_configs(text: str, file: str) -> dict[str, Config]:
+    """`read_configs` of a text."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
@@ -74,7 +90,9 @@ def parse_config(text: str, file: str) -> Config:
     if duplicates:
         raise RecipeError(*duplicates)
     try:
-        return Config.model_validate(data if data is not None else {})
+        if isinstance(data, dict) and "dictionaries" in data:
+            return SeveralConfig.model_validate(data).each()
+        return {"": Config.model_validate(data if data is not None else {})}
     except ValidationError as error:
         problems = [_explain(detail, places, file) for detail in error.errors()]
         raise RecipeError(*sorted(problems, key=lambda each: (each.line or 0, each.column or 0))) from error
@@ -114,8 +132,11 @@ def _problem(message: str, place: Place, mark: yaml.Mark | None, file: str) -> P
 
 def _explain(detail: ErrorDetails, places: dict[Place, yaml.Mark], file: str) -> Problem:
     # pydantic puts the discriminator's value into the place of a union's member; the file has no such key
+    told = detail["loc"]
     place = tuple(
-        part for position, part in enumerate(detail["loc"]) if not (position == 1 and part in NAMES)
+        part
+        for position, part in enumerate(told)
+        if not (part in NAMES and position > 0 and told[position - 1] == "dictionary")
     )
     mark = next((places[place[:n]] for n in range(len(place), -1, -1) if place[:n] in places), None)
     return _problem(_message(detail, place), place, mark, file)
@@ -124,8 +145,13 @@ def _explain(detail: ErrorDetails, places: dict[Place, yaml.Mark], file: str) ->
 def _message(detail: ErrorDetails, place: Place) -> str:
     found = detail.get("input")
     if detail["type"] == "extra_forbidden":
-        section = ".".join(str(part) for part in place[:-1] if isinstance(part, str))
-        known = [name for model in SECTIONS.get(section, ()) for name in model.model_fields]
+        inside = [part for part in place[:-1] if isinstance(part, str)]
+        if inside[:1] == ["dictionaries"] and len(inside) > 1:
+            inside = inside[2:] or ["dictionaries"]
+        models = SECTIONS.get(".".join(inside), ())
+        known = list(dict.fromkeys(name for model in models for name in model.model_fields))
+        if place[-1] in known:
+            return "does not go together with dictionaries; put it into each of them"
         close = difflib.get_close_matches(str(place[-1]), known, n=1)
         return (
             f"unknown key; did you mean {close[0]!r}?" if close else f"unknown key; known: {', '.join(known)}"

@@ -7,6 +7,7 @@ weights are checked: a number that is not finite ends the run with `DivergenceEr
 
 import math
 import time
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,9 @@ class Trained:
     tokens_harvested: int
 
 
+Steps = Generator[int, None, Trained]
+
+
 def start(feed: Feed, config: Config, d_in: int) -> Checkpoint:
     """A run before its first step."""
     first = split(jnp.asarray(whole(feed.first_rows(FIRST_TOKENS))), d_in, config.dictionary)
@@ -58,12 +62,45 @@ def train(
     feed: Feed, config: Config, folder: Path, begin: Checkpoint, *, report: Report | None = None,
     stop: Stop = never,
 ) -> Trained:  # fmt: skip
-    """The steps after `begin`, on what `feed` draws; lines and checkpoints go to `folder`.
+    """All `steps` of one run."""
+    return in_turns([steps(feed, config, folder, begin, report=report, stop=stop)])[0]
+
+
+def in_turns(runs: Sequence[Steps]) -> list[Trained]:
+    """All steps of several runs, always one of that which is furthest behind.
+
+    Raises: DivergenceError of the first run that ends so; InterruptedRun when all have saved.
+    """
+    behind: dict[int, int] = dict.fromkeys(range(len(runs)), -1)
+    trained: dict[int, Trained] = {}
+    stopped: InterruptedRun | None = None
+    while behind:
+        place = min(behind, key=lambda each: behind[each])
+        try:
+            behind[place] = next(runs[place])
+        except StopIteration as end:
+            trained[place] = end.value
+            del behind[place]
+        except InterruptedRun as error:
+            stopped = stopped or error
+            del behind[place]
+    if stopped is not None:
+        raise stopped
+    return [trained[place] for place in range(len(runs))]
+
+
+def steps(
+    feed: Feed, config: Config, folder: Path, begin: Checkpoint, *, report: Report | None = None,
+    stop: Stop = never,
+) -> Steps:  # fmt: skip
+    """The steps after `begin`, on what `feed` draws; the number of each when it is done, at last what they
+    leave. Lines and checkpoints go to `folder`.
 
     Raises: DivergenceError; InterruptedRun when `stop` said so, after saving.
     """
     training, draw_key = config.training, jax.random.split(jax.random.key(config.seed))[1]
     run, good, started = begin, _copied(begin.state), time.perf_counter() - begin.seconds
+    yield run.step
     advance = make_step(config.dictionary, training, begin.scales)
     while run.step < training.steps:
         rows = feed.draw(jax.random.fold_in(draw_key, run.step + 1), training.batch)
@@ -83,6 +120,7 @@ def train(
             save_checkpoint(folder, replace(run, cursor=feed.cursor, buffer=feed.buffer), config)
         if stopped and not last:
             raise InterruptedRun(f"stopped after step {run.step}; saved in {folder}; go on with --resume")
+        yield run.step
     return Trained(good, begin.scales, feed.harvested)
 
 

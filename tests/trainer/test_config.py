@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from surgery.errors import RecipeError
-from trainer.config import Config
-from trainer.reader import parse_config, read_config
+from trainer.config import Config, SeveralConfig
+from trainer.reader import parse_config, parse_configs, read_config, read_configs
 
 GOOD = """\
 model: {source: demo:refuser}
@@ -71,6 +71,62 @@ def test_each_mistake_is_told_with_its_place(old: str, new: str, told: str) -> N
     assert told in str(caught.value)
 
 
+SEVERAL = """\
+model: {source: demo:refuser}
+data:
+  train: [{source: demo:chats, count: 8}]
+  held_out: [{source: texts.txt}]
+dictionaries:
+  layer-1: {hook: {layer: 1}, dictionary: {architecture: topk, features: 32, k: 4}}
+  mlp: {hook: {layer: 1, point: mlp}, dictionary: {architecture: transcoder, features: 32, k: 4}}
+training: {steps: 5}
+"""
+
+
+def test_several_dictionaries_are_runs_that_differ_in_them_only(tmp_path: Path) -> None:
+    path = tmp_path / "several.yaml"
+    path.write_text(SEVERAL)
+    runs = read_configs(path)
+    assert list(runs) == ["layer-1", "mlp"]
+    assert runs["mlp"].dictionary.architecture == "transcoder" and runs["mlp"].hook.point == "mlp"
+    assert (
+        runs["mlp"].model_copy(update={n: getattr(runs["layer-1"], n) for n in ("hook", "dictionary")})
+        == (runs["layer-1"])
+    )
+    with pytest.raises(RecipeError, match="several dictionaries, not one"):
+        read_config(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (
+            "k: 4",
+            "kk: 4",
+            "several.yaml:6:78    dictionaries.layer-1.dictionary.kk: unknown key; did you mean 'k'?",
+        ),
+        ("{layer: 1}", "{leyer: 1}", "dictionaries.layer-1.hook.leyer: unknown key; did you mean 'layer'?"),
+        (
+            "hook: {layer: 1},",
+            "hok: {layer: 1},",
+            "dictionaries.layer-1.hok: unknown key; did you mean 'hook'?",
+        ),
+        ("layer-1", "../1", "dictionaries"),
+        ("point: mlp", "point: resid_post", "architecture: transcoder and hook.point: mlp go together"),
+        (
+            "training",
+            "hook: {layer: 1}\ntraining",
+            "several.yaml:8:1    hook: does not go together with dictionaries",
+        ),
+    ],
+)
+def test_each_mistake_in_one_of_several_is_told(old: str, new: str, told: str) -> None:
+    assert old in SEVERAL
+    with pytest.raises(RecipeError) as caught:
+        parse_configs(SEVERAL.replace(old, new, 1), "several.yaml")
+    assert told in str(caught.value)
+
+
 def test_all_mistakes_at_once_in_file_order() -> None:
     text = GOOD.replace("layer: 1", "leyer: 1").replace("steps: 5", "steps: 0")
     with pytest.raises(RecipeError) as caught:
@@ -90,12 +146,12 @@ def test_missing_and_empty_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_every_key_is_documented() -> None:
-    schema = Config.model_json_schema()
+    sections = Config.model_json_schema()["$defs"] | SeveralConfig.model_json_schema()["$defs"]
     bare = [
         f"{name}.{key}"
-        for name, section in schema["$defs"].items()
+        for name, section in sections.items()
         for key, value in section["properties"].items()
         if "description" not in value
     ]
-    named_by_their_section = {"architecture", "features", "train", "steps"}
+    named_by_their_section = {"architecture", "features", "train", "steps", "hook", "dictionary"}
     assert [name for name in bare if name.split(".")[1] not in named_by_their_section] == []

@@ -1,7 +1,7 @@
 """Whole runs: a planted dictionary found again, the same bytes twice, and what a broken run leaves."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from surgery.errors import DictionaryError
-from trainer import loop
-from trainer.config import BufferSettings, Config
+from trainer import harvest_torch, loop
+from trainer.config import BufferSettings, Config, HookSettings
 from trainer.feed import Feed
+from trainer.harvest_torch import Subject
 from trainer.interruption import InterruptedRun
 from trainer.journal import Progress
 from trainer.kinds import (
@@ -25,7 +26,8 @@ from trainer.kinds import (
     TopkSettings,
     TranscoderSettings,
 )
-from trainer.reader import parse_config
+from trainer.reader import parse_config, parse_configs
+from trainer.tokens import TokenBatch
 from trainer.training import DivergenceError, start, train
 
 RUN = """\
@@ -186,7 +188,7 @@ def test_folder_of_another_hook_point_is_refused(config: Config, tmp_path: Path)
 
 
 def test_a_run_from_disk_is_resumed_bit_for_bit(config: Config, tmp_path: Path) -> None:
-    assert loop.harvest_to_disk(config, tmp_path / "acts", base=tmp_path)["resid_pre.1"] > 64
+    assert loop.harvest_to_disk([config], tmp_path / "acts", base=tmp_path)["resid_pre.1"] > 64
     config = config.model_copy(update={"data": config.data.model_copy(update={"activations": "acts"})})
     loop.fit(config, tmp_path / "whole", base=tmp_path)
     asked = iter([False] * 6 + [True])
@@ -195,3 +197,52 @@ def test_a_run_from_disk_is_resumed_bit_for_bit(config: Config, tmp_path: Path) 
     loop.fit(config, tmp_path / "parts", base=tmp_path, resume=True)
     for name in ("sae_weights.safetensors", "metrics.json"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+SEVERAL = """\
+dictionaries:
+  early: {hook: {layer: 1}, dictionary: {architecture: topk, features: 40, k: 3}}
+  late:
+    hook: {layer: 1, point: resid_post}
+    dictionary: {architecture: relu, features: 24, coefficient: 1.0e-3}
+"""
+
+
+def test_several_dictionaries_are_those_of_their_own_runs(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = RUN.format(model=config.model.source)
+    kept = [line for line in text.splitlines() if not line.startswith(("hook", "dictionary"))]
+    configs = parse_configs("\n".join([*kept, SEVERAL]), "several.yaml")
+    assert configs["early"] == config
+
+    def all_of(folder: str, **options: object) -> None:
+        runs = {tmp_path / folder / name: each for name, each in configs.items()}
+        loop.fit_several(runs, base=tmp_path, **options)
+
+    counted: list[int] = []
+    real = harvest_torch.residuals_at
+
+    def counting(
+        subject: Subject, batch: TokenBatch, hooks: Sequence[HookSettings]
+    ) -> dict[HookSettings, object]:
+        counted.append(len(hooks))
+        return real(subject, batch, hooks)
+
+    monkeypatch.setattr(harvest_torch, "residuals_at", counting)
+    all_of("together")
+    together = counted.count(2)
+    counted.clear()
+    loop.fit(configs["late"], tmp_path / "alone", base=tmp_path)
+    measured = 2  # batches of the held-out texts
+    assert together == len(counted) - measured  # both from no more passes than one alone
+    asked = iter([False] * 9)
+    with pytest.raises(InterruptedRun):
+        all_of("parts", stop=lambda: next(asked, True))
+    all_of("parts", resume=True)
+    weights = "sae_weights.safetensors"
+    assert (tmp_path / "alone" / weights).read_bytes() == (tmp_path / "together/late" / weights).read_bytes()
+    for name in configs:
+        for file in (weights, "metrics.json", "cfg.json"):
+            whole, parts = (tmp_path / folder / name / file for folder in ("together", "parts"))
+            assert whole.read_bytes() == parts.read_bytes(), f"{name}/{file}"

@@ -48,6 +48,25 @@ def test_out_is_named_after_the_config(config: Path, tmp_path: Path, monkeypatch
     assert CliRunner().invoke(main, ["fit", "tiny.yaml", "--overwrite"]).exit_code == 0
 
 
+def test_several_dictionaries_from_disk(config: Path, tmp_path: Path) -> None:
+    dictionary = "dictionary: {architecture: topk, features: 24, k: 2}"
+    lines = [f"  {name}: {{hook: {{layer: {layer}}}, {dictionary}}}" for layer, name in enumerate("ab")]
+    kept = [line for line in config.read_text().splitlines() if not line.startswith(("hook", "dictionary"))]
+    config.write_text("\n".join([*kept, "dictionaries:", *lines]))
+    run, out = CliRunner(), tmp_path / "out"
+    harvested = run.invoke(main, ["harvest", str(config), "--out", str(tmp_path / "acts")])
+    assert harvested.exit_code == 0, harvested.output
+    assert [line.split()[1:] for line in harvested.stdout.splitlines()] == [["8", "tokens"]] * 2
+    config.write_text(config.read_text().replace("  context:", "  activations: acts\n  context:"))
+    fitted = run.invoke(main, ["fit", str(config), "--out", str(out), "--json"])
+    assert fitted.exit_code == 0, fitted.output
+    assert list(json.loads(fitted.stdout)) == ["a", "b"]
+    again = run.invoke(main, ["evaluate", str(out / "b"), str(config), "--json"])
+    assert json.loads(again.stdout)["fvu"] == json.loads(fitted.stdout)["b"]["fvu"]
+    other = run.invoke(main, ["evaluate", str(out), str(config)])
+    assert other.exit_code == 2 and "it has a, b" in other.stderr
+
+
 def test_bad_config_is_exit_2_with_its_place(config: Path) -> None:
     config.write_text(config.read_text().replace("layer", "leyer"))
     result = CliRunner().invoke(main, ["fit", str(config)])
