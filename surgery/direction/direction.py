@@ -94,6 +94,8 @@ def read_directions(path: Path) -> dict[str, Direction]:
     Raises:
         DirectionError: the file cannot be read, or a tensor in it is not a finite vector.
     """
+    if not path.is_file():
+        raise DirectionError(f"{path}: there is no such file")
     try:
         header = read_header(path)
         described = _described(header.metadata)

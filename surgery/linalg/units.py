@@ -8,14 +8,10 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 
-def nonzero(lengths: Array) -> Array:
-    """Lengths to divide by: 1 in place of each 0, so that a vector of zeros stays one."""
-    return np.where(lengths > 0, lengths, 1.0)
-
-
 def unit_rows(rows: Array) -> Array:
     """Rows (k, d) at length 1; a row of zeros stays zero."""
-    return np.asarray(rows / nonzero(np.linalg.norm(rows, axis=1, keepdims=True)))
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(lengths > 0, lengths, 1.0))
 
 
 def ordered_basis(rows: Array) -> tuple[Array, Array]:
