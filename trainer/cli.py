@@ -135,7 +135,7 @@ def convert(
     from trainer.convert import convert as run
 
     point = None if hook_point is None else parse_hook_point(hook_point)
-    facts = Facts(kind, point, k, input_norm, trust_pickle)
+    facts = Facts(kind, point, k=k, input_norm=input_norm, trust_pickle=trust_pickle)
     told = run(source, out, revision=revision, path=path, facts=facts, overwrite=overwrite)
     if as_json:
         click.echo(json.dumps(told, indent=2))

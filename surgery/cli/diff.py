@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from surgery.cli.diff_files import Seen
     from surgery.compare.diff import Diff
     from surgery.compare.nearest import Nearest
 
@@ -70,20 +71,19 @@ def diff(
 
     Both are streamed; neither is ever whole in memory. Exit codes: 0 the same, 1 different, 2 trouble.
     """
+    from surgery.cli.diff_files import Seen, Wanted, check_files, write_files
     from surgery.errors import OutputError, SurgeryError
 
+    wanted = Wanted(save_direction, html, markdown, extract_lora, rank)
     try:
-        _check_outputs(html, markdown, save_direction, extract_lora=extract_lora, rank=rank)
+        check_files(wanted)
         found = _compare(before, after, revision_before, revision_after)
-        nearest, cosines = _neighbours(found, directions, dictionaries)
-        if save_direction is not None:
-            _save(found, save_direction, after)
+        seen = Seen(before, after, found, *_neighbours(found, directions, dictionaries))
         if not quiet:
-            _show(found, nearest, cosines, as_json=as_json, tensors=tensors)
-        _write_pages(found, nearest, cosines, html=html, markdown=markdown, names=(before, after))
-        if extract_lora is not None:
-            _extract(found, extract_lora, rank, base=before, quiet=quiet)
-            _write_pages(found, nearest, cosines, html=None, markdown=extract_lora / "README.md", names=None)
+            _show(seen, as_json=as_json, tensors=tensors)
+        for line in write_files(seen, wanted):
+            if not quiet:
+                click.echo(line, err=True)
         surprises = _surprises(found, expect, quiet=quiet)
     except (SurgeryError, OSError) as error:
         from surgery.cli.console import print_error
@@ -93,20 +93,6 @@ def diff(
     differs = bool(surprises) if expect is not None else not found.same
     if differs and not exit_zero:
         sys.exit(1)
-
-
-def _check_outputs(*files: Path | None, extract_lora: Path | None, rank: str) -> None:
-    """Say before anything is compared that what was asked for cannot be written."""
-    from surgery.errors import OutputError
-
-    if rank != "auto" and not (rank.isdigit() and int(rank) > 0):
-        raise click.UsageError(f"--rank: expected auto or a whole number of at least 1, found {rank!r}")
-    if extract_lora is not None and extract_lora.exists():
-        raise OutputError(f"{extract_lora}: already exists; name another folder or remove this one")
-    for file in files:
-        if file is not None and (file.is_dir() or not file.parent.is_dir()):
-            why = "is a folder" if file.is_dir() else f"there is no folder {file.parent} to write it into"
-            raise OutputError(f"{file}: {why}; name another file, or make that folder first")
 
 
 def _compare(before: str, after: str, revision_before: str | None, revision_after: str | None) -> Diff:
@@ -155,52 +141,6 @@ def _neighbours(
     return tuple(near), cosines_with(part.shared.vectors, saved)
 
 
-def _save(found: Diff, path: Path, after: str) -> None:
-    from surgery.cli.diff_screen import ablation_of
-    from surgery.direction.direction import unit_direction, write_directions
-    from surgery.errors import DirectionError
-
-    part = ablation_of(found.verdict)
-    if part is None or part.shared is None:
-        raise DirectionError(f"{after}: no direction is shared by what changed, so there is none to save")
-    origin = {"find": "weight_difference", "verdict": part.kind, "agreement": part.facts["agreement"]}
-    write_directions(
-        path,
-        {
-            "direction" if number == 0 else f"direction{number + 1}": unit_direction(row, origin=origin)
-            for number, row in enumerate(part.shared.vectors)
-        },
-    )
-
-
-def _write_pages(
-    found: Diff,
-    nearest: tuple[Nearest, ...],
-    cosines: dict[str, tuple[float, ...]],
-    *,
-    html: Path | None,
-    markdown: Path | None,
-    names: tuple[str, str] | None,
-) -> None:
-    if html is None and markdown is None:
-        return
-    from surgery.report.diff_page import render_diff_page, render_diff_summary
-
-    if html is not None:
-        html.write_text(render_diff_page(found, nearest, cosines, names=names), encoding="utf-8")
-    if markdown is not None:
-        markdown.write_text(render_diff_summary(found, nearest, cosines), encoding="utf-8")
-
-
-def _extract(found: Diff, folder: Path, rank: str, *, base: str, quiet: bool) -> None:
-    from surgery.compare.adapter import extract_adapter, summary, write_extracted
-
-    adapter = extract_adapter(found, None if rank == "auto" else int(rank))
-    write_extracted(adapter, folder, base=base)
-    if not quiet:
-        click.echo(f"{folder}: " + "; ".join(summary(adapter)), err=True)
-
-
 def _surprises(found: Diff, expect: Path | None, *, quiet: bool) -> tuple[str, ...]:
     if expect is None:
         return ()
@@ -213,21 +153,16 @@ def _surprises(found: Diff, expect: Path | None, *, quiet: bool) -> tuple[str, .
     return surprises
 
 
-def _show(
-    found: Diff,
-    nearest: tuple[Nearest, ...],
-    cosines: dict[str, tuple[float, ...]],
-    *,
-    as_json: bool,
-    tensors: bool,
-) -> None:
+def _show(seen: Seen, *, as_json: bool, tensors: bool) -> None:
     if as_json:
         from surgery.compare.as_json import diff_as_json
 
-        click.echo(json.dumps(diff_as_json(found, nearest=nearest, cosines=cosines), indent=2))
+        found = diff_as_json(seen.diff, nearest=seen.nearest, cosines=seen.cosines)
+        click.echo(json.dumps(found, indent=2))
         return
     from surgery.cli.console import open_console, print_lines
     from surgery.cli.diff_screen import diff_lines
 
     console = open_console()
-    print_lines(console, diff_lines(found, nearest, cosines, tensors=tensors, width=console.width))
+    lines = diff_lines(seen.diff, seen.nearest, seen.cosines, tensors=tensors, width=console.width)
+    print_lines(console, lines)
