@@ -36,18 +36,18 @@ class Facts:
     Attributes:
         format: which reader to use, where the files fit several or none.
         hook_point: what the dictionary reads.
-        output_point: what it writes, of a transcoder.
         k: active features a token of a topk dictionary.
         input_norm: mean length of the activations it was trained on; 0 says that they were not normalised.
         trust_pickle: a `.pt` file may be opened (its tensors only: no code in it runs).
+        output_point: what it writes, of a transcoder.
     """
 
     format: str | None = None
     hook_point: HookPoint | None = None
-    output_point: HookPoint | None = None
     k: int | None = None
     input_norm: float | None = None
     trust_pickle: bool = False
+    output_point: HookPoint | None = None
 
 
 NO_FACTS = Facts()
