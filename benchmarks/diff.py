@@ -175,7 +175,11 @@ def measure(folder: Path, r: torch.Tensor, repeats: int, modeldelta: str | None)
         cpu = statistics.median(each for _, each in found)
         spread = f"{min(found)[0]:.2f}–{max(found)[0]:.2f}"
         ratio = wall[name] / wall["cmp"]
-        say(f"{name:14} {wall[name]:8.2f} s ({spread})   CPU {cpu:7.2f} s   {ratio:6.2f} × cmp")
+        work = cpu / statistics.median(each for _, each in times["cmp"])
+        say(
+            f"{name:14} {wall[name]:8.2f} s ({spread})   CPU {cpu:7.2f} s"
+            f"   {ratio:6.2f} × cmp, {work:.2f} × its CPU"
+        )
     say(f"peak memory    {peak_megabytes(surgery):8.0f} MB")
     say(recovered(surgery, folder, r))
 

@@ -22,7 +22,7 @@ from surgery.checkpoint.layout import Checkpoint
 from surgery.checkpoint.numbers import Array, stored_type, wide_type, widen
 
 COMPARE_BYTES = 1 << 19
-TILE_ELEMENTS = 3 << 14
+TILE_ELEMENTS = 1 << 16
 """Elements a tile: both sides, as they are stored and widened, stay in a core's own cache."""
 
 

@@ -179,9 +179,8 @@ class _State:
             for matrix, row, ours in by_matrix(tile.first, count, self.view.d):
                 if matrix != self._matrix:  # each one draws its own Ω
                     self._matrix, self._omega = matrix, self._draw(self.length, both.dtype)
-                product = both[:, ours].reshape(-1, self.length) @ self._omega.T
                 here = slice(row, row + ours.stop - ours.start)
-                self.sketch[:, :, here] += product.reshape(2, -1, self.columns).transpose(0, 2, 1)
+                self.sketch[:, :, here] += (both[:, ours] @ self._omega.T).transpose(0, 2, 1)
 
     def _add_partial(self, product: Wide) -> None:
         """Sum up (2, columns, d) of some tiles as they are computed, and only then in float64."""
