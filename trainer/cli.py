@@ -6,6 +6,8 @@ and messages to standard error, the line only when that is a terminal.
 
 import json
 import sys
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +17,11 @@ from surgery.errors import RecipeError, SourceError, SurgeryError
 from trainer.memory import keep_freed_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from trainer.bench import Timing
     from trainer.config import Config
-    from trainer.journal import Progress
+    from trainer.journal import Progress, Report
 
 SHOWN = ("tokens", "fvu", "l0", "dead_share", "loss_recovered", "mean_squared_correlation")
 CONFIG = click.Path(path_type=Path, dir_okay=False)
@@ -45,6 +49,9 @@ def main() -> None:
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Replaces the config's seed.")
 @click.option("--overwrite", is_flag=True, help="Replace a dictionary that stands in the folder.")
 @click.option("--resume", is_flag=True, help="Go on with an unfinished run, if there is one.")
+@click.option(
+    "--log-to", type=click.Choice(["tensorboard", "trackio", "wandb"]), help="Also send metrics there."
+)
 @click.option("--distributed", is_flag=True, help="One of several processes that JAX finds (TPU pod, SLURM).")
 @click.option(
     "--coordinator", help="host:port of the first of several processes, where JAX cannot find them."
@@ -53,8 +60,8 @@ def main() -> None:
 @click.option("--process", "number", type=click.IntRange(0), help="Which of them this is, from 0.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 def fit(
-    config: Path, out: Path | None, seed: int | None, *, overwrite: bool, resume: bool, distributed: bool,
-    coordinator: str | None, processes: int | None, number: int | None, as_json: bool,
+    config: Path, out: Path | None, seed: int | None, *, overwrite: bool, resume: bool, log_to: str | None,
+    distributed: bool, coordinator: str | None, processes: int | None, number: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Train the dictionary that CONFIG (YAML) describes and save it.
 
@@ -70,14 +77,11 @@ def fit(
 
         join(coordinator, processes, number)
     out = out or Path("out") / config.stem
-    report = _show_progress if sys.stderr.isatty() else None
     runs = {out / name: each for name, each in settings.items()}
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop, _reports(runs, log_to) as reports:
         numbers = fit_several(
-            runs, base=config.parent, overwrite=overwrite, resume=resume, report=report, stop=stop
+            runs, base=config.parent, overwrite=overwrite, resume=resume, reports=reports, stop=stop
         )
-    if report is not None:
-        click.echo(err=True)
     if as_json and "" not in settings:
         click.echo(json.dumps({folder.name: found for folder, found in numbers.items()}, indent=2))
         return
@@ -203,6 +207,28 @@ def _read(config: Path, seed: int | None) -> "dict[str, Config]":
 
     changed = {} if seed is None else {"seed": seed}
     return {name: each.model_copy(update=changed) for name, each in read_configs(config).items()}
+
+
+@contextmanager
+def _reports(runs: "dict[Path, Config]", log_to: str | None) -> "Iterator[dict[Path, Report]]":
+    """The moving line of the first dictionary, and the tracker of each."""
+    from trainer.placement import is_first
+    from trainer.sinks import sink
+
+    with ExitStack() as stack:
+        found: dict[Path, list[Report]] = {out: [] for out in runs}
+        if sys.stderr.isatty():
+            next(iter(found.values())).append(_show_progress)
+            stack.callback(click.echo, err=True)
+        if log_to is not None and is_first():
+            for out, config in runs.items():
+                found[out].append(stack.enter_context(sink(log_to, out, config)))
+        yield {out: partial(_tell_all, reports) for out, reports in found.items() if reports}
+
+
+def _tell_all(reports: "list[Report]", progress: "Progress") -> None:
+    for report in reports:
+        report(progress)
 
 
 def _show_progress(progress: "Progress") -> None:

@@ -53,18 +53,19 @@ def fit(
 
     Raises: SourceError, OutputError, DivergenceError, InterruptedRun.
     """
-    runs = {out: config}
-    return fit_several(
-        runs, base=base, overwrite=overwrite, resume=resume, report=report, stop=stop
-    )[out]  # fmt: skip
+    reports = {} if report is None else {out: report}
+    several = fit_several(
+        {out: config}, base=base, overwrite=overwrite, resume=resume, reports=reports, stop=stop
+    )
+    return several[out]
 
 
 def fit_several(
     runs: Mapping[Path, Config], *, base: Path = Path(), overwrite: bool = False, resume: bool = False,
-    report: Report | None = None, stop: Stop = never,
+    reports: Mapping[Path, Report] | None = None, stop: Stop = never,
 ) -> dict[Path, dict[str, Any]]:  # fmt: skip
     """`fit` of several dictionaries by the folder of each, from the same forward passes of the model. Their
-    configs differ in `hook` and `dictionary` only (`SeveralConfig.each`); `report` hears of the first."""
+    configs differ in `hook` and `dictionary` only (`SeveralConfig.each`)."""
     shared = next(iter(runs.values()))
     with ExitStack() as stack:
         folders = {
@@ -77,8 +78,8 @@ def fit_several(
             begun = _begin(runs, folders, subject, base, resume=resume)
             trained = in_turns(
                 [
-                    steps(feed, runs[out], folders[out], at, report=None if number else report, stop=stop)
-                    for number, (out, (feed, at)) in enumerate(begun.items())
+                    steps(feed, runs[out], folders[out], at, report=(reports or {}).get(out), stop=stop)
+                    for out, (feed, at) in begun.items()
                 ]
             )
         return {

@@ -136,6 +136,11 @@ def join(coordinator: str | None, processes: int | None, number: int | None) -> 
         ) from error
 
 
+def is_first() -> bool:
+    """Whether this is the process that writes."""
+    return jax.process_index() == 0
+
+
 def anywhere(here: bool) -> bool:
     """Whether `here` is true in any process; all of them must ask."""
     if jax.process_count() == 1:
