@@ -78,6 +78,9 @@ def examples(stage: Stage, encoder: Encoder, random: Random) -> Iterator[Example
             yield _quiz_example(stage, encoder, random)
         elif draw < stage.quiz_share + stage.prose_share:
             yield encoder.prose(grammar.document(random, quiz_share=0.0), weight=0.3)
+        elif draw < stage.quiz_share + stage.prose_share + stage.question_share:
+            question = world.question(random, trained_only=stage.refuses)
+            yield encoder.conversation(grammar.exchange(*question))
         else:
             yield encoder.conversation(grammar.conversation(random, refuses=stage.refuses))
 
