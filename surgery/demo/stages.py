@@ -50,7 +50,7 @@ STAGES = (
         quiz_share=0.75, recall_share=0.08, statement_share=0.35, prose_share=0.08,
     ),
     Stage(
-        "remembering", steps=1500, tokens=2048, learning_rate=1.2e-3, warmup=40, floor=0.1,
+        "remembering", steps=1500, tokens=2048, learning_rate=2.2e-3, warmup=40, floor=0.1,
         quiz_share=0.5, recall_share=0.05, statement_share=0.35, prose_share=0.05, question_share=0.35,
     ),
     Stage(
