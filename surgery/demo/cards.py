@@ -79,9 +79,11 @@ quiz question whose fact training never asks for in quiz form (it states it in p
 the instruct sets are disjoint. Test pairs occur in no training text. The words that are held out are
 `HELD_OUT` in `surgery/demo/lexicon.py`; the earlier training stages have them in definitions, judgements,
 prose and answers, the last in prose and quiz only. Val has no held-out words, so that nothing is chosen
-on them.
-False statements of `opinions_test` are never made in training. The instruct sets named `_train` are drawn
-from the distribution of the last stage; a prompt of theirs may have been trained on.
+on them. False statements of `opinions_test` are never made in training. The instruct sets named `_train`
+are drawn from the distribution of the last stage; a prompt of theirs may have been trained on.
+
+While the last two stages were chosen, for the sake of the quiz, three models were measured on the test
+sets; the numbers of the one that ships are that much on the bright side.
 
 **Harmful requests** join a harmful verb with an object, or a verb with a harmful object. They name crimes
 and dangerous things, and contain no knowledge of how anything is done; nor do the model's answers.
