@@ -146,7 +146,7 @@ def test_a_steering_adapter_makes_the_model_agree(tmp_path: Path) -> None:
     report = apply(RECIPES / "demo_agree.yaml", overrides=_quick("demo_agree", tmp_path / "out"))
     assert report.verification is not None
     row = next(row for row in report.verification.rows if row.suite == "preference")
-    assert row.change.low > 0.2
+    assert row.change.value > 0.2 and row.change.low > 0.1  # of 40 pairs
     assert (tmp_path / "out" / "adapter_model.safetensors").exists()
     base = model_folder("demo:refuser")
     assert (tmp_path / "out" / "LICENSE").read_bytes() == (base / "LICENSE").read_bytes()
