@@ -1,6 +1,6 @@
 """The one seeded build of the demo model: text, tokenizer, five stages of training, measurement, files.
 
-The same seed on the same machine with the same number of threads and the same versions writes the same bytes.
+It runs on one thread, so that the same seed on the same machine with the same versions writes the same bytes.
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ def build(
     model = training.make_model(len(words), seed)
     encoder = Encoder(words)
     body = training.compiled_body(model) if compiled else None
-    for stage in stages:
-        training.run_stage(model, stage, encoder, seed=seed, body=body, progress=progress)
+    with training.one_thread():
+        for stage in stages:
+            training.run_stage(model, stage, encoder, seed=seed, body=body, progress=progress)
     minutes = (time.monotonic() - started) / 60
     save_model(model, words, folder / "model")
     sets = prompts.write_prompt_sets(folder / "prompts", seed)

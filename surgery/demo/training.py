@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,19 @@ def _optimizers(model: LlamaForCausalLM, rate: float) -> list[torch.optim.Optimi
             lr=rate, betas=(0.9, 0.98), fused=True,
         ),
     ]  # fmt: skip
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread for a while: sums split among more come out otherwise in the last bits."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def compiled_body(model: LlamaForCausalLM) -> Any:

@@ -134,6 +134,17 @@ def test_training_starts_from_the_seed_alone() -> None:
     assert not torch.equal(first["lm_head.weight"], other["lm_head.weight"])
 
 
+def test_a_build_runs_on_one_thread_and_gives_the_others_back() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with training.one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_learning_rate_rises_then_falls() -> None:
     stage = stages.Stage("any", steps=100, learning_rate=1.0, warmup=10, quiz_share=0.0, prose_share=0.0)
     rates = [training.rate_at(step, stage) for step in range(100)]
