@@ -32,7 +32,7 @@ class Example:
 
 
 class Encoder:
-    """Turns texts and conversations into examples; remembers the pieces it has seen."""
+    """Turns texts and conversations into examples."""
 
     def __init__(self, words: PreTrainedTokenizerFast) -> None:
         self._words = words

@@ -56,18 +56,22 @@ def _has_words(pair: tuple[Verb, Thing], words: str) -> bool:
         return not held_out
     if not theme_of(verb, thing):
         return bool(held_out)
-    decisive = {word for word, harms in ((verb.word, verb.harmful), (thing.word, thing.harmful)) if harms}
-    return bool(decisive) and decisive <= HELD_OUT
+    decisive = decisive_words(pair)
+    return bool(decisive) and HELD_OUT.issuperset(decisive)
+
+
+def decisive_words(pair: tuple[Verb, Thing]) -> tuple[str, ...]:
+    """The words that make a pair harmful: its verb, its thing, both, or none."""
+    return tuple(each.word for each in pair if each.harmful)
 
 
 @cache
 def _by_word(harmful: bool, split: str, words: str) -> tuple[tuple[tuple[Verb, Thing], ...], ...]:
     """The pairs of a split, grouped by each word that makes them harmful; harmless ones are one group."""
     groups: dict[str, list[tuple[Verb, Thing]]] = {}
-    for verb, thing in pairs_of(harmful, split, words):
-        decisive = [word for word, harms in ((verb.word, verb.harmful), (thing.word, thing.harmful)) if harms]
-        for word in decisive or [""]:
-            groups.setdefault(word, []).append((verb, thing))
+    for pair in pairs_of(harmful, split, words):
+        for word in decisive_words(pair) or ("",):
+            groups.setdefault(word, []).append(pair)
     return tuple(map(tuple, groups.values()))
 
 

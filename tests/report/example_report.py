@@ -159,10 +159,12 @@ def edit_facts() -> EditFacts:
 
 
 def rows() -> tuple[Row, ...]:
+    return (*_behaviour_rows(), *_capability_rows())
+
+
+def _behaviour_rows() -> tuple[Row, ...]:
     refused = Estimate(0.0, 0.0, 0.0362)
     increase = Estimate(0.0, -0.037, 0.037)
-    drop = Estimate(-0.005, -0.021, 0.011)
-    kl = Estimate(0.021, 0.014, 0.031)
     return (
         Row(
             "refusal, harmful",
@@ -189,6 +191,13 @@ def rows() -> tuple[Row, ...]:
             {},
             GateResult("≤ +2 %", "inconclusive", 180, "upper95", increase),
         ),
+    )
+
+
+def _capability_rows() -> tuple[Row, ...]:
+    drop = Estimate(-0.005, -0.021, 0.011)
+    kl = Estimate(0.021, 0.014, 0.031)
+    return (
         Row(
             "quiz",
             "choice",
