@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from surgery.errors import DictionaryError
-from surgery.hook_point import SITES, HookPoint, Site, from_transformer_lens
+from surgery.hook_point import SITES, HookPoint, Site, from_text
 
-_SHORT = re.compile(r"(?:layer\s*)?(\d+)\s*[. /:]?\s*([a-z_]+)|([a-z_]+)[. ](\d+)")
 _OUTPUTS: dict[str | None, Site] = {
     None: "resid_post",
     "output": "resid_post",
@@ -68,23 +67,17 @@ def missing_fact(name: str, what: str, fact: str, example: str) -> DictionaryErr
 
 
 def parse_hook_point(text: str) -> HookPoint:
-    """`blocks.4.hook_resid_pre`, `layer 4 resid_pre`, `4.resid_pre` or `resid_pre.4` as a hook point.
+    """A hook point as `from_text` reads it.
 
     Raises:
-        DictionaryError: it is none of these.
+        DictionaryError: it is none.
     """
-    found = from_transformer_lens(text)
-    if found is not None:
-        return found
-    match = _SHORT.fullmatch(text.strip())
-    if match:
-        layer, name = (match[1], match[2]) if match[1] else (match[4], match[3])
-        site: Site | None = next((each for each in SITES if each == name), None)
-        if site is not None:
-            return HookPoint(int(layer), site)
-    raise DictionaryError(
-        f"{text!r} is no hook point; write it as 'resid_pre.4', with a site of {', '.join(SITES)}"
-    )
+    found = from_text(text)
+    if found is None:
+        raise DictionaryError(
+            f"{text!r} is no hook point; write it as 'resid_pre.4', with a site of {', '.join(SITES)}"
+        )
+    return found
 
 
 def from_module(name: str) -> HookPoint | None:

@@ -7,6 +7,7 @@ h ← h + v at a layer's `resid_pre` or `resid_post`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import numpy as np
 from surgery.errors import AnatomyError
 from surgery.hook_point import HookPoint
 from surgery.model.language_model import LanguageModel
-from surgery.model.sites import Together, find_blocks
+from surgery.model.sites import Block, Together, find_blocks
 
 if TYPE_CHECKING:
     import torch
@@ -98,6 +99,7 @@ def changing(model: LanguageModel, point: HookPoint, change: Change) -> Iterator
         "mlp_out": block.mlp_out,
         "mlp_in": block.mlp,
         "resid_mid": block.mlp_norm,
+        "mlp_normalized": block.mlp_norm,
     }
     module = modules.get(point.site, block.module)
     if module is None or isinstance(module, Together):
@@ -105,8 +107,38 @@ def changing(model: LanguageModel, point: HookPoint, change: Change) -> Iterator
             f"{point}: no one module of this model is known to read or write that, so it cannot be hooked;"
             " resid_pre and resid_post can"
         )
-    with (_before if point.site in _READ else _after)(module, change):
+    if point.site == "mlp_normalized":
+        place = _before_gain(block, change)
+    else:
+        place = (_before if point.site in _READ else _after)(module, change)
+    with place:
         yield
+
+
+@contextmanager
+def _before_gain(block: Block, change: Change) -> Iterator[None]:
+    """Change what the MLP's norm makes of its input before its gain and bias."""
+    import torch
+
+    norm = copy.deepcopy(block.mlp_norm)
+    with torch.no_grad():
+        for name, value in norm.named_parameters():
+            value.fill_(block.unit_gain if name == "weight" else 0.0)
+
+    def hook(module: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+        normalized = norm.forward(args[0])  # not a call, which would run the hooks copied with it
+        changed = change(normalized)
+        if changed is normalized:
+            return output
+        gained: torch.Tensor = changed * (module.weight + (1.0 - block.unit_gain))
+        bias = getattr(module, "bias", None)
+        return (gained if bias is None else gained + bias).to(output.dtype)
+
+    handle = block.mlp_norm.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager

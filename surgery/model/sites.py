@@ -143,6 +143,7 @@ MLP_NORMS: dict[str, str] = {
     "gpt2": "ln_2",
 }
 """model_type → the norm before the MLP, whose input is resid_mid."""
+_GAIN_IS_ONE_PLUS_WEIGHT = ("gemma", "gemma2", "gemma3_text")
 _MLPS = ("mlp", "feed_forward", "block_sparse_moe", "ffn")
 
 
@@ -158,6 +159,8 @@ class Block:
     """The MLP itself, None where no one module is it."""
     mlp_norm: Any = None
     """The norm before it, None where that is not in `MLP_NORMS`."""
+    unit_gain: float = 1.0
+    """What that norm's weight is where its gain is 1."""
 
 
 def find_blocks(network: Any) -> tuple[Block, ...]:
@@ -180,10 +183,11 @@ def find_blocks(network: Any) -> tuple[Block, ...]:
         blocks = list(decoder.layers)
     else:
         blocks = [block for path in sites.blocks.split("+") for block in decoder.get_submodule(path)]
-    return tuple(_block(block, sites, MLP_NORMS.get(model_type)) for block in blocks)
+    return tuple(_block(block, sites, model_type) for block in blocks)
 
 
-def _block(block: Any, sites: Sites, norm: str | None) -> Block:
+def _block(block: Any, sites: Sites, model_type: str) -> Block:
+    norm = MLP_NORMS.get(model_type)
     copies = [part for name in sites.copies if (part := _submodule(block, name)) is not None]
     mlps = [part for name in _MLPS if (part := _submodule(block, name)) is not None]
     attn_out, mlp_out = _part(block, sites.attn_out), _part(block, sites.mlp_out)
@@ -194,6 +198,7 @@ def _block(block: Any, sites: Sites, norm: str | None) -> Block:
         tuple(copies),
         mlps[0] if len(mlps) == 1 else None,
         None if norm is None else _submodule(block, norm),
+        0.0 if model_type in _GAIN_IS_ONE_PLUS_WEIGHT else 1.0,
     )
 
 

@@ -49,4 +49,5 @@ def test_every_site_has_a_transformer_lens_name_and_one_name_deceives() -> None:
     for site in SITES:
         assert from_transformer_lens(to_transformer_lens(HookPoint(3, site))) == HookPoint(3, site)
     assert from_transformer_lens("blocks.3.hook_mlp_in") == HookPoint(3, "resid_mid")
-    assert from_transformer_lens("blocks.3.ln2.hook_normalized") is None
+    assert from_transformer_lens("blocks.3.ln2.hook_normalized") == HookPoint(3, "mlp_normalized")
+    assert from_transformer_lens("blocks.3.ln1.hook_normalized") is None

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from surgery.checkpoint.layout import open_checkpoint
-from surgery.hook_point import HookPoint, Site
+from surgery.hook_point import SITES as SITE_NAMES
+from surgery.hook_point import HookPoint
 from surgery.model.anatomy import family_of, read_anatomy
 from surgery.model.families import FAMILIES, FILES
 from surgery.model.families.table import Match, alternatives, fill, match_pattern
@@ -181,13 +182,14 @@ def test_hooks_at_every_familys_sites_clear_the_stream(config: dict[str, Any], t
 
 @pytest.mark.parametrize("model_type", MLP_NORMS)
 def test_the_sites_of_a_block_add_up(model_type: str, tmp_path: Path) -> None:
-    """resid_pre + attn_out = resid_mid, resid_mid + mlp_out = resid_post, and mlp_in is resid_mid normed."""
+    """resid_pre + attn_out = resid_mid, resid_mid + mlp_out = resid_post; mlp_in is resid_mid normed, and
+    mlp_normalized the same before gain and bias."""
     config = {"model_type": model_type, **TRIALS.get(model_type, ({},))[0]}
     folder = build_twin(config, tmp_path / "twin", seed=0)
     with quiet_transformers():
         network = auto_class(config).from_pretrained(folder).eval()
     model = cast(LanguageModel, SimpleNamespace(network=network))
-    sites: tuple[Site, ...] = ("resid_pre", "attn_out", "resid_mid", "mlp_in", "mlp_out", "resid_post")
+    sites = SITE_NAMES
     taken: dict[str, torch.Tensor] = {}
 
     def keeper(site: str) -> Any:
@@ -207,4 +209,19 @@ def test_the_sites_of_a_block_add_up(model_type: str, tmp_path: Path) -> None:
         taken["resid_mid"] + taken["mlp_out"], taken["resid_post"], atol=1e-5 * size, rtol=0
     )
     torch.testing.assert_close(normed, taken["mlp_in"])
+    centred = taken["resid_mid"] - taken["resid_mid"].mean(-1, keepdim=True)
+    bare = centred if model_type == "gpt2" else taken["resid_mid"]
+    bare = bare / (bare.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    torch.testing.assert_close(taken["mlp_normalized"], bare, rtol=1e-3, atol=1e-4)
+    assert float((taken["mlp_normalized"] - taken["mlp_in"]).abs().max()) > 1e-2
+    again: dict[str, torch.Tensor] = {}
+    with torch.inference_mode(), ExitStack() as stack:
+        stack.enter_context(changing(model, HookPoint(1, "mlp_normalized"), lambda hidden: 2 * hidden))
+        stack.enter_context(
+            changing(model, HookPoint(1, "mlp_in"), lambda hidden: again.setdefault("in", hidden))
+        )
+        network(torch.arange(3, 15)[None])
+    bias = getattr(block.mlp_norm, "bias", None)
+    expected = 2 * normed - (0 if bias is None else bias)
+    torch.testing.assert_close(again["in"], expected, rtol=1e-4, atol=1e-5)
     assert float((taken["mlp_in"] - taken["resid_mid"]).abs().max()) > 1e-3
