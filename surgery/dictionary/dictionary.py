@@ -96,6 +96,11 @@ class Dictionary:
         """Width of what it reads."""
         return int(self.W_enc.shape[1])
 
+    @property
+    def writes(self) -> HookPoint | None:
+        """Where its decoder rows stand: what a transcoder writes, and of any other what it reads."""
+        return self.output_point if self.is_transcoder else self.hook_point
+
     @cached_property
     def sha256(self) -> str:
         """Of the weights file; reads all of it the first time."""

@@ -127,7 +127,7 @@ def contrast_of_codes(
 ) -> FeatureContrast | None:
     """How the prompts' codes differ, where there are prompts and a place in the stream to encode them at."""
     point = dictionary.hook_point
-    if not isinstance(wanted, FindDifferenceOfMeans) or point is None:
+    if not isinstance(wanted, FindDifferenceOfMeans) or point is None or dictionary.is_transcoder:
         return None
     if dictionary.d_in != model.d_model:
         return None

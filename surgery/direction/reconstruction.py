@@ -85,9 +85,9 @@ def open_wanted(wanted: Reconstruct) -> Dictionary:
         SourceError: there is none under that name.
         DictionaryError: it cannot be read exactly.
     """
-    said = wanted.facts.model_dump() if wanted.facts is not None else {}
-    if said.get("hook_point") is not None:
-        said["hook_point"] = parse_hook_point(said["hook_point"])
+    said = wanted.facts.model_dump(exclude_none=True) if wanted.facts is not None else {}
+    for name in {"hook_point", "output_point"} & said.keys():
+        said[name] = parse_hook_point(said[name])
     return open_dictionary(wanted.dictionary, revision=wanted.revision, path=wanted.path, facts=Facts(**said))
 
 
@@ -250,10 +250,12 @@ def _agreements(
 
 
 def _hook_point_note(direction: Direction, dictionary: Dictionary) -> str | None:
-    if dictionary.hook_point is None or direction.hook_point is None:
+    stands = dictionary.writes
+    if stands is None or direction.hook_point is None:
         return (
             "the dictionary or the direction does not say its hook point, so their fit could not be checked"
         )
-    if not dictionary.hook_point.same_stream(direction.hook_point):
-        return f"the direction is from {direction.hook_point}, the dictionary from {dictionary.hook_point}"
-    return None
+    if stands.same_stream(direction.hook_point):
+        return None
+    verb = "writes" if dictionary.is_transcoder else "is from"
+    return f"the direction is from {direction.hook_point}, the dictionary {verb} {stands}"

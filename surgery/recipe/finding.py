@@ -56,10 +56,18 @@ Select = Annotated[
 class DictionaryFacts(Section):
     """What a dictionary's files do not say, or say wrongly; an error about one names the fact it wants."""
 
-    format: Text | None = None
-    """Which reader to use: saelens, saex, gemma_scope, …; default told by the files."""
+    format: (
+        Literal[
+            "saelens", "saex", "gemma_scope", "gemma_scope_2", "llama_scope", "qwen_scope", "openai",
+            "sparsify", "dictionary_learning",
+        ]
+        | None
+    ) = None  # fmt: skip
+    """Which reader to use; default told by the files."""
     hook_point: Text | None = None
     """What it reads: `resid_pre.16`, or TransformerLens' `blocks.16.hook_resid_pre`."""
+    output_point: Text | None = None
+    """What a transcoder writes: `mlp_out.16`."""
     k: Annotated[int, Field(ge=1)] | None = None
     """Active features a token of a topk dictionary."""
     input_norm: Annotated[float, Field(ge=0)] | None = None

@@ -10,8 +10,10 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from surgery.errors import Problem
+from surgery.hook_point import SITES, from_text
 from surgery.recipe.document import Document, Path
 from surgery.recipe.editing import Ablate, Add
+from surgery.recipe.finding import DictionaryFacts
 from surgery.recipe.shape import root_shape, walk
 from surgery.recipe.sources import find_sources, what_is_missing
 from surgery.recipe.suggestions import listed, nearest, quoted
@@ -23,7 +25,7 @@ def check_references(document: Document, folder: FilePath | None) -> list[Proble
     if not isinstance(document.value, dict):
         return []
     sources = () if folder is None else _sources(document, folder)
-    return [*_directions(document), *_forms(document), *sources]
+    return [*_directions(document), *_forms(document), *_hook_points(document), *sources]
 
 
 def _sections(document: Document, *kinds: type) -> Iterator[tuple[Path, Any]]:
@@ -70,6 +72,15 @@ def _forms(document: Document) -> Iterator[Problem]:
     for path, _ in _sections(document, Add):
         said = "an addition cannot be written into every family's weights; write 'form: peft' under output"
         yield document.problem((*path, "add"), said, at_key=True)
+
+
+def _hook_points(document: Document) -> Iterator[Problem]:
+    for path, value in _sections(document, DictionaryFacts):
+        for key in ("hook_point", "output_point"):
+            said = value.get(key)
+            if isinstance(said, str) and said and from_text(said) is None:
+                wanted = f"expected a hook point such as 'resid_post.20', found {quoted(said)}"
+                yield document.problem((*path, key), f"{wanted}; its sites are {listed(SITES)}")
 
 
 def _sources(document: Document, folder: FilePath) -> Iterator[Problem]:

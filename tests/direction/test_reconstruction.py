@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 from surgery.dictionary.coding import METHODS, code_paths
 from surgery.dictionary.dictionary import Dictionary, atoms_of, unit_rows
+from surgery.dictionary.source import READERS
 from surgery.direction.direction import unit_direction
 from surgery.direction.encoded import FeatureContrast, Split, encoded_difference_path
 from surgery.direction.quality import code_quality
@@ -77,7 +78,12 @@ def test_a_direction_from_elsewhere_is_noted_or_refused() -> None:
     _, facts = reconstruct(
         unit_direction(vector, HookPoint(2, "resid_pre")), dictionary, 1, method="gradient_pursuit", seed=0
     )
-    assert facts.note == "the direction is from layer 2 resid_pre, the dictionary from layer 1 resid_pre"
+    assert facts.note == "the direction is from layer 2 resid_pre, the dictionary is from layer 1 resid_pre"
+    written = replace(dictionary, is_transcoder=True, output_point=HookPoint(3, "mlp_out"))
+    _, facts = reconstruct(
+        unit_direction(vector, HookPoint(1, "resid_pre")), written, 1, method="gradient_pursuit", seed=0
+    )
+    assert facts.note == "the direction is from layer 1 resid_pre, the dictionary writes layer 3 mlp_out"
     _, same = reconstruct(
         unit_direction(vector, HookPoint(0, "resid_post")), dictionary, 1, method="gradient_pursuit", seed=0
     )
@@ -192,5 +198,11 @@ def test_facts_of_a_recipe_reach_the_reader() -> None:
         dictionary="demo:refuser", k=2, facts=DictionaryFacts(hook_point="resid_post.2", format="saelens")
     )
     assert open_wanted(said).hook_point == HookPoint(2, "resid_post")
-    with pytest.raises(DictionaryError, match="no format is called"):
-        open_wanted(Reconstruct(dictionary="demo:refuser", k=2, facts=DictionaryFacts(format="none")))
+    writes = Reconstruct(dictionary="demo:refuser", k=2, facts=DictionaryFacts(output_point="mlp_out.2"))
+    with pytest.raises(DictionaryError, match="no transcoder"):
+        open_wanted(writes)
+
+
+def test_a_recipe_knows_the_formats_that_are_read() -> None:
+    known, _ = get_args(DictionaryFacts.model_fields["format"].annotation)
+    assert get_args(known) == tuple(READERS)

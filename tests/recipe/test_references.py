@@ -74,3 +74,11 @@ def test_sources_are_looked_up(demo_files: Path, tmp_path: Path) -> None:
 )
 def test_what_cannot_be_read_is_left_to_the_types(text: str) -> None:
     assert check(text) == []
+
+
+def test_hook_points_are_read_before_anything_runs() -> None:
+    facts = "{hook_point: blocks.3.ln2.hook_normalized, output_point: mlp_out}"
+    text = "direction:\n  a:\n    find: file\n    reconstruct:\n      facts: " + facts + "\n"
+    ((path, line, column, said),) = check(text + "edit: [{ablate: a}]\n")
+    assert (path, line, column) == ("direction.a.reconstruct.facts.output_point", 5, 71)
+    assert said.startswith("expected a hook point such as 'resid_post.20', found 'mlp_out'; its sites are ")
