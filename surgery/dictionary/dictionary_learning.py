@@ -75,7 +75,7 @@ def read_dictionary_learning(folder: Path, *, name: str | None = None, facts: Fa
             b_dec=weights.array(tensors["b_dec"]),
             k=_k(weights, trainer, name, facts) if architecture == "topk" else None,
             subtract_b_dec=kind not in _WITHOUT_INPUT_BIAS,
-            hook_point=facts.hook_point or _place(trainer),
+            hook_point=facts.hook_point or _place(trainer, config.get("buffer")),
             metadata={"model_name": trainer.get("lm_name"), **config},
             gain=np.exp(weights.array("r_mag").astype(np.float64)) if kind == "GatedAutoEncoder" else None,
             b_gate=weights.array("gate_bias") if kind == "GatedAutoEncoder" else None,
@@ -107,9 +107,11 @@ def _threshold(weights: WeightsFile, name: str) -> np.ndarray:
     return threshold
 
 
-def _place(trainer: Mapping[str, Any]) -> HookPoint | None:
-    """From submodule_name (`resid_post_layer_3`, or a module's path), else the layer, which is an output."""
+def _place(trainer: Mapping[str, Any], buffer: Any) -> HookPoint | None:
+    """From submodule_name (`resid_post_layer_3`, or a module's path), else the layer; what it puts out."""
     submodule, layer = str(trainer.get("submodule_name") or ""), trainer.get("layer")
+    if isinstance(buffer, dict) and buffer.get("io", "out") != "out":
+        return None
     found = from_module(submodule)
     if found is not None or not isinstance(layer, int) or isinstance(layer, bool) or layer < 0:
         return found

@@ -3,8 +3,13 @@
     f = [x W_enc + b_enc > threshold] (x W_enc + b_enc)     output = f W_dec + b_dec [+ x A]
 
 A is `affine_skip_connection`. Nothing is subtracted or normalised. Version 1 says layer and site only in its
-repository and folder names: `google/gemma-scope-2b-pt-res`, `layer_20/width_16k/average_l0_71`.
+repository and folder names: `google/gemma-scope-2b-pt-res`, `layer_20/width_16k/average_l0_71`; so does
+version 2 where it has no configuration: `resid_post/layer_9_width_16k_l0_small`.
+
 Layer N is the OUTPUT of block N (`resid_post`); `att` reads the concatenated heads, no place of the stream.
+Version 1's transcoders read behind the norm before the MLP, whose gain their authors folded into the MLP
+(`mlp_normalized`), version 2's behind the gain (`mlp_in`); both write what the block adds, behind the norm
+after the MLP (`mlp_out`). The dictionary of the embedding learnt rows of the table, e; the stream holds √d e.
 """
 
 from __future__ import annotations
@@ -17,11 +22,29 @@ from typing import Any
 from surgery.dictionary.config import read_config
 from surgery.dictionary.dictionary import Dictionary, checked
 from surgery.dictionary.facts import NO_FACTS, Facts, from_module
+from surgery.dictionary.saelens import scaled_input
 from surgery.dictionary.weights import WeightsFile, open_weights
 from surgery.errors import DictionaryError
 from surgery.hook_point import HookPoint, Site
 
 NPZ, SAFETENSORS, CONFIG = "params.npz", "params.safetensors", "config.json"
+_PLACES: dict[str, tuple[Site, Site | None]] = {
+    "res": ("resid_post", None),
+    "mlp": ("mlp_out", None),
+    "transcoders": ("mlp_normalized", "mlp_out"),
+}
+"""What version 1's repositories end in → what their dictionaries read, and write where that is elsewhere."""
+_IN, _OUT, _BLOCK = "hf_hook_point_in", "hf_hook_point_out", "model.layers.{}"
+_MODULES: dict[str, dict[str, str]] = {
+    "resid_post": {_IN: f"{_BLOCK}.output"},
+    "mlp_out": {_IN: f"{_BLOCK}.post_feedforward_layernorm.output"},
+    "attn_out": {_IN: f"{_BLOCK}.self_attn.o_proj.input"},
+    "transcoder": {
+        _IN: f"{_BLOCK}.pre_feedforward_layernorm.output",
+        _OUT: f"{_BLOCK}.post_feedforward_layernorm.output",
+    },
+}
+"""Version 2's folders → what their configuration says."""
 _MATRICES = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
 
 
@@ -33,15 +56,18 @@ def read_gemma_scope(folder: Path, *, name: str | None = None, facts: Facts = NO
     """
     name = name or str(folder)
     place = f"{name}/{folder}"
-    point = _from_names(place)
-    return _read(
+    layer, site = re.search(r"layer_(\d+)", place), re.search(r"-(res|mlp|transcoders)(?=/|$)", place)
+    of_embedding = "/embedding/" in place
+    reads, writes = _PLACES[site[1]] if site is not None else (None, None)
+    found = _read(
         open_weights(folder / NPZ, name),
-        facts.hook_point or point,
+        HookPoint(0, "resid_pre") if of_embedding else _at(layer, reads),
+        _at(layer, writes),
         {"model_name": _model(name), "prepend_bos": True},
-        is_transcoder="transcoder" in place,
-        output_point=_transcoder_output(place),
+        facts,
         version="gemma_scope",
     )
+    return scaled_input(found, found.d_in**-0.5) if of_embedding else found
 
 
 def read_gemma_scope_2(folder: Path, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary:
@@ -51,34 +77,34 @@ def read_gemma_scope_2(folder: Path, *, name: str | None = None, facts: Facts = 
         DictionaryError: a tensor is missing or does not fit, or it is a cross-layer transcoder.
     """
     name = name or str(folder)
-    config = read_config(folder / CONFIG, name)
+    weights = open_weights(folder / SAFETENSORS, name)
+    config = read_config(folder / CONFIG, name) if (folder / CONFIG).is_file() else _inferred(name, folder)
     if config.get("architecture") != "jump_relu":
         raise DictionaryError(
             f"{name}: architecture {config.get('architecture')!r} in {CONFIG}; known: jump_relu"
         )
-    weights = open_weights(folder / SAFETENSORS, name)
-    reads, writes = str(config.get("hf_hook_point_in", "")), str(config.get("hf_hook_point_out", ""))
-    metadata = {**config, "prepend_bos": True}
-    is_transcoder = bool(reads and writes and reads != writes) or "affine_skip_connection" in weights
-    point = from_module(reads) if reads else _from_names(f"{name}/{folder}")
+    reads, writes = str(config.get("hf_hook_point_in", "")), str(config.get("hf_hook_point_out") or "")
+    is_transcoder = writes not in ("", reads) or "affine_skip_connection" in weights
     return _read(
         weights,
-        facts.hook_point or point,
-        metadata,
-        is_transcoder=is_transcoder,
-        output_point=from_module(writes) if is_transcoder else None,
+        from_module(reads),
+        from_module(writes) if is_transcoder else None,
+        {**config, "prepend_bos": True},
+        facts,
         version="gemma_scope_2",
+        is_transcoder=is_transcoder,
     )
 
 
 def _read(
     weights: WeightsFile,
-    point: HookPoint | None,
+    reads: HookPoint | None,
+    writes: HookPoint | None,
     metadata: Mapping[str, Any],
+    facts: Facts,
     *,
-    is_transcoder: bool,
-    output_point: HookPoint | None,
     version: str,
+    is_transcoder: bool = False,
 ) -> Dictionary:
     tensors = {wanted: _spelling(weights, wanted) for wanted in _MATRICES}
     weights.require(tensors.values())
@@ -93,12 +119,12 @@ def _read(
             b_dec=weights.array(tensors["b_dec"]),
             k=None,
             subtract_b_dec=False,
-            hook_point=point,
+            hook_point=facts.hook_point or reads,
             metadata=metadata,
             threshold=weights.array(tensors["threshold"]),
             W_skip=weights.array(skip).T if skip in weights else None,
-            is_transcoder=is_transcoder,
-            output_point=output_point,
+            is_transcoder=is_transcoder or writes is not None,
+            output_point=writes,
             format=version,
             file=weights.path,
         )
@@ -113,25 +139,27 @@ def _spelling(weights: WeightsFile, tensor: str) -> str:
     )
 
 
-def _from_names(place: str) -> HookPoint | None:
+def _at(layer: re.Match[str] | None, site: Site | None) -> HookPoint | None:
+    return None if layer is None or site is None else HookPoint(int(layer[1]), site)
+
+
+def _inferred(name: str, folder: Path) -> Mapping[str, Any]:
+    """What version 2's `config.json` says elsewhere, by the names of folders."""
+    place = f"{name}/{folder}"
     layer = re.search(r"layer_(\d+)", place)
-    site = re.search(r"-(res|mlp)(?=/|$)|(resid_post|attn_out|mlp_out)(?:_all)?/", place)
-    if layer is None or site is None or "transcoder" in place or "embedding" in place:
-        return None
-    sites: dict[str, Site] = {
-        "res": "resid_post",
-        "mlp": "mlp_out",
-        "resid_post": "resid_post",
-        "mlp_out": "mlp_out",
+    kind = re.search(r"(resid_post|mlp_out|attn_out|transcoder)(?:_all)?/", place)
+    model = re.search(r"gemma-scope-2-(\d+m|\d+b)-(pt|it)", place)
+    if layer is None or kind is None:
+        raise DictionaryError(
+            f"{name}: no {CONFIG} there, and no folder's name says what it reads"
+            " (resid_post/layer_9_width_16k_l0_small); download the configuration too"
+        )
+    modules = {key: module.format(layer[1]) for key, module in _MODULES[kind[1]].items()}
+    return {
+        "architecture": "jump_relu",
+        **modules,
+        "model_name": f"google/gemma-3-{model[1]}-{model[2]}" if model else None,
     }
-    # Version 2's attn_out, as version 1's att, reads the heads before the output projection.
-    found = sites.get(site[1] or site[2])
-    return None if found is None else HookPoint(int(layer[1]), found)
-
-
-def _transcoder_output(place: str) -> HookPoint | None:
-    layer = re.search(r"layer_(\d+)", place)
-    return HookPoint(int(layer[1]), "mlp_out") if layer and "transcoder" in place else None
 
 
 def _model(name: str) -> str | None:

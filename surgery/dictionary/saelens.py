@@ -18,11 +18,11 @@ import numpy as np
 
 from surgery.dictionary.config import positive_number, read_config, whole_number
 from surgery.dictionary.dictionary import Architecture, Dictionary, checked
-from surgery.dictionary.facts import NO_FACTS, Facts, missing_fact
+from surgery.dictionary.facts import NO_FACTS, Facts, from_module, missing_fact
 from surgery.dictionary.normalization import Normalization
 from surgery.dictionary.weights import WeightsFile, open_weights
 from surgery.errors import DictionaryError
-from surgery.hook_point import from_transformer_lens
+from surgery.hook_point import HookPoint, from_transformer_lens
 from surgery.linalg.units import nonzero
 
 CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"
@@ -80,7 +80,7 @@ def read_saelens(folder: Path, *, name: str | None = None, facts: Facts = NO_FAC
         b_dec=weights.array("b_dec"),
         k=settings.k,
         subtract_b_dec=settings.subtract_b_dec,
-        hook_point=facts.hook_point or from_transformer_lens(str(settings.metadata.get("hook_name", ""))),
+        hook_point=facts.hook_point or _place(settings.metadata, "hook_name"),
         metadata=settings.metadata,
         gain=_exponential(weights, "r_mag") if settings.architecture == "gated" else None,
         b_gate=weights.array("b_gate") if settings.architecture == "gated" else None,
@@ -89,7 +89,7 @@ def read_saelens(folder: Path, *, name: str | None = None, facts: Facts = NO_FAC
         W_skip=weights.array("W_skip") if "skip" in settings.saelens_architecture else None,
         normalization=_NORMALIZATIONS[settings.normalize],
         is_transcoder="transcoder" in settings.saelens_architecture,
-        output_point=from_transformer_lens(str(settings.metadata.get("hook_name_out", ""))),
+        output_point=_place(settings.metadata, "hook_name_out"),
         format="saelens",
         file=folder / WEIGHTS,
     )
@@ -162,6 +162,12 @@ def _from_flat(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
             "expected_average_only_in" if flat["normalize_activations"] else "none"
         )
     return {"architecture": "standard", **flat, "metadata": flat}
+
+
+def _place(metadata: Mapping[str, Any], key: str) -> HookPoint | None:
+    """From a transformers name where there is one: it is the publisher's, and SAELens' own a guess at it."""
+    published = from_module(str(metadata.get(f"hf_{key}") or ""))
+    return published or from_transformer_lens(str(metadata.get(key) or ""))
 
 
 def _exponential(weights: WeightsFile, tensor: str) -> np.ndarray:

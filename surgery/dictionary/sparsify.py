@@ -34,6 +34,8 @@ def read_sparsify(folder: Path, *, name: str | None = None, facts: Facts = NO_FA
         raise DictionaryError(
             f"{name}: activation {activation!r} in {CONFIG}; known: {', '.join(_ACTIVATIONS)}"
         )
+    if config.get("signed"):
+        raise DictionaryError(f"{name}: signed codes (largest |·|, no relu) are not read")
     k = facts.k or whole_number(config.get("k"))
     if k is None:
         raise missing_fact(name, f"{CONFIG} does not say k", "k", "32")

@@ -83,38 +83,67 @@ def test_gemma_scope_1(
     agrees(found, forward)
 
 
+def _npz(folder: Path, weights: Any, draw: Any) -> dict[str, np.ndarray]:
+    """Version 1's one file, and its tensors in float64."""
+    folder.mkdir(parents=True)
+    held = {
+        "W_enc": _transposed(weights["enc"]),
+        "W_dec": weights["dec"],
+        "b_enc": weights["b_enc"],
+        "b_dec": weights["b_dec"],
+        "threshold": np.abs(draw(N_FEATURES)),
+    }
+    np.savez(folder / "params.npz", **held)
+    return _double(held)
+
+
 @pytest.mark.parametrize(
-    ("place", "point", "is_transcoder"),
+    ("place", "reads", "writes"),
     [
-        ("gemma-scope-2b-pt-mlp/layer_3/width_16k/average_l0_9", HookPoint(3, "mlp_out"), False),
-        ("gemma-scope-2b-pt-att/layer_3/width_16k/average_l0_9", None, False),
-        ("gemma-scope-2b-pt-res/embedding/width_4k/average_l0_6", None, False),
-        ("gemma-scope-2b-pt-transcoders/layer_3/width_16k/average_l0_5", None, True),
-        ("somewhere/else", None, False),
+        ("gemma-scope-2b-pt-mlp/layer_3/width_16k/average_l0_9", HookPoint(3, "mlp_out"), None),
+        ("gemma-scope-2b-pt-att/layer_3/width_16k/average_l0_9", None, None),
+        ("gemma-scope-2b-pt-res/embedding/width_4k/average_l0_6", HookPoint(0, "resid_pre"), None),
+        (
+            "gemma-scope-2b-pt-transcoders/layer_3/width_16k/average_l0_5",
+            HookPoint(3, "mlp_normalized"),
+            HookPoint(3, "mlp_out"),
+        ),
+        ("somewhere/else", None, None),
     ],
 )
 def test_gemma_scope_1_says_its_place_in_its_names(
-    tmp_path: Path, weights: Any, draw: Any, place: str, point: HookPoint | None, is_transcoder: bool
+    tmp_path: Path, weights: Any, draw: Any, place: str, reads: HookPoint | None, writes: HookPoint | None
 ) -> None:
-    (tmp_path / place).mkdir(parents=True)
-    np.savez(
-        tmp_path / place / "params.npz",
-        W_enc=weights["enc"].T,
-        W_dec=weights["dec"],
-        b_enc=weights["b_enc"],
-        b_dec=weights["b_dec"],
-        threshold=np.abs(draw(N_FEATURES)),
-    )
+    _npz(tmp_path / place, weights, draw)
     found = open_dictionary(str(tmp_path / place))
-    assert (found.hook_point, found.is_transcoder) == (point, is_transcoder)
+    assert (found.hook_point, found.output_point) == (reads, writes)
+    assert found.is_transcoder is (writes is not None)
     said = open_dictionary(str(tmp_path / place), facts=Facts(hook_point=HookPoint(7, "resid_pre")))
     assert said.hook_point == HookPoint(7, "resid_pre")
 
 
-@pytest.mark.parametrize("skip", [False, True])
-def test_gemma_scope_2(tmp_path: Path, weights: Any, draw: Any, agrees: Any, skip: bool) -> None:
-    folder = tmp_path / "layer_9_width_16k_l0_small"
-    folder.mkdir()
+def test_gemma_scope_1_learnt_the_embedding_before_the_model_scales_it(
+    tmp_path: Path, weights: Any, draw: Any, agrees: Any
+) -> None:
+    folder = tmp_path / "gemma-scope-2b-pt-res/embedding/width_4k/average_l0_6"
+    t = _npz(folder, weights, draw)
+
+    def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        f = _jump(x / np.sqrt(D_MODEL) @ t["W_enc"] + t["b_enc"], t["threshold"])
+        return f, (f @ t["W_dec"] + t["b_dec"]) * np.sqrt(D_MODEL)
+
+    agrees(open_dictionary(str(folder)), forward)
+
+
+@pytest.mark.parametrize("configured", [True, False])
+@pytest.mark.parametrize("kind", ["resid_post", "transcoder_all"])
+def test_gemma_scope_2(
+    tmp_path: Path, weights: Any, draw: Any, agrees: Any, kind: str, configured: bool
+) -> None:
+    """A folder laid out as google/gemma-scope-2-1b-pt, some of whose folders have no config.json."""
+    affine = kind == "transcoder_all"
+    folder = tmp_path / f"gemma-scope-2-1b-pt/{kind}/layer_9_width_16k_l0_small{'_affine' * affine}"
+    folder.mkdir(parents=True)
     t = {
         "w_enc": _transposed(weights["enc"]),
         "w_dec": weights["dec"],
@@ -122,34 +151,48 @@ def test_gemma_scope_2(tmp_path: Path, weights: Any, draw: Any, agrees: Any, ski
         "b_dec": weights["b_dec"],
         "threshold": np.abs(draw(N_FEATURES)),
     }
+    point = "model.layers.9.pre_feedforward_layernorm.output" if affine else "model.layers.9.output"
     config = {
+        "hf_hook_point_in": point,
+        "hf_hook_point_out": point.replace("pre_", "post_"),
+        "width": N_FEATURES,
+        "model_name": "google/gemma-3-1b-pt",
         "architecture": "jump_relu",
-        "hf_hook_point_in": "model.layers.9.output",
-        "model_name": "gemma-v3-1b-pt",
+        "l0": 4,
+        "affine_connection": affine,
+        "type": "transcoder" if affine else "sae",
     }
-    if skip:
+    if affine:
         t["affine_skip_connection"] = draw(D_MODEL, D_MODEL)
-        config["hf_hook_point_in"] = "model.layers.9.pre_feedforward_layernorm.output"
-        config["hf_hook_point_out"] = "model.layers.9.post_feedforward_layernorm.output"
     save_file(t, folder / "params.safetensors")
-    (folder / "config.json").write_text(json.dumps(config))
+    if configured:
+        (folder / "config.json").write_text(json.dumps(config))
     found = open_dictionary(str(folder))
     expected = (
-        (HookPoint(9, "mlp_in"), HookPoint(9, "mlp_out")) if skip else (HookPoint(9, "resid_post"), None)
+        (HookPoint(9, "mlp_in"), HookPoint(9, "mlp_out")) if affine else (HookPoint(9, "resid_post"), None)
     )
-    assert (found.hook_point, found.output_point) == expected
+    assert (found.hook_point, found.output_point, found.is_transcoder) == (*expected, affine)
+    assert found.metadata["model_name"] == "google/gemma-3-1b-pt"
     t = _double(t)
 
     def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         f = _jump(x @ t["w_enc"] + t["b_enc"], t["threshold"])
         output = f @ t["w_dec"] + t["b_dec"]
-        return f, output + x @ t["affine_skip_connection"] if skip else output
+        return f, output + x @ t["affine_skip_connection"] if affine else output
 
     agrees(found, forward)
     t["w_dec"] = np.zeros((N_FEATURES, 2, D_MODEL))
     save_file({name: value.astype(np.float32) for name, value in t.items()}, folder / "params.safetensors")
     with pytest.raises(DictionaryError, match="cross-layer transcoder"):
         open_dictionary(str(folder))
+
+
+def test_gemma_scope_2_without_configuration_and_telling_names_asks_for_it(
+    tmp_path: Path, weights: Any
+) -> None:
+    save_file({"w_enc": weights["enc"]}, tmp_path / "params.safetensors")
+    with pytest.raises(DictionaryError, match=r"no config\.json there.*download the configuration"):
+        open_dictionary(str(tmp_path))
 
 
 def _linear(weights: Any) -> dict[str, np.ndarray]:
@@ -160,44 +203,135 @@ def _linear(weights: Any) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("variant", ["scope", "r1", "transcoder"])
-def test_llama_scope(tmp_path: Path, weights: Any, draw: Any, agrees: Any, variant: str) -> None:
-    folder = tmp_path / "Llama3_1-8B-Base-L15R-8x"
+_LLAMA_SCOPE = {
+    "device": "cuda:0",
+    "seed": 42,
+    "dtype": "torch.bfloat16",
+    "hook_point_in": "blocks.15.hook_resid_post",
+    "hook_point_out": "blocks.15.hook_resid_post",
+    "use_decoder_bias": True,
+    "apply_decoder_bias_to_pre_encoder": False,
+    "expansion_factor": 2,
+    "d_model": D_MODEL,
+    "d_sae": N_FEATURES,
+    "act_fn": "jumprelu",
+    "jump_relu_threshold": 0.4,
+    "norm_activation": "dataset-wise",
+    "dataset_average_activation_norm": {"in": 5.0, "out": 5.0},
+    "decoder_exactly_fixed_norm": False,
+    "sparsity_include_decoder_norm": True,
+    "use_glu_encoder": False,
+    "top_k": 50,
+}
+"""The keys of a published hyperparams.json that say anything about inference, and some that do not."""
+
+
+def _llama_scope(folder: Path, weights: Any, **changed: Any) -> dict[str, np.ndarray]:
     t = {**_linear(weights), "decoder.bias": weights["b_dec"]}
-    config: dict[str, Any] = {"d_model": D_MODEL, "hook_point_in": "blocks.15.hook_resid_post"}
-    if variant == "transcoder":
-        config |= {"hook_point_in": "blocks.15.mlp.hook_in", "hook_point_out": "blocks.15.hook_mlp_out"}
-    if variant != "r1":
-        (folder / "checkpoints").mkdir(parents=True)
-        save_file(t, folder / "checkpoints/final.safetensors")
-        config |= {"act_fn": "jumprelu", "jump_relu_threshold": 0.4}
-        settings = folder / "hyperparams.json"
-    else:
-        folder.mkdir()
-        t["log_jumprelu_threshold"] = draw(N_FEATURES)
-        save_file(t, folder / "sae_weights.safetensors")
-        settings = folder / "config.json"
-    settings.write_text(json.dumps(config))
-    with pytest.raises(DictionaryError, match="--input-norm"):
-        open_dictionary(str(folder))
-    norms = {"in": 5.0, "out": 2.0 if variant == "transcoder" else 5.0}
-    settings.write_text(json.dumps(config | {"dataset_average_activation_norm": norms}))
-    found = open_dictionary(str(folder))
-    reads = HookPoint(15, "mlp_in" if variant == "transcoder" else "resid_post")
-    writes = HookPoint(15, "mlp_out") if variant == "transcoder" else None
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    save_file(t, folder / "checkpoints/final.safetensors")
+    (folder / "hyperparams.json").write_text(json.dumps(_LLAMA_SCOPE | changed))
+    return _double(t)
+
+
+@pytest.mark.parametrize("include", [True, False])
+@pytest.mark.parametrize("transcoder", [False, True])
+def test_llama_scope(tmp_path: Path, weights: Any, agrees: Any, include: bool, transcoder: bool) -> None:
+    """The reference rewrites the weights step by step, as the publishers' loader does, and then encodes."""
+    changed: dict[str, Any] = {"sparsity_include_decoder_norm": include}
+    if transcoder:
+        changed |= {
+            "hook_point_in": "blocks.15.ln2.hook_normalized",
+            "hook_point_out": "blocks.15.hook_mlp_out",
+            "dataset_average_activation_norm": {"in": 5.0, "out": 2.0},
+        }
+    t = _llama_scope(tmp_path / "L15", weights, **changed)
+    found = open_dictionary(str(tmp_path / "L15"))
+    reads = HookPoint(15, "mlp_normalized" if transcoder else "resid_post")
+    writes = HookPoint(15, "mlp_out") if transcoder else None
     assert (found.format, found.hook_point, found.output_point) == ("llama_scope", reads, writes)
-    t, scale = _double(t), np.sqrt(D_MODEL) / 5.0
-    threshold = np.exp(t["log_jumprelu_threshold"]) if variant == "r1" else 0.4 * scale
+    s, out = np.sqrt(D_MODEL) / 5.0, np.sqrt(D_MODEL) / (2.0 if transcoder else 5.0)
+    enc, b_enc = t["encoder.weight"], t["encoder.bias"] / s
+    dec, b_dec = t["decoder.weight"] * s / out, t["decoder.bias"] / out
+    if include:
+        norms = np.linalg.norm(dec, axis=0)
+        enc, b_enc, dec = enc * norms[:, None], b_enc * norms, dec / norms
 
     def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        f = _jump(scale * x @ t["encoder.weight"].T + t["encoder.bias"], threshold)
-        return f, (f @ t["decoder.weight"].T + t["decoder.bias"]) * norms["out"] / np.sqrt(D_MODEL)
+        f = _jump(x @ enc.T + b_enc, 0.4)
+        return f, f @ dec.T + b_dec
 
     agrees(found, forward)
-    if variant == "transcoder":
-        settings.write_text(json.dumps(config | {"dataset_average_activation_norm": {"in": 5.0}}))
-        with pytest.raises(DictionaryError, match=r"dataset_average_activation_norm\.out"):
-            open_dictionary(str(folder))
+
+
+def test_llama_scope_r1_keeps_its_norm_among_the_tensors(
+    tmp_path: Path, weights: Any, draw: Any, agrees: Any
+) -> None:
+    place = "blocks.10.hook_resid_post"
+    held = {
+        **_linear(weights),
+        "decoder.bias": weights["b_dec"],
+        "log_jumprelu_threshold": draw(N_FEATURES),
+        f"dataset_average_activation_norm.{place}": np.asarray(5.0, np.float32),
+    }
+    config = {
+        "sae_type": "sae",
+        "hook_point_in": place,
+        "hook_point_out": place,
+        "d_model": D_MODEL,
+        "expansion_factor": 2,
+        "act_fn": "jumprelu",
+        "jump_relu_threshold": 0.0,
+        "norm_activation": "dataset-wise",
+        "sparsity_include_decoder_norm": False,
+    }
+    save_file(held, tmp_path / "sae_weights.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = open_dictionary(str(tmp_path))
+    assert (found.format, found.hook_point) == ("llama_scope", HookPoint(10, "resid_post"))
+    t, s = _double(held), np.sqrt(D_MODEL) / 5.0
+
+    def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pre = s * x @ t["encoder.weight"].T + t["encoder.bias"]
+        f = _jump(pre, np.exp(t["log_jumprelu_threshold"]))
+        return f, (f @ t["decoder.weight"].T + t["decoder.bias"]) / s
+
+    agrees(found, forward)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"sparsity_include_decoder_norm": True}))
+    norms = np.linalg.norm(t["decoder.weight"], axis=0)
+
+    def weighed(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pre = s * x @ t["encoder.weight"].T + t["encoder.bias"]
+        f = np.where(pre * norms > np.exp(t["log_jumprelu_threshold"]), pre, 0.0)
+        return f, (f @ t["decoder.weight"].T + t["decoder.bias"]) / s
+
+    agrees(open_dictionary(str(tmp_path)), weighed)
+    del held[f"dataset_average_activation_norm.{place}"]
+    save_file(held, tmp_path / "sae_weights.safetensors")
+    with pytest.raises(DictionaryError, match="--input-norm"):
+        open_dictionary(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"use_glu_encoder": True}, "use_glu_encoder is True"),
+        ({"apply_decoder_bias_to_pre_encoder": True}, "apply_decoder_bias_to_pre_encoder is True"),
+        ({"norm_activation": "token-wise"}, "'token-wise'; read are 'dataset-wise'"),
+        ({"act_fn": "topk"}, "act_fn 'jumprelu'"),
+        ({"dataset_average_activation_norm": None}, "--input-norm"),
+        (
+            {"hook_point_out": "blocks.15.hook_mlp_out", "dataset_average_activation_norm": {"in": 5.0}},
+            r"dataset_average_activation_norm\.out",
+        ),
+    ],
+)
+def test_llama_scope_with_another_forward_pass_is_refused(
+    tmp_path: Path, weights: Any, changed: dict[str, Any], message: str
+) -> None:
+    _llama_scope(tmp_path, weights, **changed)
+    with pytest.raises(DictionaryError, match=message):
+        open_dictionary(str(tmp_path))
 
 
 def test_qwen_scope(tmp_path: Path, weights: Any, agrees: Any) -> None:
@@ -273,6 +407,9 @@ def test_sparsify(
         t["W_skip"] = draw(D_MODEL, D_MODEL)
     save_file(t, folder / "sae.safetensors")
     cfg = {"activation": activation, "num_latents": 0, "expansion_factor": 2, "k": K, "d_in": D_MODEL}
+    cfg |= {"normalize_decoder": True, "signed": False, "multi_topk": False}
+    if activation == "topk":
+        del cfg["activation"]  # older files have none
     (folder / "cfg.json").write_text(json.dumps(cfg | {"transcode": transcode, "skip_connection": transcode}))
     found = open_dictionary(str(folder))
     places = (
@@ -296,6 +433,9 @@ def test_sparsify(
     agrees(found, forward)
     (folder / "cfg.json").write_text(json.dumps({name: value for name, value in cfg.items() if name != "k"}))
     with pytest.raises(DictionaryError, match="--k 32"):
+        open_dictionary(str(folder))
+    (folder / "cfg.json").write_text(json.dumps(cfg | {"signed": True}))
+    with pytest.raises(DictionaryError, match="signed codes"):
         open_dictionary(str(folder))
 
 
@@ -358,13 +498,16 @@ def test_dictionary_learning(tmp_path: Path, weights: Any, draw: Any, agrees: An
         "submodule_name": "resid_post_layer_8",
         "lm_name": "google/gemma-2-2b",
     }
-    (tmp_path / "config.json").write_text(json.dumps({"trainer": trainer, "buffer": {"ctx_len": 128}}))
+    buffer = {"d_submodule": D_MODEL, "io": "out", "ctx_len": 128}
+    (tmp_path / "config.json").write_text(json.dumps({"trainer": trainer, "buffer": buffer}))
     with pytest.raises(DictionaryError, match="is a pickle"):
         open_dictionary(str(tmp_path))
     found = open_dictionary(str(tmp_path), facts=TRUSTED)
     assert (found.format, found.hook_point) == ("dictionary_learning", HookPoint(8, "resid_post"))
     assert found.metadata["model_name"] == "google/gemma-2-2b"
     agrees(found, forward)
+    (tmp_path / "config.json").write_text(json.dumps({"trainer": trainer, "buffer": buffer | {"io": "in"}}))
+    assert open_dictionary(str(tmp_path), facts=TRUSTED).hook_point is None
 
 
 def test_a_threshold_that_was_never_set_is_refused(tmp_path: Path, weights: Any, draw: Any) -> None:

@@ -110,6 +110,9 @@ def test_transcoders(tmp_path: Path, weights: Any, draw: Any, agrees: Any, archi
         HookPoint(3, "mlp_out"),
     )
     agrees(found, _reference(architecture, tensors, 0, False))
+    metadata |= {"hf_hook_name": "model.layers.3.pre_feedforward_layernorm.output"}
+    folder = _save(tmp_path / "g", tensors, architecture=architecture, metadata=metadata)
+    assert open_dictionary(str(folder)).hook_point == HookPoint(3, "mlp_in")
 
 
 def test_top_k_over_rescaled_codes(tmp_path: Path, weights: Any, draw: Any, agrees: Any) -> None:
