@@ -92,19 +92,20 @@ def fit_lines(
     body = max(NARROWEST, min(width, WIDEST)) - HEADING
     parts = [opened.format, opened.architecture, f"{count(opened.n_features)} features"]
     if opened.is_transcoder:
-        parts.append(f"transcoder, reads {opened.hook_point}, is measured at what it writes")
+        parts.append(f"transcoder, reads {opened.hook_point}, measured at {opened.writes}")
     lines = section("dictionary", labelled(one_line(opened.name), joined(parts, body - LABEL), body))
     measured = (
         f"{count(found.tokens)} tokens of {texts} · cross-entropy (CE) {fixed(found.ce_clean)} nats a token"
     )
     lines += section("model", labelled(one_line(model.name), joined([measured], body - LABEL), body))
-    header = Text(
-        " " * LABEL + f"{'FVU':>8}{'L0':>9}{'dead':>9}{'loss recovered':>17}{'CE spliced':>13}{'CE zero':>10}"
-    )
     shown = sorted(
         found.fits, key=lambda fit: (fit.point.layer + (fit.point.site == "resid_post"), fit.point)
     )
-    rows = [_fit_row(fit, named=fit is found.named) for fit in shown]
+    label = max(LABEL, *(len(str(fit.point)) + 1 for fit in shown))
+    header = Text(
+        " " * label + f"{'FVU':>8}{'L0':>9}{'dead':>9}{'loss recovered':>17}{'CE spliced':>13}{'CE zero':>10}"
+    )
+    rows = [_fit_row(fit, label, named=fit is found.named) for fit in shown]
     lines += section("fit", [header, *rows])
     return lines + section("verdict", [Text(each) for each in joined(verdict_parts(found), body)])
 
@@ -116,7 +117,7 @@ def verdict_parts(found: DictionaryFit) -> list[str]:
         said = f"it names {named.point} and fits {better.point} better: FVU {fixed(better.fvu)}"
         return [
             f"{said} against {fixed(named.fvu)}",
-            f"off by one; read it with {_options(better)}",
+            f"{_what_is_off(named, better)}; read it with {_options(better)}",
         ]
     if not named.fvu < 1:
         return [
@@ -131,13 +132,18 @@ def _options(fit: Fit) -> str:
     return " ".join(f"{name} {point.site}.{point.layer}" for name, point in given.items() if point)
 
 
-def _fit_row(fit: Fit, *, named: bool) -> Text:
+def _what_is_off(named: Fit, better: Fit) -> str:
+    same_layer = named.point.layer == better.point.layer
+    return "on the wrong side of the norm's gain" if same_layer and better.output_point else "off by one"
+
+
+def _fit_row(fit: Fit, label: int, *, named: bool) -> Text:
     recovered = "–" if fit.loss_recovered is None else level(fit.loss_recovered, "share")
     numbers = (
         f"{fixed(fit.fvu):>8}{fixed(fit.l0, 1):>9}{level(fit.dead_share, 'share'):>9}{recovered:>17}"
         f"{fixed(fit.ce_spliced):>13}{fixed(fit.ce_zero):>10}"
     )
-    return Text(f"{fit.output_point or fit.point!s:<{LABEL}}" + numbers + ("   named" if named else ""))
+    return Text(f"{fit.point!s:<{label}}" + numbers + ("   named" if named else ""))
 
 
 def _encoder(opened: Dictionary) -> list[str]:

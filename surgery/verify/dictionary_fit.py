@@ -7,7 +7,8 @@
 with the cross-entropy when the activations are left, replaced by 0, and replaced by the dictionary's output.
 A transcoder reads x at one hook point and is measured, and spliced in, at the one that it writes.
 A dictionary read one layer off (`resid_pre` for `resid_post`, an index into `hidden_states`) fits its
-neighbour better than the hook point it names; that is what is looked for.
+neighbour better than the hook point it names, and a transcoder read on the wrong side of a norm's gain the
+other side; that is what is looked for.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ import numpy as np
 
 from surgery.dictionary.dictionary import Dictionary, encode, reconstruct
 from surgery.errors import VerifyError
-from surgery.hook_point import HookPoint
+from surgery.hook_point import HookPoint, Site
 from surgery.model.interventions import Change, changing
 from surgery.model.language_model import Batch, LanguageModel, run
+from surgery.model.sites import find_blocks
 from surgery.verify.activations import counted, logit_batches, observe
 from surgery.verify.progress import Progress, silent
 from surgery.verify.tally import Tally
@@ -159,7 +161,17 @@ def _places(model: LanguageModel, dictionary: Dictionary) -> tuple[_Place, ...]:
             f"{_said(dictionary, _WRITES)}; say it with --output-point mlp_out.{point.layer}"
         )
     named = _Place(point, dictionary.output_point)
-    return (named, *named.beside(-1, model.n_layers), *named.beside(1, model.n_layers))
+    beside = (*named.beside(-1, model.n_layers), *named.beside(1, model.n_layers))
+    return (named, *_across_the_gain(model, named), *beside)
+
+
+def _across_the_gain(model: LanguageModel, named: _Place) -> tuple[_Place, ...]:
+    """The same on the other side of the gain of the norm before the MLP, where the model has a known one."""
+    other: dict[Site, Site] = {"mlp_in": "mlp_normalized", "mlp_normalized": "mlp_in"}
+    site, blocks = other.get(named.reads.site), find_blocks(model.network)
+    if site is None or named.reads.layer >= len(blocks) or blocks[named.reads.layer].mlp_norm is None:
+        return ()
+    return (replace(named, reads=replace(named.reads, site=site)),)
 
 
 _READS = ("hook_name", "hookpoint", "hook_point_in", "hf_hook_point_in")

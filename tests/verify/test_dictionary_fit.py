@@ -168,7 +168,9 @@ def test_a_transcoder_is_measured_at_what_it_writes(tiny_model: Any, windows: An
     made, taken = _transcoder(tiny_model, 1, skip=skip)
     found = measure_fit(tiny_model, made, windows)
     assert (found.named.point, found.named.output_point) == (HookPoint(1, "mlp_in"), HookPoint(1, "mlp_out"))
-    assert [fit.output_point for fit in found.fits[1:]] == [HookPoint(0, "mlp_out"), HookPoint(2, "mlp_out")]
+    across, *beside = found.fits[1:]
+    assert (across.point, across.output_point) == (HookPoint(1, "mlp_normalized"), HookPoint(1, "mlp_out"))
+    assert [fit.output_point for fit in beside] == [HookPoint(0, "mlp_out"), HookPoint(2, "mlp_out")]
     output = reconstruct(made, taken["in"])
     error = np.square(taken["out"] - output).sum(dtype=np.float64)
     spread = np.square(taken["out"] - taken["out"].mean(axis=0)).sum(dtype=np.float64)
@@ -178,6 +180,33 @@ def test_a_transcoder_is_measured_at_what_it_writes(tiny_model: Any, windows: An
     off = replace(made, hook_point=HookPoint(2, "mlp_in"), output_point=HookPoint(2, "mlp_out"))
     better = measure_fit(tiny_model, off, windows).better
     assert better is not None and better.output_point == HookPoint(1, "mlp_out")
+
+
+def test_a_transcoder_that_reads_before_the_gain_is_told_from_one_behind_it(
+    tiny_model: Any, windows: Any
+) -> None:
+    import torch
+
+    norm = tiny_model.network.model.layers[1].post_attention_layernorm
+    gain = norm.weight.detach().clone()
+    with torch.no_grad():
+        norm.weight.copy_(torch.linspace(0.2, 3.0, 32))
+    try:
+        behind, _ = _transcoder(tiny_model, 1, skip=False)
+        before = replace(
+            behind,
+            W_enc=behind.W_enc * norm.weight.detach().numpy(),
+            hook_point=HookPoint(1, "mlp_normalized"),
+        )
+        found, plain = (measure_fit(tiny_model, each, windows) for each in (before, behind))
+        swapped = measure_fit(tiny_model, replace(before, hook_point=HookPoint(1, "mlp_in")), windows)
+    finally:
+        with torch.no_grad():
+            norm.weight.copy_(gain)
+    assert found.named.fvu == pytest.approx(plain.named.fvu, rel=1e-4)
+    assert found.named.ce_spliced == pytest.approx(plain.named.ce_spliced, rel=1e-5)
+    assert found.fits_model and swapped.better is not None
+    assert swapped.better.point == HookPoint(1, "mlp_normalized")
 
 
 def test_a_transcoder_is_spliced_in_where_it_writes(tiny_model: Any, windows: Any) -> None:
