@@ -10,15 +10,41 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from surgery.hook_point import SITES, HookPoint, from_text
+
 if TYPE_CHECKING:
     from surgery.dictionary.dictionary import Dictionary
+
+FORMATS = (
+    "saelens", "saex", "gemma_scope", "gemma_scope_2", "llama_scope", "qwen_scope", "openai", "sparsify",
+    "dictionary_learning",
+)  # fmt: skip
+METHODS = ("gradient_pursuit", "omp", "nonnegative_omp", "fista", "decoder_cosine")
+
+
+def _hook_point(_: click.Context, __: click.Parameter, text: str | None) -> HookPoint | None:
+    found = None if text is None else from_text(text)
+    if text is not None and found is None:
+        raise click.BadParameter(f"{text!r} is none; write it as resid_pre.4, with one of {', '.join(SITES)}")
+    return found
+
 
 _SOURCE_OPTIONS = (
     click.option("--revision", help="Branch, tag or commit of a Hub repository."),
     click.option("--path", "inside", help="Folder or file inside SOURCE, where it holds several."),
-    click.option("--format", "format_name", help="Which reader to use; default told by the files."),
-    click.option("--hook-point", help="What it reads: resid_post.20, or blocks.20.hook_resid_post."),
-    click.option("--output-point", help="What it writes, of a transcoder: mlp_out.20."),
+    click.option(
+        "--format",
+        "format_name",
+        type=click.Choice(FORMATS),
+        metavar="FORMAT",
+        help="Which reader to use; default told by the files.",
+    ),
+    click.option(
+        "--hook-point",
+        callback=_hook_point,
+        help="What it reads: resid_post.20, or blocks.20.hook_resid_post.",
+    ),
+    click.option("--output-point", callback=_hook_point, help="What it writes, of a transcoder: mlp_out.20."),
     click.option("--k", type=click.IntRange(1), help="Active features a token of a topk dictionary."),
     click.option(
         "--input-norm", type=click.FloatRange(0), help="Mean length of the activations it learnt from."
@@ -97,9 +123,10 @@ def check(
 @click.option("--top", default=4, show_default=True, type=click.IntRange(1), help="Features of its code.")
 @click.option(
     "--method",
+    type=click.Choice(METHODS),
     default="gradient_pursuit",
     show_default=True,
-    help="How they are found; see docs/dictionaries.md.",
+    help="How they are found.",
 )
 @click.option(
     "--feature", "numbers", multiple=True, type=click.IntRange(0), help="A feature by number; repeat."
@@ -121,6 +148,8 @@ def features(source: str, numbers: tuple[int, ...], html: Path | None, as_json: 
 
     if (said["direction"] is None) == (not numbers):
         raise click.UsageError("give either --direction FILE or --feature N (once or more)")
+    if html is not None and not html.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {html.parent}", param_hint="--html")
     opened = _open(source, said)
     wanted = Wanted(said["direction"], said["name"], said["top"], said["method"], numbers)
     with LiveProgress() as progress:
@@ -154,17 +183,13 @@ def write_page(path: Path, text: str) -> None:
 
 
 def _open(source: str, said: dict[str, Any]) -> Dictionary:
-    from surgery.dictionary.facts import Facts, parse_hook_point
+    from surgery.dictionary.facts import Facts
     from surgery.dictionary.source import open_dictionary
 
-    reads, writes = (
-        None if said[name] is None else parse_hook_point(said[name])
-        for name in ("hook_point", "output_point")
-    )
     facts = Facts(
         format=said["format_name"],
-        hook_point=reads,
-        output_point=writes,
+        hook_point=said["hook_point"],
+        output_point=said["output_point"],
         k=said["k"],
         input_norm=said["input_norm"],
         trust_pickle=said["trust_pickle"],

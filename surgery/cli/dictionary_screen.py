@@ -14,7 +14,7 @@ from surgery.dictionary.dictionary import Dictionary
 from surgery.model.language_model import LanguageModel
 from surgery.report.numbers import count, fixed, level, size
 from surgery.report.text import one_line
-from surgery.verify.dictionary_fit import DictionaryFit, Fit
+from surgery.verify.dictionary_fit import READS, DictionaryFit, Fit, said_of_place
 
 _METRICS = {"fvu": "FVU", "l0": "L0", "dead_share": "dead", "loss_recovered": "loss recovered"}
 _NOTED = ("center_writing_weights", "center_unembed", "fold_ln")
@@ -50,7 +50,7 @@ def info_as_json(opened: Dictionary, *, sha256: bool) -> dict[str, Any]:
 def info_lines(opened: Dictionary, *, sha256: bool) -> list[Text]:
     """The screen of `info`."""
     facts = info_as_json(opened, sha256=sha256)
-    reads = facts["hook_point"] or "not said; give it with --hook-point"
+    reads = facts["hook_point"] or f"{_unread(opened)}; give it with --hook-point"
     rows = {
         "features": f"{count(opened.n_features)} · d_model {opened.d_model}",
         "encoder": " · ".join(_encoder(opened)),
@@ -65,6 +65,11 @@ def info_lines(opened: Dictionary, *, sha256: bool) -> list[Text]:
     head = labelled(one_line(opened.name), [f"{opened.format} · {opened.architecture}"], WIDEST - HEADING)
     lines = section("dictionary", [*head, *(line for key, text in rows.items() for line in _row(key, text))])
     return lines + section("note", [Text(note) for note in facts["notes"]])
+
+
+def _unread(opened: Dictionary) -> str:
+    said = said_of_place(opened, READS)
+    return "not said" if said is None else f"{said!r}, which is no place that can be hooked here"
 
 
 def fit_as_json(opened: Dictionary, found: DictionaryFit) -> dict[str, Any]:
@@ -133,8 +138,10 @@ def _options(fit: Fit) -> str:
 
 
 def _what_is_off(named: Fit, better: Fit) -> str:
-    same_layer = named.point.layer == better.point.layer
-    return "on the wrong side of the norm's gain" if same_layer and better.output_point else "off by one"
+    first, second = (fit.point.layer + (fit.point.site == "resid_post") for fit in (named, better))
+    if first == second:
+        return "on the wrong side of the norm's gain"
+    return "off by one" if abs(first - second) == 1 else f"{abs(first - second)} layers off"
 
 
 def _fit_row(fit: Fit, label: int, *, named: bool) -> Text:

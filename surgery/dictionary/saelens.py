@@ -125,10 +125,8 @@ def _settings(config: Mapping[str, Any], name: str, facts: Facts) -> _Settings:
         config = _from_flat(config, name)
     architecture = str(config.get("architecture"))
     if architecture not in _ARCHITECTURES:
-        raise DictionaryError(
-            f"{name}: architecture {config.get('architecture')!r} in {CONFIG}; known:"
-            f" {', '.join(_ARCHITECTURES)}"
-        )
+        said = f"says architecture {architecture!r}" if "architecture" in config else "says no architecture"
+        raise DictionaryError(f"{name}: {CONFIG} {said}; known: {', '.join(_ARCHITECTURES)}")
     normalize = config.get("normalize_activations") or "none"
     if normalize not in _NORMALIZATIONS:
         raise DictionaryError(

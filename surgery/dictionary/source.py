@@ -98,11 +98,14 @@ def detect_format(place: Path, name: str) -> str:
     if place.is_file():
         if place.suffix in (".pt", ".pth") and place.name != "ae.pt":
             return "qwen_scope" if QWEN_FILE.search(place.name) else "openai"
+        if place.suffix not in (".pt", ".pth", ".safetensors", ".npz", ".json"):
+            raise DictionaryError(f"{name}: a {place.suffix or 'nameless'} file is no dictionary's")
         place = place.parent
     found = next((kind for kind, fits in _SIGNS.items() if fits(place)), None)
     if found is not None:
         return found
-    if _has_config(place) and not any(place.rglob("*.safetensors")):
+    weights = {each.name for each in place.rglob("*.safetensors")} - {"sparsity.safetensors"}
+    if _has_config(place) and not weights:
         raise DictionaryError(f"{name}: has a configuration and no weights; download its weights file too")
     below = _dictionaries_below(place)
     if below:

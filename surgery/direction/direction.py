@@ -52,6 +52,7 @@ class Direction:
         if name is None and len(directions) > 1:
             raise DirectionError(
                 f"{path}: holds {len(directions)} directions ({', '.join(directions)}); name one"
+                f" (--name {next(iter(directions))}; in a recipe tensor: {next(iter(directions))})"
             )
         if name is not None and name not in directions:
             raise DirectionError(f"{path}: no direction named {name!r}; it holds: {', '.join(directions)}")

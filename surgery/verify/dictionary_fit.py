@@ -57,7 +57,11 @@ class Fit:
 
 @dataclass(frozen=True)
 class DictionaryFit:
-    """A dictionary on a model: at the hook point it names first, then at the neighbours that exist."""
+    """A dictionary on a model: at the hook point it names first, then at the neighbours that exist.
+
+    Where it does not fit as it is named, the layer farther away that it fits best comes last, if that is
+    better than all before.
+    """
 
     tokens: int
     predicted_tokens: int
@@ -70,7 +74,7 @@ class DictionaryFit:
 
     @property
     def better(self) -> Fit | None:
-        """The neighbour that it fits, and clearly better than its own hook point, if any."""
+        """The other place that it fits, and clearly better than its own hook point, if any."""
         best = min(self.fits, key=lambda fit: fit.fvu)
         return best if best.fvu < min(1.0, _CLEARLY * self.named.fvu) else None
 
@@ -93,8 +97,15 @@ def measure_fit(
         AnatomyError: the model has no such hook point.
     """
     places = _places(model, dictionary)
-    total = 2 * len(places) + 2
     tallies = _tally(model, dictionary, windows, places)
+    if not _fits(tallies):
+        farther = _farther(model, places)
+        more = _tally(model, dictionary, windows, farther) if farther else []
+        found = min(zip(more, farther, strict=True), key=lambda each: each[0].fvu(), default=None)
+        limit = min(1.0, _CLEARLY * min(tally.fvu() for tally in tallies))
+        if found is not None and found[0].fvu() < limit:
+            tallies, places = [*tallies, found[0]], (*places, found[1])
+    total = 2 * len(places) + 2
     progress(1, total, "passes")
     clean, predicted = _cross_entropy(model, windows)
     progress(2, total, "passes")
@@ -109,6 +120,12 @@ def measure_fit(
         numbers = (tally.fvu(), tally.l0(), tally.dead(), zero, spliced, recovered)
         fits.append(Fit(place.reads, written, *numbers))
     return DictionaryFit(tallies[0].tokens, predicted, clean, tuple(fits))
+
+
+def _fits(tallies: Sequence[Tally]) -> bool:
+    """Whether the first of them is below 1, and no other is clearly better."""
+    named = tallies[0].fvu()
+    return named < 1 and min(tally.fvu() for tally in tallies) >= _CLEARLY * named
 
 
 def neighbours(point: HookPoint, n_layers: int) -> tuple[HookPoint, ...]:
@@ -143,7 +160,7 @@ def _places(model: LanguageModel, dictionary: Dictionary) -> tuple[_Place, ...]:
     point = dictionary.hook_point
     if point is None:
         raise VerifyError(
-            f"{dictionary.name} names no hook point of this kind{_said(dictionary, _READS)}; say it with"
+            f"{dictionary.name} names no hook point of this kind{_said(dictionary, READS)}; say it with"
             f" --hook-point {'mlp_in' if dictionary.is_transcoder else 'resid_post'}.20"
         )
     widths = {"reads": dictionary.d_in, "writes": dictionary.d_model}
@@ -165,6 +182,15 @@ def _places(model: LanguageModel, dictionary: Dictionary) -> tuple[_Place, ...]:
     return (named, *_across_the_gain(model, named), *beside)
 
 
+def _farther(model: LanguageModel, near: Sequence[_Place]) -> tuple[_Place, ...]:
+    """The first of some places in every layer where none of them is."""
+    layers = range(-near[0].reads.layer, model.n_layers - near[0].reads.layer)
+    everywhere = [place for layer in layers for place in near[0].beside(layer, model.n_layers)]
+    return tuple(
+        place for place in everywhere if not any(place.reads.same_stream(each.reads) for each in near)
+    )
+
+
 def _across_the_gain(model: LanguageModel, named: _Place) -> tuple[_Place, ...]:
     """The same on the other side of the gain of the norm before the MLP, where the model has a known one."""
     other: dict[Site, Site] = {"mlp_in": "mlp_normalized", "mlp_normalized": "mlp_in"}
@@ -174,12 +200,17 @@ def _across_the_gain(model: LanguageModel, named: _Place) -> tuple[_Place, ...]:
     return (replace(named, reads=replace(named.reads, site=site)),)
 
 
-_READS = ("hook_name", "hookpoint", "hook_point_in", "hf_hook_point_in")
+READS = ("hook_name", "hookpoint", "hook_point_in", "hf_hook_point_in")
 _WRITES = ("hook_name_out", "hook_point_out", "hf_hook_point_out")
 
 
+def said_of_place(dictionary: Dictionary, keys: Sequence[str]) -> str | None:
+    """What a dictionary's files say of a place, under the first of some keys that says anything."""
+    return next((str(dictionary.metadata[key]) for key in keys if dictionary.metadata.get(key)), None)
+
+
 def _said(dictionary: Dictionary, keys: Sequence[str]) -> str:
-    found = next((dictionary.metadata[key] for key in keys if dictionary.metadata.get(key)), None)
+    found = said_of_place(dictionary, keys)
     return "" if found is None else f" (its files say {found!r})"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import save_file
 
-from surgery.cli.dictionary import dictionary
+from surgery.cli.dictionary import FORMATS, METHODS, dictionary
+from surgery.demo.sources import dictionary_folder
+from surgery.dictionary.coding import METHODS as CODERS
+from surgery.dictionary.source import READERS
 from surgery.direction.direction import unit_direction
-from surgery.errors import DictionaryError
 from surgery.hook_point import HookPoint
 
 
@@ -33,9 +36,29 @@ def test_info_says_what_it_is() -> None:
     assert (said["hook_point"], said["k"]) == ("layer 2 resid_post", 7)
 
 
-def test_a_wrong_hook_point_is_an_error_with_the_right_spelling() -> None:
-    with pytest.raises(DictionaryError, match=r"resid_pre\.4"):
-        _run("info", "demo:refuser", "--hook-point", "layer four")
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--hook-point", "layer four"], "resid_pre.4"),
+        (["--format", "saelen"], "'dictionary_learning'"),
+        (["--k", "0"], "x>=1"),
+    ],
+)
+def test_a_wrong_option_is_bad_usage_with_the_right_spelling(wrong: list[str], said: str) -> None:
+    assert said in _run("info", "demo:refuser", *wrong, code=2)
+
+
+def test_the_choices_are_what_the_library_knows() -> None:
+    assert tuple(READERS) == FORMATS
+    assert tuple(CODERS) == METHODS
+
+
+def test_info_says_which_place_cannot_be_hooked(tmp_path: Path) -> None:
+    shutil.copytree(dictionary_folder("demo:refuser"), tmp_path / "d")
+    config = json.loads((tmp_path / "d/cfg.json").read_text())
+    config["metadata"]["hook_name"] = "blocks.2.attn.hook_z"
+    (tmp_path / "d/cfg.json").write_text(json.dumps(config))
+    assert "'blocks.2.attn.hook_z', which is no place" in _run("info", str(tmp_path / "d"))
 
 
 def test_check_names_the_right_place_and_ends_with_3_where_it_is_another() -> None:
@@ -78,6 +101,10 @@ def test_features_explains_a_direction_and_writes_the_page(tmp_path: Path) -> No
     assert [each["number"] for each in held["portraits"]] == [5, 9]
 
 
-def test_features_wants_a_direction_or_numbers() -> None:
+def test_features_wants_a_direction_or_numbers_and_a_folder(tmp_path: Path) -> None:
     result = CliRunner().invoke(dictionary, ["features", "demo:refuser", "--model", "demo:refuser"])
     assert result.exit_code == 2 and "--direction FILE or --feature N" in result.output
+    page = str(tmp_path / "nowhere" / "page.html")
+    assert "there is no folder" in _run(
+        "features", "demo:refuser", "--model", "demo:refuser", "--feature", "1", "--html", page, code=2
+    )

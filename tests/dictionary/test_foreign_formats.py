@@ -538,7 +538,8 @@ def test_a_pickle_with_code_in_it_is_not_run(tmp_path: Path) -> None:
     ("files", "message"),
     [
         ({"readme.txt": b"x"}, "no dictionary of a known format is there .*it holds: readme.txt"),
-        ({"cfg.json": b"{}"}, "has a configuration and no weights"),
+        ({"cfg.json": b"{}", "sparsity.safetensors": b"x"}, "has a configuration and no weights"),
+        ({"cfg.json": b"{}", "sae_weights.safetensors": b"x"}, "cannot be read|says no architecture"),
         ({"params.npz": b"PK"}, "params.npz cannot be read"),
         ({"sae_weights.safetensors": b"12"}, "sae_weights.safetensors cannot be read"),
     ],
@@ -548,6 +549,13 @@ def test_what_is_no_dictionary_is_named(tmp_path: Path, files: dict[str, bytes],
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DictionaryError, match=message):
         open_dictionary(str(tmp_path))
+
+
+def test_a_file_of_another_kind_is_not_looked_beside(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "params.npz").write_bytes(b"PK")
+    with pytest.raises(DictionaryError, match=r"a \.txt file is no dictionary's"):
+        open_dictionary(str(tmp_path / "notes.txt"))
 
 
 @pytest.mark.parametrize("kind", ["saelens", "dictionary_learning", "gemma_scope_2", "llama_scope"])

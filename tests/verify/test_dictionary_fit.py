@@ -77,6 +77,23 @@ def test_an_off_by_one_name_is_caught_and_the_right_one_said(
     assert found.better.point == right
 
 
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        (HookPoint(0, "resid_pre"), HookPoint(2, "resid_pre")),
+        (HookPoint(2, "resid_post"), HookPoint(0, "resid_post")),
+    ],
+)
+def test_a_dictionary_of_a_layer_farther_away_is_found_there(
+    tiny_model: Any, windows: Any, wrong: HookPoint, right: HookPoint
+) -> None:
+    made = _made_for(tiny_model, right)
+    found = measure_fit(tiny_model, replace(made, hook_point=wrong), windows)
+    assert found.better is not None and found.better == found.fits[-1]
+    assert found.better.point.same_stream(right)
+    assert found.better.fvu == pytest.approx(measure_fit(tiny_model, made, windows).named.fvu)
+
+
 def test_a_place_that_it_does_not_fit_either_is_no_better_one(tiny_model: Any, windows: Any) -> None:
     noise = np.random.default_rng(0).standard_normal((40, 32)).astype(np.float32)
     made = replace(
