@@ -75,7 +75,7 @@ class FeaturesReport:
 
 def render_features_page(report: FeaturesReport) -> str:
     """The whole page as HTML."""
-    style = _style()
+    style, script = _assets("report.css", "features.css"), _assets("search.js")
     return (
         environment()
         .get_template("features.html.j2")
@@ -84,7 +84,8 @@ def render_features_page(report: FeaturesReport) -> str:
             parts=feature_parts(report),
             plot=_PLOT,
             style=Markup(style),
-            policy=content_policy(style, ""),
+            script=Markup(script),
+            policy=content_policy(style, script),
         )
     )
 
@@ -138,5 +139,5 @@ def _token(text: str) -> str:
 
 
 @cache
-def _style() -> str:
-    return "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "features.css"))
+def _assets(*names: str) -> str:
+    return "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from dataclasses import replace
 
 import pytest
@@ -47,13 +50,22 @@ def test_shades_follow_the_share_of_the_maximum() -> None:
 
 def test_foreign_text_stays_text_and_nothing_is_styled_in_place() -> None:
     page = render_features_page(_report())
-    assert "&lt;script&gt;" in page and "<script" not in page
+    assert "&lt;script&gt;" in page and page.count("<script") == 1
     assert "refusal &lt;b&gt;, in 2 features" in page
     assert 'style="' not in page
     assert "default-src &#39;none&#39;" in page
     assert 'class="a8" title="8.00"' in page
     assert "silent on every token" in page
     assert "omp 2 of 2" in page
+
+
+def test_the_texts_can_be_searched_by_the_one_script_that_may_run() -> None:
+    page = render_features_page(_report())
+    script = re.search(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert script is not None and ".excerpts li" in script[1]
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert f"script-src &#39;sha256-{digest}&#39;".replace("+", "&#43;") in page.replace("+", "&#43;")
+    assert '<input type="search" id="wanted"' in page and 'id="search" hidden' in page
 
 
 def test_negative_coefficients_point_the_other_way() -> None:

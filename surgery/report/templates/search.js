@@ -2,7 +2,7 @@
   const box = document.getElementById("search");
   const input = document.getElementById("wanted");
   const shown = document.getElementById("shown");
-  const all = [...document.querySelectorAll(".transcript")];
+  const all = [...document.querySelectorAll(".transcript, .excerpts li")];
   const texts = all.map((each) => each.textContent.toLowerCase());
   const filter = () => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
