@@ -22,7 +22,7 @@ from typing import Any
 from surgery.dictionary.config import read_config
 from surgery.dictionary.dictionary import Dictionary, checked
 from surgery.dictionary.facts import NO_FACTS, Facts, from_module
-from surgery.dictionary.saelens import scaled_input
+from surgery.dictionary.folding import scaled_input
 from surgery.dictionary.weights import WeightsFile, open_weights
 from surgery.errors import DictionaryError
 from surgery.hook_point import HookPoint, Site

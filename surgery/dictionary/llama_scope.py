@@ -24,7 +24,7 @@ import numpy as np
 from surgery.dictionary.config import positive_number, read_config
 from surgery.dictionary.dictionary import Dictionary, checked
 from surgery.dictionary.facts import NO_FACTS, Facts, missing_fact
-from surgery.dictionary.saelens import scaled_input
+from surgery.dictionary.folding import scaled_input
 from surgery.dictionary.weights import WeightsFile, open_weights
 from surgery.errors import DictionaryError
 from surgery.hook_point import from_transformer_lens

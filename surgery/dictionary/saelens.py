@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ import numpy as np
 from surgery.dictionary.config import positive_number, read_config, whole_number
 from surgery.dictionary.dictionary import Architecture, Dictionary, checked
 from surgery.dictionary.facts import NO_FACTS, Facts, from_module, missing_fact
+from surgery.dictionary.folding import ranked_by_output, scaled_input
 from surgery.dictionary.normalization import Normalization
 from surgery.dictionary.weights import WeightsFile, open_weights
 from surgery.errors import DictionaryError
 from surgery.hook_point import HookPoint, from_transformer_lens
-from surgery.linalg.units import nonzero
 
 CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"
 _ARCHITECTURES: dict[str, Architecture] = {
@@ -95,29 +95,10 @@ def read_saelens(folder: Path, *, name: str | None = None, facts: Facts = NO_FAC
     )
     found = checked(found)
     if settings.rescale_by_decoder_norm:
-        found = _rescaled(found)
+        found = ranked_by_output(found)
     if settings.normalize == "expected_average_only_in":
         found = scaled_input(found, _input_scale(folder, found.d_in, name, facts))
     return found
-
-
-def scaled_input(dictionary: Dictionary, scale: float, output_scale: float | None = None) -> Dictionary:
-    """The dictionary for raw activations of one that was trained on `scale` times them.
-
-    f(x) of the result is f(scale · x) of the argument, and its output is divided by `output_scale`, or by
-    `scale` where none is given.
-    """
-    out = scale if output_scale is None else output_scale
-    ones = np.ones(dictionary.n_features)
-    gain = ones if dictionary.gain is None else dictionary.gain
-    decoder_gain = ones if dictionary.decoder_gain is None else dictionary.decoder_gain
-    return replace(
-        dictionary,
-        gain=gain.astype(np.float64) * scale,
-        decoder_gain=decoder_gain.astype(np.float64) / out,
-        b_dec=dictionary.b_dec.astype(np.float64) / out,
-        b_gate=None if dictionary.b_gate is None else dictionary.b_gate.astype(np.float64) / scale,
-    )
 
 
 def _settings(config: Mapping[str, Any], name: str, facts: Facts) -> _Settings:
@@ -201,12 +182,6 @@ def _finetuning_factor(weights: WeightsFile, settings: _Settings, name: str) -> 
             " for; set finetuning_scaling_factor there if it scales the decoder's input"
         )
     return factor
-
-
-def _rescaled(dictionary: Dictionary) -> Dictionary:
-    """Top-k over codes times their decoder rows' lengths, which the decoder divides out again."""
-    norms = nonzero(dictionary.row_norms)
-    return replace(dictionary, gain=norms, b_enc=dictionary.b_enc * norms, decoder_gain=1.0 / norms)
 
 
 def _input_scale(folder: Path, d_in: int, name: str, facts: Facts) -> float:

@@ -18,6 +18,7 @@ from surgery.dictionary.coding import Path as CodePath
 from surgery.dictionary.dictionary import Dictionary, unit_rows
 from surgery.dictionary.facts import Facts, parse_hook_point
 from surgery.dictionary.source import open_dictionary
+from surgery.direction.agreement import Agreement, agreements
 from surgery.direction.direction import Direction, unit_direction
 from surgery.direction.encoded import ENCODED, FeatureContrast
 from surgery.direction.examples import Example as Example
@@ -43,16 +44,6 @@ class Feature:
     examples: tuple[Example, ...]
     auroc: float | None = None
     """How well its activation tells positive from negative prompts, where both were encoded."""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """What another method chose at the same k: its features, its cosine, how many are the same."""
-
-    method: str
-    features: tuple[int, ...]
-    cosine: float
-    shared: int
 
 
 @dataclass(frozen=True)
@@ -114,18 +105,14 @@ def reconstruct(
     _check_fit(direction, dictionary, k, method, contrast)
     sizes = sorted({*range(1, min(CURVE, dictionary.n_features) + 1), k})
     coding = Coding(method, refit, contrast)
-    codings = [Coding(name, contrast=contrast) for name in METHODS if name != method]
-    if contrast is not None and method != ENCODED:
-        codings.append(Coding(ENCODED, contrast=contrast))
-    paths = {each.method: _path(direction, dictionary, sizes[-1], each) for each in (coding, *codings)}
-    if len(paths[method]) < k and not _is_exact(dictionary, direction, paths[method]):
+    path = _path(direction, dictionary, sizes[-1], coding)
+    if len(path) < k and not _is_exact(dictionary, direction, path):
         raise DirectionError(
-            f"{method} finds {len(paths[method])} features of {dictionary.name} for this direction, and k is"
+            f"{method} finds {len(path)} features of {dictionary.name} for this direction, and k is"
             f" {k}; use a smaller k or another method"
         )
-    code = paths[method][min(k, len(paths[method])) - 1]
-    curve = quality_curve(direction.vector, dictionary, paths[method], sizes, coding, seed=seed)
-    note = _hook_point_note(direction, dictionary)
+    code = path[min(k, len(path)) - 1]
+    curve = quality_curve(direction.vector, dictionary, path, sizes, coding, seed=seed)
     return _rebuilt(direction, dictionary, code), Reconstruction(
         dictionary.name,
         dictionary.n_features,
@@ -133,8 +120,8 @@ def reconstruct(
         next(each for each in curve if each.k == k),
         curve,
         _features(direction, dictionary, code, contrast),
-        note,
-        _agreements(direction, dictionary, paths, method, code),
+        _hook_point_note(direction, dictionary),
+        agreements(direction.vector, dictionary, code, coding),
     )
 
 
@@ -232,21 +219,6 @@ def _features(
         )
         for number, coefficient, cosine in zip(code.features, code.coefficients, cosines, strict=True)
     )
-
-
-def _agreements(
-    direction: Direction, dictionary: Dictionary, paths: dict[str, CodePath], method: str, code: SparseCode
-) -> tuple[Agreement, ...]:
-    """The other methods at the same k, in the order of the table."""
-    chosen, found = set(code.features.tolist()), []
-    for name, path in paths.items():
-        if name == method or not path:
-            continue
-        other = path[min(len(code.features), len(path)) - 1]
-        numbers = tuple(int(number) for number in other.features)
-        cosine = code_quality(dictionary, direction.vector, other)[0]
-        found.append(Agreement(name, numbers, cosine, len(chosen & set(numbers))))
-    return tuple(found)
 
 
 def _hook_point_note(direction: Direction, dictionary: Dictionary) -> str | None:
