@@ -61,15 +61,15 @@ def find_direction(
     Raises:
         DirectionError: none survives, or the one given does not fit the model.
     """
+    dictionary = _dictionary(name, wanted, model)
     contrast, prompts = _find(wanted, model, sources, seed, progress)
     original = contrast.direction
     if original.d_model != model.d_model:
         raise DirectionError(
             f"direction {name!r} has {original.d_model} entries, and the model's d_model is {model.d_model}"
         )
-    direction, reconstruction, dictionary = original, None, None
-    if wanted.reconstruct is not None:
-        dictionary = open_wanted(wanted.reconstruct)
+    direction, reconstruction = original, None
+    if wanted.reconstruct is not None and dictionary is not None:
         direction, reconstruction = reconstruct(
             original,
             dictionary,
@@ -90,6 +90,17 @@ def find_direction(
         reconstruction,
         _sha256(dictionary),
     )
+
+
+def _dictionary(name: str, wanted: Find, model: LanguageModel) -> Dictionary | None:
+    """What the direction is to be rebuilt from: opened first, since finding can take long."""
+    dictionary = None if wanted.reconstruct is None else open_wanted(wanted.reconstruct)
+    if dictionary is not None and dictionary.d_model != model.d_model:
+        raise DirectionError(
+            f"direction {name!r}: dictionary {dictionary.name} has d_model {dictionary.d_model}, and the"
+            f" model {model.d_model}; it was trained on another model"
+        )
+    return dictionary
 
 
 def _find(

@@ -53,8 +53,15 @@ class Sweep:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What was measured, in order."""
-        return tuple(dict.fromkeys(row.label for point in (*self.lines, *self.points) for row in point.rows))
+        """What was measured, in order; what only some points have follows what it follows there."""
+        ordered: list[str] = []
+        for point in (*self.lines, *self.points):
+            at = 0
+            for row in point.rows:
+                if row.label not in ordered:
+                    ordered.insert(at, row.label)
+                at = ordered.index(row.label) + 1
+        return tuple(ordered)
 
 
 def measured_rows(rows: tuple[Row, ...]) -> tuple[Measured, ...]:

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,36 @@ def sweep(
     """
     observer = observer or Silent()
     _check(loaded, axis)
+    with _kept(folder):
+        return _swept(loaded, axis, values, folder, skyline, observer)
+
+
+@contextmanager
+def _kept(folder: Path) -> Iterator[None]:
+    """Make a folder first of all, since a long run must not end at that; take it away if nothing came into
+    it."""
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made ({error.strerror}); name another --out") from error
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # it holds points
+                folder.rmdir()
+        raise
+
+
+def _swept(
+    loaded: LoadedRecipe,
+    axis: Axis,
+    values: Sequence[float],
+    folder: Path,
+    skyline: Direction | None,
+    observer: Observer,
+) -> Sweep:
     prepared = prepare(loaded, observer)
     sources = Sources(prompts=remembering(loaded, prepared.prompts), resolve=loaded.resolve)
     lines = compared_with(prepared, skyline)

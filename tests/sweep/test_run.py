@@ -20,7 +20,7 @@ from surgery.direction.direction import unit_direction
 from surgery.errors import DirectionError, RecipeError
 from surgery.recipe import LoadedRecipe
 from surgery.recipe.reader import parse_recipe
-from surgery.report.sweep import POINTS, Measured, Point, read_points, with_every_row
+from surgery.report.sweep import POINTS, Measured, Point, Sweep, read_points, with_every_row
 from surgery.report.sweep_figure import share_limits, write_figure
 from surgery.sweep.run import sweep
 from surgery.verify.statistics import share
@@ -100,6 +100,22 @@ def test_points_are_measured_once_and_a_cut_off_sweep_goes_on(
     assert len(read_points(out)) == 6
 
 
+def test_a_sweep_that_cannot_begin_leaves_no_folder_and_finds_nothing_first(
+    loaded: LoadedRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow = np.zeros((60, 16), np.float32)
+    tensors = {"W_enc": narrow.T.copy(), "W_dec": narrow, "b_enc": narrow[:, 0].copy(), "b_dec": narrow[0]}
+    save_file(tensors, tmp_path / "sae" / "sae_weights.safetensors")
+    monkeypatch.setattr("surgery.direction.find.difference_of_means", None)
+    with pytest.raises(DirectionError, match=r"'d': dictionary .* has d_model 16, and the model 32"):
+        sweep(loaded, "k", [1], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "old").mkdir()
+    with pytest.raises(DirectionError):
+        sweep(loaded, "k", [1], tmp_path / "old")
+    assert (tmp_path / "old").is_dir()
+
+
 def test_more_features_come_closer_and_the_unedited_model_does_not_move(
     loaded: LoadedRecipe, tmp_path: Path
 ) -> None:
@@ -151,6 +167,15 @@ def test_broken_replies_are_a_row_of_every_point_where_any_has_them() -> None:
         ["refusal, harmful", "degenerate, harmful"], ["refusal, harmful", "degenerate, harmful"], []
     ]  # fmt: skip
     assert filled[0].rows[1].value == share(0, 50) and filled[1].rows[1] == broken
+
+
+def test_what_the_unedited_model_lacks_stands_where_the_others_have_it() -> None:
+    def point(*labels: str) -> Point:
+        rows = tuple(Measured(label, "share", 10, share(5, 10)) for label in labels)
+        return Point("", "", None, None, {}, rows)
+
+    found = Sweep("", "k", (point("a", "on a", "b", "on b"),), (point("a", "b"), point("a", "b", "last")))
+    assert found.labels == ("a", "on a", "b", "on b", "last")
 
 
 def test_the_figure_is_drawn_and_its_svg_is_the_same_again(loaded: LoadedRecipe, tmp_path: Path) -> None:
