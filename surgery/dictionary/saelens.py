@@ -44,6 +44,14 @@ _NORMALIZATIONS: dict[str, Normalization] = {
     "constant_norm_rescale": "constant_norm",
     "expected_average_only_in": "none",
 }
+_CENTRED = {"model_from_pretrained_kwargs": {"center_writing_weights": True}}
+_SAID_ELSEWHERE: dict[str, Mapping[str, Any]] = {
+    "jbloom/GPT2-Small-SAEs-Reformatted": _CENTRED,
+    "jbloom/GPT2-Small-Feature-Splitting-Experiment-Layer-8": _CENTRED,
+    "tommmcgrath/gpt2-small-mlp-out-saes": _CENTRED,
+    "JoshEngels/Mistral-7B-Residual-Stream-SAEs": {"normalize_activations": "constant_norm_rescale"},
+}
+"""Repositories whose configuration SAELens' registry corrects, and what it says instead."""
 _RENAMED = {"hook_point": "hook_name", "activation_fn_str": "activation_fn"}
 
 
@@ -67,7 +75,8 @@ def read_saelens(folder: Path, *, name: str | None = None, facts: Facts = NO_FAC
         DictionaryError: a file or a fact is missing, or the architecture is not one that can be read exactly.
     """
     name = name or str(folder)
-    settings = _settings(read_config(folder / CONFIG, name), name, facts)
+    corrected = next((said for place, said in _SAID_ELSEWHERE.items() if place in name), {})
+    settings = _settings({**read_config(folder / CONFIG, name), **corrected}, name, facts)
     weights = open_weights(folder / WEIGHTS, name)
     biases = ("b_gate", "b_mag", "r_mag") if settings.architecture == "gated" else ("b_enc",)
     weights.require(["W_enc", "W_dec", "b_dec", *biases])

@@ -38,7 +38,7 @@ def _tensors(weights: Any, draw: Any, architecture: str) -> Tensors:
 
 
 def _save(folder: Path, tensors: Tensors, **config: Any) -> Path:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     save_file(tensors, folder / "sae_weights.safetensors")
     cfg = {
         "d_in": D_MODEL,
@@ -189,6 +189,73 @@ def test_the_flat_configuration_of_version_5(tmp_path: Path, weights: Any, draw:
         "gpt2-small",
     )
     agrees(found, _reference("topk", tensors, 4, True))
+
+
+_OLD = {
+    "model_name": "gpt2-small",
+    "hook_point": "blocks.0.hook_resid_pre",
+    "hook_point_layer": 0,
+    "hook_point_head_index": None,
+    "context_size": 128,
+    "d_in": D_MODEL,
+    "dtype": "torch.float32",
+    "expansion_factor": 2,
+    "b_dec_init_method": "mean",
+}
+_FOUR = {
+    "architecture": "gated",
+    "d_in": D_MODEL,
+    "d_sae": N_FEATURES,
+    "dtype": "float32",
+    "model_name": "tiny-stories-1L-21M",
+    "hook_name": "blocks.0.hook_mlp_out",
+    "hook_layer": 0,
+    "hook_head_index": None,
+    "activation_fn_str": "relu",
+    "activation_fn_kwargs": {},
+    "apply_b_dec_to_input": False,
+    "finetuning_scaling_factor": False,
+    "sae_lens_training_version": "4.4.5",
+    "normalize_activations": "none",
+    "model_from_pretrained_kwargs": {"center_writing_weights": False},
+    "seqpos_slice": [None],
+    "scale_sparsity_penalty_by_decoder_norm": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "architecture", "place", "subtract"),
+    [
+        (_OLD, "standard", HookPoint(0, "resid_pre"), True),
+        (_FOUR, "gated", HookPoint(0, "mlp_out"), False),
+    ],
+)
+def test_configurations_as_they_are_published(
+    tmp_path: Path,
+    weights: Any,
+    draw: Any,
+    agrees: Any,
+    config: dict[str, Any],
+    architecture: str,
+    place: HookPoint,
+    subtract: bool,
+) -> None:
+    tensors = _tensors(weights, draw, architecture)
+    folder = _save(tmp_path / "sae", tensors)
+    (folder / "cfg.json").write_text(json.dumps(config))
+    found = open_dictionary(str(folder))
+    assert (found.hook_point, found.metadata["model_name"]) == (place, config["model_name"])
+    agrees(found, _reference(architecture, tensors, 0, subtract))
+
+
+def test_what_only_the_registry_says_of_a_release_is_known(tmp_path: Path, weights: Any, draw: Any) -> None:
+    tensors = _tensors(weights, draw, "standard")
+    for release in ("jbloom/GPT2-Small-SAEs-Reformatted", "JoshEngels/Mistral-7B-Residual-Stream-SAEs"):
+        (_save(tmp_path / release / "sae", tensors) / "cfg.json").write_text(json.dumps(_OLD))
+    centred = open_dictionary(str(tmp_path / "jbloom/GPT2-Small-SAEs-Reformatted/sae"))
+    assert centred.metadata["model_from_pretrained_kwargs"] == {"center_writing_weights": True}
+    normed = open_dictionary(str(tmp_path / "JoshEngels/Mistral-7B-Residual-Stream-SAEs"), path="sae")
+    assert (centred.normalization, normed.normalization) == ("none", "constant_norm")
 
 
 def test_a_finetuning_factor_scales_the_decoder_or_is_refused(
