@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from surgery.dictionary.dictionary import Dictionary
 
 FORMATS = (
-    "saelens", "saex", "gemma_scope", "gemma_scope_2", "llama_scope", "qwen_scope", "openai", "sparsify",
-    "dictionary_learning",
+    "saelens", "saex", "gemma_scope", "gemma_scope_2", "llama_scope", "qwen_scope", "openai", "goodfire",
+    "sparsify", "dictionary_learning",
 )  # fmt: skip
 METHODS = ("gradient_pursuit", "omp", "nonnegative_omp", "fista", "decoder_cosine")
 
@@ -63,7 +63,8 @@ def _source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def dictionary() -> None:
     """Look at a sparse dictionary: SOURCE is demo:refuser, a folder or file, or a Hub id.
 
-    Formats: SAELens, saex, Gemma Scope 1 and 2, Llama Scope, Qwen Scope, OpenAI, EleutherAI sparsify,
+    Formats: SAELens, saex, Gemma Scope 1 and 2, Llama Scope, Qwen Scope, OpenAI, Goodfire,
+    EleutherAI sparsify,
     dictionary_learning.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,8 @@ from surgery.dictionary.dictionary import Dictionary
 from surgery.dictionary.dictionary_learning import read_dictionary_learning
 from surgery.dictionary.facts import NO_FACTS, Facts
 from surgery.dictionary.gemma_scope import read_gemma_scope, read_gemma_scope_2
+from surgery.dictionary.goodfire import FILE as GOODFIRE_FILE
+from surgery.dictionary.goodfire import read_goodfire
 from surgery.dictionary.llama_scope import R1_MARK, read_llama_scope
 from surgery.dictionary.openai import read_openai
 from surgery.dictionary.qwen_scope import FILE as QWEN_FILE
@@ -40,11 +43,13 @@ READERS: dict[str, Reader] = {
     "llama_scope": read_llama_scope,
     "qwen_scope": read_qwen_scope,
     "openai": read_openai,
+    "goodfire": read_goodfire,
     "sparsify": read_sparsify,
     "dictionary_learning": read_dictionary_learning,
 }
 """Format → its reader."""
-_OF_ONE_FILE = ("qwen_scope", "openai")
+_OF_ONE_FILE = ("qwen_scope", "openai", "goodfire")
+_PICKLES = (".pt", ".pth")
 _MOST_LISTED = 8
 
 
@@ -96,9 +101,9 @@ def detect_format(place: Path, name: str) -> str:
         DictionaryError: it is none that is known; the message says what is there.
     """
     if place.is_file():
-        if place.suffix in (".pt", ".pth") and place.name != "ae.pt":
-            return "qwen_scope" if QWEN_FILE.search(place.name) else "openai"
-        if place.suffix not in (".pt", ".pth", ".safetensors", ".npz", ".json"):
+        if place.suffix in _PICKLES and place.name != "ae.pt":
+            return _of_pickle(place.name)
+        if place.suffix not in (*_PICKLES, ".safetensors", ".npz", ".json"):
             raise DictionaryError(f"{name}: a {place.suffix or 'nameless'} file is no dictionary's")
         place = place.parent
     found = next((kind for kind, fits in _SIGNS.items() if fits(place)), None)
@@ -130,6 +135,23 @@ def _holds(place: Path, tensor: str) -> bool:
     return weights.is_file() and tensor in open_weights(weights, str(place))
 
 
+def _of_pickle(name: str) -> str:
+    """The format of a `.pt` or `.pth` file, by its name alone: it is not opened before somebody allows it."""
+    if QWEN_FILE.search(name):
+        return "qwen_scope"
+    return "goodfire" if GOODFIRE_FILE.fullmatch(name) else "openai"
+
+
+def _pickles(place: Path) -> list[Path]:
+    return sorted(each for each in place.iterdir() if each.suffix in _PICKLES)
+
+
+def _one_pickle(kind: str, place: Path) -> bool:
+    """Whether a folder holds one pickle, and it is of that kind."""
+    files = _pickles(place)
+    return len(files) == 1 and _of_pickle(files[0].name) == kind
+
+
 _SIGNS: dict[str, Callable[[Path], bool]] = {
     "gemma_scope": _has("params.npz"),
     "gemma_scope_2": _has("params.safetensors"),
@@ -140,11 +162,7 @@ _SIGNS: dict[str, Callable[[Path], bool]] = {
     "dictionary_learning": _has("ae.pt"),
     "saex": lambda place: _holds(place, SAEX_MARK),
     "saelens": _has("sae_weights.safetensors"),
-    "qwen_scope": lambda place: sum(bool(QWEN_FILE.fullmatch(each.name)) for each in place.iterdir()) == 1,
-    "openai": lambda place: (
-        len(list(place.glob("*.pt"))) == 1
-        and not any(QWEN_FILE.fullmatch(each.name) for each in place.iterdir())
-    ),
+    **{kind: partial(_one_pickle, kind) for kind in _OF_ONE_FILE},
 }
 
 
@@ -156,12 +174,12 @@ def _dictionaries_below(place: Path) -> list[str]:
     names = ("params.npz", "params.safetensors", "sae_weights.safetensors", "sae.safetensors", "ae.pt")
     folders = {each.parent for name in names for each in place.glob(f"*/**/{name}")}
     folders |= {each.parent.parent for each in place.glob("*/**/checkpoints/final.safetensors")}
-    files = {each for each in place.rglob("*.pt") if each.name != "ae.pt"}
+    files = {each for each in place.rglob("*.pt*") if each.suffix in _PICKLES and each.name != "ae.pt"}
     return sorted(each.relative_to(place).as_posix() for each in folders | files)
 
 
 def _only_pickle(folder: Path, name: str) -> Path:
-    files = sorted(folder.glob("*.pt"))
+    files = _pickles(folder)
     if len(files) != 1:
         raise DictionaryError(f"{name}: {len(files)} .pt files are there; name one with --path")
     return files[0]

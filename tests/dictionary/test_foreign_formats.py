@@ -390,6 +390,36 @@ def test_openai(tmp_path: Path, weights: Any, agrees: Any, activation: str) -> N
         open_dictionary(str(tmp_path / "8.pt"), facts=TRUSTED)
 
 
+@pytest.mark.parametrize(
+    ("file", "suffix", "model"),
+    [
+        ("Llama-3.1-8B-Instruct-SAE-l19.pth", "_linear", "meta-llama/Llama-3.1-8B-Instruct"),
+        ("DeepSeek-R1-Distill-Llama-8B-SAE-l19.pt", "", "deepseek-ai/DeepSeek-R1-Distill-Llama-8B"),
+    ],
+)
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_goodfire(
+    tmp_path: Path, weights: Any, agrees: Any, file: str, suffix: str, model: str, as_folder: bool
+) -> None:
+    t = {
+        f"encoder{suffix}.weight": weights["enc"],
+        f"encoder{suffix}.bias": weights["b_enc"],
+        f"decoder{suffix}.weight": _transposed(weights["dec"]),
+        f"decoder{suffix}.bias": weights["b_dec"],
+    }
+    _torch_save(tmp_path / file, t)
+    found = open_dictionary(str(tmp_path if as_folder else tmp_path / file), facts=TRUSTED)
+    assert (found.format, found.hook_point) == ("goodfire", HookPoint(19, "resid_post"))
+    assert found.metadata["model_name"] == model
+    enc, b_enc, dec, b_dec = (value.astype(np.float64) for value in t.values())
+
+    def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        f = np.maximum(x @ enc.T + b_enc, 0)
+        return f, f @ dec.T + b_dec
+
+    agrees(found, forward)
+
+
 @pytest.mark.parametrize("activation", ["topk", "groupmax"])
 @pytest.mark.parametrize("transcode", [False, True])
 def test_sparsify(
