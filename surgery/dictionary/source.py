@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from surgery.demo.sources import dictionary_folder, is_demo
@@ -26,7 +26,7 @@ from surgery.dictionary.sparsify import read_sparsify
 from surgery.dictionary.weights import open_weights
 from surgery.errors import DictionaryError, SourceError
 from surgery.hook_point import HookPoint
-from surgery.hub import fetch_dictionary
+from surgery.hub import fetch_dictionary, repository_files
 
 
 class Reader(Protocol):
@@ -50,6 +50,7 @@ READERS: dict[str, Reader] = {
 """Format → its reader."""
 _OF_ONE_FILE = ("qwen_scope", "openai", "goodfire")
 _PICKLES = (".pt", ".pth")
+_WEIGHTS = ("params.npz", "params.safetensors", "sae_weights.safetensors", "sae.safetensors", "ae.pt")
 _MOST_LISTED = 8
 
 
@@ -112,14 +113,10 @@ def detect_format(place: Path, name: str) -> str:
     weights = {each.name for each in place.rglob("*.safetensors")} - {"sparsity.safetensors"}
     if _has_config(place) and not weights:
         raise DictionaryError(f"{name}: has a configuration and no weights; download its weights file too")
-    below = _dictionaries_below(place)
+    files = [each.relative_to(place).as_posix() for each in place.rglob("*") if each.is_file()]
+    below = [each for each in _dictionaries_among(files) if each != "."]
     if below:
-        listed = ", ".join(below[:_MOST_LISTED]) + (", …" if len(below) > _MOST_LISTED else "")
-        noun = "dictionary" if len(below) == 1 else "dictionaries"
-        raise DictionaryError(
-            f"{name}: holds {len(below)} {noun} ({listed}); name one with --path {below[0]} (in a"
-            f" recipe: path: {below[0]})"
-        )
+        raise _several(name, below)
     listed = ", ".join(sorted(each.name for each in place.iterdir())[:_MOST_LISTED]) or "nothing"
     raise DictionaryError(
         f"{name}: no dictionary of a known format is there ({', '.join(READERS)}); it holds: {listed}"
@@ -170,12 +167,25 @@ def _has_config(place: Path) -> bool:
     return any((place / each).is_file() for each in ("cfg.json", "hyperparams.json"))
 
 
-def _dictionaries_below(place: Path) -> list[str]:
-    names = ("params.npz", "params.safetensors", "sae_weights.safetensors", "sae.safetensors", "ae.pt")
-    folders = {each.parent for name in names for each in place.glob(f"*/**/{name}")}
-    folders |= {each.parent.parent for each in place.glob("*/**/checkpoints/final.safetensors")}
-    files = {each for each in place.rglob("*.pt*") if each.suffix in _PICKLES and each.name != "ae.pt"}
-    return sorted(each.relative_to(place).as_posix() for each in folders | files)
+def _dictionaries_among(files: Iterable[str]) -> list[str]:
+    """The folders, or files where a format is one file, that hold a dictionary each; by names alone."""
+    paths = [PurePosixPath(file) for file in files]
+    folders = {each.parent for each in paths if each.name in _WEIGHTS}
+    folders |= {
+        each.parent.parent for each in paths if each.parts[-2:] == ("checkpoints", "final.safetensors")
+    }
+    # Beside other weights a pickle is the state of a training run.
+    found = folders or {each for each in paths if each.suffix in _PICKLES}
+    return sorted(each.as_posix() for each in found)
+
+
+def _several(name: str, below: Sequence[str]) -> DictionaryError:
+    listed = ", ".join(below[:_MOST_LISTED]) + (", …" if len(below) > _MOST_LISTED else "")
+    noun = "dictionary" if len(below) == 1 else "dictionaries"
+    return DictionaryError(
+        f"{name}: holds {len(below)} {noun} ({listed}); name one with --path {below[0]} (in a"
+        f" recipe: path: {below[0]})"
+    )
 
 
 def _only_pickle(folder: Path, name: str) -> Path:
@@ -193,8 +203,18 @@ def _locate(source: str, revision: str | None, path: str | None, name: str) -> P
     elif Path(source).expanduser().is_file():
         place = Path(source).expanduser().resolve()
     else:
+        _refuse_several(source, revision, path)
         place = fetch_dictionary(source, path, revision=revision).folder
     place = place if path is None else place / path.strip("/")
     if not place.exists():
         raise SourceError(f"{name}: there is nothing under that path")
     return place
+
+
+def _refuse_several(source: str, revision: str | None, path: str | None) -> None:
+    """Before a repository of many dictionaries is downloaded: most hold hundreds of gigabytes of them."""
+    inside = PurePosixPath("." if path is None else path.strip("/"))
+    files = repository_files(source, revision=revision)
+    below = _dictionaries_among(each for each in files if PurePosixPath(each).is_relative_to(inside))
+    if len(below) > 1 and inside.as_posix() not in below:
+        raise _several(source, below)

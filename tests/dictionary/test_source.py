@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def test_a_hub_source_fetches_only_the_path_asked_for(several: Path, monkeypatch
         return str(several)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr("surgery.dictionary.source.repository_files", lambda source, revision: ())
     found = open_dictionary("org/dictionaries", revision="abc", path="layer_2/b/")
     assert found.name == "org/dictionaries/layer_2/b"
     assert asked == {
@@ -40,6 +42,33 @@ def test_a_hub_source_fetches_only_the_path_asked_for(several: Path, monkeypatch
         "revision": "abc",
         "allow_patterns": ["layer_2/b", "layer_2/b/*"],
     }
+
+
+@pytest.mark.parametrize(
+    ("files", "path", "refused"),
+    [
+        (["README.md", "layer_1/w/params.npz", "layer_2/w/params.npz"], None, "layer_1/w, layer_2/w"),
+        (["layer_1/a/params.npz", "layer_1/b/params.npz", "layer_2/params.npz"], "layer_1", "layer_1/a"),
+        (["layer_1/a/params.npz", "layer_2/a/params.npz"], "layer_2/a", None),
+        (["L1/checkpoints/final.safetensors", "L2/checkpoints/final.safetensors"], None, "L1, L2"),
+        (["layer0.sae.pt", "layer1.sae.pt"], None, "layer0.sae.pt, layer1.sae.pt"),
+        (["layer0.sae.pt", "layer1.sae.pt"], "layer1.sae.pt", None),
+        (["sae_weights.safetensors", "trainer_state.pt", "old/sae_weights.safetensors"], None, None),
+        (["layers.1/sae.safetensors", "layers.2/sae.safetensors", "state.pt"], None, "layers.1, layers.2"),
+        ([], None, None),
+    ],
+)
+def test_a_repository_of_several_is_not_downloaded(
+    monkeypatch: pytest.MonkeyPatch, files: list[str], path: str | None, refused: str | None
+) -> None:
+    def fetched(*_: object, **__: object) -> None:
+        raise SourceError("it was asked for")
+
+    monkeypatch.setattr("surgery.dictionary.source.repository_files", lambda source, revision: files)
+    monkeypatch.setattr("surgery.dictionary.source.fetch_dictionary", fetched)
+    error = SourceError if refused is None else DictionaryError
+    with pytest.raises(error, match=re.escape("it was asked for" if refused is None else refused)):
+        open_dictionary("org/name", path=path)
 
 
 def test_a_place_with_several_asks_which(several: Path) -> None:
