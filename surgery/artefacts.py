@@ -23,6 +23,7 @@ from surgery.checkpoint.layout import Checkpoint
 from surgery.checkpoint.legal import copy_legal_files
 from surgery.checkpoint.sums import SUMS_FILE, write_sums
 from surgery.direction.direction import Direction, write_directions
+from surgery.direction.find import Finding
 from surgery.edit.audit import Audit, audit_as_json
 from surgery.edit.executor import Execution, available_cores
 from surgery.edit.plan import plan_as_json
@@ -128,12 +129,19 @@ def resolved(prepared: Prepared) -> dict[str, Any]:
         "prompts": {name: {"sha256": prompts.file_sha256} for name, prompts in prepared.prompts.items()},
         "directions": {finding.name: finding.direction.sha256 for finding in prepared.findings},
         "dictionaries": {
-            finding.reconstruction.dictionary: finding.dictionary_sha256
+            finding.reconstruction.dictionary: _dictionary(finding)
             for finding in prepared.findings
             if finding.reconstruction is not None
         },
         "versions": _versions(),
     }
+
+
+def _dictionary(finding: Finding) -> Any:
+    """The sum of a dictionary's weights, and its commit where it has one."""
+    if finding.dictionary_commit is None:
+        return finding.dictionary_sha256
+    return {"sha256": finding.dictionary_sha256, "commit": finding.dictionary_commit}
 
 
 def _weight_sums(checkpoint: Checkpoint) -> dict[str, str]:

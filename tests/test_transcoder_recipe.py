@@ -15,6 +15,7 @@ from surgery.apply import apply
 from surgery.cli.main import cli
 from surgery.direction.direction import Direction, unit_direction, write_directions
 from surgery.hook_point import HookPoint
+from surgery.hub import Snapshot
 
 D_MODEL, N_FEATURES = 32, 64
 
@@ -72,6 +73,31 @@ def test_the_output_point_is_a_fact_of_a_recipe(tiny_folder: Path, tmp_path: Pat
     assert lock["direction"]["r"]["reconstruct"]["facts"]["output_point"] == "mlp_out.1"
     kept = Direction.load(tmp_path / "out/surgery/direction.safetensors", "r")
     assert abs(float(kept.vector @ wanted.vector)) > 0.9
+
+
+def test_the_commit_of_a_dictionary_from_the_hub_is_locked(
+    tiny_folder: Path, tmp_path: Path, rows: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+
+    def fetched(source: str, path: str | None, *, revision: str | None) -> Snapshot:
+        asked.append(revision)
+        return Snapshot(tmp_path, "0123abc")
+
+    monkeypatch.setattr("surgery.dictionary.source.fetch_dictionary", fetched)
+    monkeypatch.setattr("surgery.dictionary.source.repository_files", lambda *_, **__: ())
+    write_directions(tmp_path / "r.safetensors", {"r": unit_direction(rows[3], HookPoint(1, "mlp_out"))})
+    recipe = _recipe(tmp_path, tiny_folder, "mlp_out.1")
+    wanted = yaml.safe_load(recipe.read_text())
+    wanted["direction"]["r"]["reconstruct"] |= {"dictionary": "org/set", "path": "transcoder", "k": 1}
+    recipe.write_text(yaml.safe_dump(wanted))
+    apply(recipe)
+    lock = tmp_path / "out/surgery/surgery.lock.yaml"
+    held = yaml.safe_load(lock.read_text())
+    assert held["resolved"]["dictionaries"]["org/set/transcoder"]["commit"] == "0123abc"
+    assert held["direction"]["r"]["reconstruct"]["revision"] == "0123abc"
+    apply(lock, overrides=[f"output.folder={json.dumps(str(tmp_path / 'again'))}"])
+    assert asked == [None, "0123abc"]
 
 
 def test_check_finds_a_hook_point_that_is_none(tiny_folder: Path, tmp_path: Path, rows: np.ndarray) -> None:

@@ -59,6 +59,7 @@ class Dictionary:
             `hook_point`.
         format: the name of the reader it came through.
         file: the weights file.
+        commit: of the Hub repository it came from.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Dictionary:
     output_point: HookPoint | None = None
     format: str = ""
     file: Path | None = None
+    commit: str | None = None
 
     @property
     def n_features(self) -> int:

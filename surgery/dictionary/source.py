@@ -70,7 +70,7 @@ def open_dictionary(
         DictionaryError: what is there is not a dictionary that can be read exactly.
     """
     name = source if path is None else f"{source}/{path.strip('/')}"
-    place = _locate(source, revision, path, name)
+    place, commit = _locate(source, revision, path, name)
     kind = facts.format or detect_format(place, name)
     if kind not in READERS:
         raise DictionaryError(f"{name}: no format is called {kind!r}; known: {', '.join(READERS)}")
@@ -78,7 +78,7 @@ def open_dictionary(
         place = place.parent
     if place.is_dir() and kind in _OF_ONE_FILE:
         place = _only_pickle(place, name)
-    found = READERS[kind](place, name=name, facts=facts)
+    found = replace(READERS[kind](place, name=name, facts=facts), commit=commit)
     return found if facts.output_point is None else with_output(found, facts.output_point)
 
 
@@ -195,20 +195,23 @@ def _only_pickle(folder: Path, name: str) -> Path:
     return files[0]
 
 
-def _locate(source: str, revision: str | None, path: str | None, name: str) -> Path:
+def _locate(source: str, revision: str | None, path: str | None, name: str) -> tuple[Path, str | None]:
+    """Where it is on disk, and the commit that it is from, of the Hub's."""
     if path is not None and ".." in Path(path).parts:
         raise SourceError(f"{name}: the path inside a source cannot lead out of it")
+    commit = None
     if is_demo(source):
         place = dictionary_folder(source)
     elif Path(source).expanduser().is_file():
         place = Path(source).expanduser().resolve()
     else:
         _refuse_several(source, revision, path)
-        place = fetch_dictionary(source, path, revision=revision).folder
+        snapshot = fetch_dictionary(source, path, revision=revision)
+        place, commit = snapshot.folder, snapshot.commit
     place = place if path is None else place / path.strip("/")
     if not place.exists():
         raise SourceError(f"{name}: there is nothing under that path")
-    return place
+    return place, commit
 
 
 def _refuse_several(source: str, revision: str | None, path: str | None) -> None:

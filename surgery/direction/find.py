@@ -37,6 +37,8 @@ class Finding:
     selection: Selection | None
     reconstruction: Reconstruction | None
     dictionary_sha256: str | None
+    dictionary_commit: str | None = None
+    """Of the Hub repository that the dictionary came from."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def find_direction(
         contrast.n_train if prompts else None,
         contrast.selection,
         reconstruction,
-        _sha256(dictionary),
+        None if dictionary is None else dictionary.sha256,
+        None if dictionary is None else dictionary.commit,
     )
 
 
@@ -167,7 +170,3 @@ def _from_weights(wanted: FindWeightDifference) -> Direction:
         for source, revision in ((wanted.base, wanted.revision), (wanted.edited, wanted.edited_revision))
     )
     return weight_difference(wanted, base, edited)
-
-
-def _sha256(dictionary: Dictionary | None) -> str | None:
-    return None if dictionary is None else dictionary.sha256

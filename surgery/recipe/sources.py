@@ -39,7 +39,7 @@ class Source:
     """Where the name stands in the recipe."""
     name: str
     file: str | None
-    """File inside a Hub dataset."""
+    """File inside a Hub dataset, or what of a dictionary's source is meant."""
 
     @property
     def is_demo(self) -> bool:
@@ -61,7 +61,7 @@ class Source:
     @property
     def resolved_key(self) -> str:
         """The name under which a lock file lists it."""
-        return f"{self.name}/{self.file}" if self.file else self.name
+        return f"{self.name}/{self.file.strip('/')}" if self.file else self.name
 
 
 def find_sources(value: Any) -> Iterator[Source]:
@@ -73,7 +73,8 @@ def find_sources(value: Any) -> Iterator[Source]:
         is_mapping = isinstance(section, dict)
         shorthand = section if shape.section and shape.section.shorthand == key else None
         name = section.get(key) if is_mapping else shorthand
-        file = section.get("file") if is_mapping and room == "prompts" else None
+        inside = {"prompts": "file", "dictionaries": "path"}.get(room)
+        file = section.get(inside) if is_mapping and inside else None
         if isinstance(name, str) and name:
             yield Source(
                 room, (*path, key) if is_mapping else path, name, file if isinstance(file, str) else None
@@ -89,7 +90,8 @@ def what_is_missing(source: Source, folder: FilePath) -> str | None:
         hub = said and source.room == "prompts" and source.name.count("/") == 1 and "." not in source.name
         return f"{said}; if it is a Hub dataset, name its 'file' too" if hub else said
     if source.is_folder:
-        return _missing_path(source.name, FilePath(), want_folder=True)
+        is_dictionary = source.room == "dictionaries"
+        return _missing_path(source.name, FilePath(), want_folder=True, or_file=is_dictionary)
     return None
 
 
@@ -108,11 +110,11 @@ def _missing_demo(source: Source) -> str | None:
     return None
 
 
-def _missing_path(name: str, folder: FilePath, *, want_folder: bool) -> str | None:
+def _missing_path(name: str, folder: FilePath, *, want_folder: bool, or_file: bool = False) -> str | None:
     wanted = folder / (FilePath(name).expanduser() if want_folder else name)
     kinds = ("file", "folder") if want_folder else ("folder", "file")
     try:
-        if wanted.is_dir() if want_folder else wanted.is_file():
+        if (want_folder and wanted.is_dir()) or ((or_file or not want_folder) and wanted.is_file()):
             return None
         if wanted.exists():
             return f"{quoted(name)} is a {kinds[0]}, and a {kinds[1]} is wanted here"

@@ -7,7 +7,7 @@ Layout of report.json (`schema` rises when a key changes its meaning or goes awa
     seed, seconds   of the whole run
     model           source, revision, commit, model_type, n_layers, d_model, n_parameters, dtype, licence,
                     tied
-    directions[]    name, find, n_train [positive, negative], dictionary_sha256,
+    directions[]    name, find, n_train [positive, negative], dictionary_sha256, dictionary_commit,
                     direction and original {sha256, d_model, norm, hook_point {layer, site} | null, origin},
                     selection {chosen, candidates[], limits, n_validation, refusal_tokens, baseline} | null,
                     reconstruction {dictionary, n_features, method, point, curve[], features[], note,

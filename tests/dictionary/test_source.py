@@ -36,7 +36,7 @@ def test_a_hub_source_fetches_only_the_path_asked_for(several: Path, monkeypatch
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     monkeypatch.setattr("surgery.dictionary.source.repository_files", lambda source, revision: ())
     found = open_dictionary("org/dictionaries", revision="abc", path="layer_2/b/")
-    assert found.name == "org/dictionaries/layer_2/b"
+    assert found.name == "org/dictionaries/layer_2/b" and found.commit == several.name
     assert asked == {
         "source": "org/dictionaries",
         "revision": "abc",

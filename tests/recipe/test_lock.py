@@ -109,11 +109,18 @@ def test_commits_are_written_into_the_recipes_own_keys(full: Path) -> None:
     text = text.replace("demo:refuser", "org/it", 1).replace(
         "positive: demo:harmful", "positive: {source: o/p, file: f}"
     )
+    text = text.replace("dictionary: demo:refuser", "dictionary: o/d\n      path: layer_4/").replace(
+        "dictionary: org/it", "dictionary: o/d\n      path: layer_4/"
+    )
     hub.write_text(text, encoding="utf-8")
     write_lock(
         full.with_name("pinned.yaml"),
         load_recipe(hub),
-        {"model": {"commit": "1234567"}, "prompts": {"o/p/f": {"commit": "0e1"}}, "dictionaries": {}},
+        {
+            "model": {"commit": "1234567"},
+            "prompts": {"o/p/f": {"commit": "0e1"}},
+            "dictionaries": {"o/d/layer_4": {"sha256": "cc", "commit": "0e2"}},
+        },
     )
     recipe = load_recipe(full.with_name("pinned.yaml")).recipe
     refusal = recipe.direction["refusal"]
@@ -123,6 +130,7 @@ def test_commits_are_written_into_the_recipes_own_keys(full: Path) -> None:
         "0e1",
         None,
     )
+    assert refusal.reconstruct is not None and refusal.reconstruct.revision == "0e2"
 
 
 def test_no_difference_where_nothing_changed(full: Path) -> None:

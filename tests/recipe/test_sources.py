@@ -21,7 +21,11 @@ def test_every_source_of_a_recipe_is_found() -> None:
     value = {
         "model": {"source": "org/model"},
         "direction": {
-            "a": {"find": "file", "path": "a.st", "reconstruct": {"dictionary": "org/d", "k": 1}},
+            "a": {
+                "find": "file",
+                "path": "a.st",
+                "reconstruct": {"dictionary": "org/d", "path": "l/", "k": 1},
+            },
             "b": {
                 "find": "difference_of_means",
                 "positive": "p",
@@ -33,7 +37,7 @@ def test_every_source_of_a_recipe_is_found() -> None:
     assert [(each.room, each.path, each.resolved_key) for each in find_sources(value)] == [
         ("model", ("model", "source"), "org/model"),
         ("directions", ("direction", "a", "path"), "a.st"),
-        ("dictionaries", ("direction", "a", "reconstruct", "dictionary"), "org/d"),
+        ("dictionaries", ("direction", "a", "reconstruct", "dictionary"), "org/d/l"),
         ("prompts", ("direction", "b", "positive"), "p"),
         ("prompts", ("direction", "b", "negative", "source"), "org/n/f"),
     ]
@@ -72,6 +76,8 @@ def test_models_are_relative_to_the_working_directory(
     assert (
         what_is_missing(model("./file"), Path("recipes")) == "'./file' is a file, and a folder is wanted here"
     )
+    dictionary = Source("dictionaries", (), "./file", None)
+    assert what_is_missing(dictionary, Path("recipes")) is None, "some formats are one file"
     said = "there is no folder './weight' in the working directory; did you mean 'weights'?"
     assert what_is_missing(model("./weight"), Path("recipes")) == said
     assert (
