@@ -26,7 +26,8 @@ from surgery.dictionary.sparsify import read_sparsify
 from surgery.dictionary.weights import open_weights
 from surgery.errors import DictionaryError, SourceError
 from surgery.hook_point import HookPoint
-from surgery.hub import fetch_dictionary, repository_files
+from surgery.hub import fetch_dictionary
+from surgery.hub.listing import repository_files
 
 
 class Reader(Protocol):

@@ -50,23 +50,6 @@ def fetch_dictionary(source: str, path: str | None = None, *, revision: str | No
     return _fetch(source, revision, None if inside is None else [inside, f"{inside}/*"])
 
 
-def repository_files(source: str, *, revision: str | None = None) -> tuple[str, ...]:
-    """The names of a Hub repository's files, before any is downloaded.
-
-    None where `source` is a folder, or where the Hub cannot be asked: what is in the cache may do.
-    """
-    if Path(source).expanduser().is_dir():
-        return ()
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
-
-    _refuse_path(source)
-    try:
-        return tuple(sorted(HfApi().list_repo_files(source, revision=revision)))
-    except (OSError, ValueError, HFValidationError):
-        return ()
-
-
 def fetch_dataset_file(source: str, file: str, *, revision: str | None = None) -> Path:
     """One file of a Hub dataset, downloaded to the cache.
 

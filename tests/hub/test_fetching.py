@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from surgery.errors import SourceError
-from surgery.hub import fetch_dataset_file, fetch_model, repository_files
+from surgery.hub import fetch_dataset_file, fetch_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {"config.json": b'{"model_type": "llama"}', "notes.bin": b"not asked for", "LICENSE": b"Apache-2.0"}
@@ -96,16 +96,6 @@ def test_a_hub_id_becomes_a_folder_at_a_commit(hub: dict[str, str]) -> None:
     commit, names = json.loads(done.stdout.splitlines()[-1])
     assert commit == COMMIT
     assert names == ["LICENSE", "config.json"]
-
-
-def test_a_repository_s_files_are_known_before_any_is_downloaded(hub: dict[str, str], tmp_path: Path) -> None:
-    code = "from surgery.hub import repository_files as names\nprint(names('org/name'), names('org/other'))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=hub, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.stdout.strip() == f"{tuple(sorted(FILES))} ()", done.stderr
-    assert not list((tmp_path / "cache").rglob("notes.bin"))
-    assert repository_files(str(tmp_path)) == repository_files("org/name") == ()
 
 
 def test_a_repository_that_is_not_there_says_so(hub: dict[str, str]) -> None:
