@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FORMATS = (
     "saelens", "saex", "gemma_scope", "gemma_scope_2", "llama_scope", "qwen_scope", "openai", "goodfire",
-    "sparsify", "dictionary_learning",
+    "circuit_tracer", "sparsify", "dictionary_learning",
 )  # fmt: skip
 METHODS = ("gradient_pursuit", "omp", "nonnegative_omp", "fista", "decoder_cosine")
 
@@ -64,7 +64,7 @@ def dictionary() -> None:
     """Look at a sparse dictionary: SOURCE is demo:refuser, a folder or file, or a Hub id.
 
     Formats: SAELens, saex, Gemma Scope 1 and 2, Llama Scope, Qwen Scope, OpenAI, Goodfire,
-    EleutherAI sparsify,
+    circuit-tracer, EleutherAI sparsify,
     dictionary_learning.
     """
 

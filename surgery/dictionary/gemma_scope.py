@@ -57,7 +57,7 @@ def read_gemma_scope(folder: Path, *, name: str | None = None, facts: Facts = NO
     name = name or str(folder)
     place = f"{name}/{folder}"
     layer, site = re.search(r"layer_(\d+)", place), re.search(r"-(res|mlp|transcoders)(?=/|$)", place)
-    of_embedding = "/embedding/" in place
+    of_embedding = re.search(r"/embedding/width_\d+k", place) is not None
     reads, writes = _PLACES[site[1]] if site is not None else (None, None)
     found = _read(
         open_weights(folder / NPZ, name),

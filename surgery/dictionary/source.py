@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from surgery.demo.sources import dictionary_folder, is_demo
+from surgery.dictionary.circuit_tracer import FILE as CIRCUIT_FILE
+from surgery.dictionary.circuit_tracer import read_circuit_tracer
 from surgery.dictionary.dictionary import Dictionary
 from surgery.dictionary.dictionary_learning import read_dictionary_learning
 from surgery.dictionary.facts import NO_FACTS, Facts
@@ -45,11 +47,12 @@ READERS: dict[str, Reader] = {
     "qwen_scope": read_qwen_scope,
     "openai": read_openai,
     "goodfire": read_goodfire,
+    "circuit_tracer": read_circuit_tracer,
     "sparsify": read_sparsify,
     "dictionary_learning": read_dictionary_learning,
 }
 """Format → its reader."""
-_OF_ONE_FILE = ("qwen_scope", "openai", "goodfire")
+_OF_ONE_FILE = ("qwen_scope", "openai", "goodfire", "circuit_tracer")
 _PICKLES = (".pt", ".pth")
 _WEIGHTS = ("params.npz", "params.safetensors", "sae_weights.safetensors", "sae.safetensors", "ae.pt")
 _MOST_LISTED = 8
@@ -78,7 +81,7 @@ def open_dictionary(
     if place.is_file() and kind not in _OF_ONE_FILE:
         place = place.parent
     if place.is_dir() and kind in _OF_ONE_FILE:
-        place = _only_pickle(place, name)
+        place = _only_file(place, kind, name)
     found = replace(READERS[kind](place, name=name, facts=facts), commit=commit)
     return found if facts.output_point is None else with_output(found, facts.output_point)
 
@@ -103,8 +106,9 @@ def detect_format(place: Path, name: str) -> str:
         DictionaryError: it is none that is known; the message says what is there.
     """
     if place.is_file():
-        if place.suffix in _PICKLES and place.name != "ae.pt":
-            return _of_pickle(place.name)
+        alone = _of_one_file(place.name)
+        if alone is not None:
+            return alone
         if place.suffix not in (*_PICKLES, ".safetensors", ".npz", ".json"):
             raise DictionaryError(f"{name}: a {place.suffix or 'nameless'} file is no dictionary's")
         place = place.parent
@@ -133,21 +137,27 @@ def _holds(place: Path, tensor: str) -> bool:
     return weights.is_file() and tensor in open_weights(weights, str(place))
 
 
-def _of_pickle(name: str) -> str:
-    """The format of a `.pt` or `.pth` file, by its name alone: it is not opened before somebody allows it."""
-    if QWEN_FILE.search(name):
-        return "qwen_scope"
-    return "goodfire" if GOODFIRE_FILE.fullmatch(name) else "openai"
+def _of_one_file(name: str) -> str | None:
+    """The format of a file that is a whole dictionary, by its name alone: a pickle is not opened before
+    somebody allows it."""
+    for kind, pattern in (
+        ("qwen_scope", QWEN_FILE),
+        ("goodfire", GOODFIRE_FILE),
+        ("circuit_tracer", CIRCUIT_FILE),
+    ):
+        if pattern.fullmatch(name):
+            return kind
+    return "openai" if PurePosixPath(name).suffix in _PICKLES and name != "ae.pt" else None
 
 
-def _pickles(place: Path) -> list[Path]:
-    return sorted(each for each in place.iterdir() if each.suffix in _PICKLES)
+def _alone(place: Path) -> list[tuple[str, Path]]:
+    """The files of a folder that are each a whole dictionary, with their formats."""
+    files = sorted(place.iterdir())
+    return [(kind, file) for file in files if (kind := _of_one_file(file.name)) is not None]
 
 
-def _one_pickle(kind: str, place: Path) -> bool:
-    """Whether a folder holds one pickle, and it is of that kind."""
-    files = _pickles(place)
-    return len(files) == 1 and _of_pickle(files[0].name) == kind
+def _is_one_file(kind: str, place: Path) -> bool:
+    return [each for each, _ in _alone(place)] == [kind]
 
 
 _SIGNS: dict[str, Callable[[Path], bool]] = {
@@ -160,7 +170,7 @@ _SIGNS: dict[str, Callable[[Path], bool]] = {
     "dictionary_learning": _has("ae.pt"),
     "saex": lambda place: _holds(place, SAEX_MARK),
     "saelens": _has("sae_weights.safetensors"),
-    **{kind: partial(_one_pickle, kind) for kind in _OF_ONE_FILE},
+    **{kind: partial(_is_one_file, kind) for kind in _OF_ONE_FILE},
 }
 
 
@@ -176,7 +186,7 @@ def _dictionaries_among(files: Iterable[str]) -> list[str]:
         each.parent.parent for each in paths if each.parts[-2:] == ("checkpoints", "final.safetensors")
     }
     # Beside other weights a pickle is the state of a training run.
-    found = folders or {each for each in paths if each.suffix in _PICKLES}
+    found = folders or {each for each in paths if _of_one_file(each.name) is not None}
     return sorted(each.as_posix() for each in found)
 
 
@@ -189,10 +199,12 @@ def _several(name: str, below: Sequence[str]) -> DictionaryError:
     )
 
 
-def _only_pickle(folder: Path, name: str) -> Path:
-    files = _pickles(folder)
+def _only_file(folder: Path, kind: str, name: str) -> Path:
+    """The one file of a folder that may be of a format: any pickle, where the format was given."""
+    suffixes = (".safetensors",) if kind == "circuit_tracer" else _PICKLES
+    files = sorted(each for each in folder.iterdir() if each.suffix in suffixes)
     if len(files) != 1:
-        raise DictionaryError(f"{name}: {len(files)} .pt files are there; name one with --path")
+        raise DictionaryError(f"{name}: {len(files)} {suffixes[0]} files are there; name one with --path")
     return files[0]
 
 

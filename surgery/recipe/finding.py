@@ -59,7 +59,7 @@ class DictionaryFacts(Section):
     format: (
         Literal[
             "saelens", "saex", "gemma_scope", "gemma_scope_2", "llama_scope", "qwen_scope", "openai",
-            "goodfire", "sparsify", "dictionary_learning",
+            "goodfire", "circuit_tracer", "sparsify", "dictionary_learning",
         ]
         | None
     ) = None  # fmt: skip

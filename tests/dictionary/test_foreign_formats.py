@@ -420,6 +420,53 @@ def test_goodfire(
     agrees(found, forward)
 
 
+@pytest.mark.parametrize("jump", [False, True])
+@pytest.mark.parametrize("turned", [False, True])
+def test_circuit_tracer(
+    tmp_path: Path, weights: Any, draw: Any, agrees: Any, jump: bool, turned: bool
+) -> None:
+    t = {
+        "W_enc": weights["enc"],
+        "b_enc": weights["b_enc"],
+        "W_dec": _transposed(weights["dec"]) if turned else weights["dec"],
+        "b_dec": weights["b_dec"],
+        "W_skip": draw(D_MODEL, D_MODEL),
+    }
+    if jump:
+        t["activation_function.threshold"] = np.abs(draw(N_FEATURES))
+    for layer in (3, 12):
+        save_file(t, tmp_path / f"layer_{layer}.safetensors")
+    config = "model_name: {}\nmodel_kind: transcoder_set\nfeature_input_hook: mlp.hook_in\n"
+    (tmp_path / "config.yaml").write_text(
+        config.format("Qwen/Qwen3-4B") + "feature_output_hook: mlp.hook_out\n"
+    )
+    with pytest.raises(DictionaryError, match=r"holds 2 .*--path layer_12\.safetensors"):
+        open_dictionary(str(tmp_path))
+    found = open_dictionary(str(tmp_path), path="layer_12.safetensors")
+    assert (found.format, found.hook_point, found.output_point) == (
+        "circuit_tracer",
+        HookPoint(12, "mlp_in"),
+        HookPoint(12, "mlp_out"),
+    )
+    t = _double(t)
+
+    def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        f = _jump(x @ t["W_enc"].T + t["b_enc"], t["activation_function.threshold"] if jump else 0.0)
+        return f, f @ (t["W_dec"].T if turned else t["W_dec"]) + t["b_dec"] + x @ t["W_skip"].T
+
+    agrees(found, forward)
+    (tmp_path / "layer_3.safetensors").unlink()
+    (tmp_path / "config.yaml").write_text(
+        config.format("google/gemma-3-1b-pt") + "feature_output_hook: mlp.hook_out"
+    )
+    assert open_dictionary(str(tmp_path)).output_point is None, "before the norm behind the MLP"
+    (tmp_path / "config.yaml").unlink()
+    assert open_dictionary(str(tmp_path)).hook_point is None
+    (tmp_path / "config.yaml").write_text("[")
+    with pytest.raises(DictionaryError, match=r"config\.yaml beside it cannot be read"):
+        open_dictionary(str(tmp_path))
+
+
 @pytest.mark.parametrize("activation", ["topk", "groupmax"])
 @pytest.mark.parametrize("transcode", [False, True])
 def test_sparsify(
