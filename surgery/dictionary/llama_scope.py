@@ -48,14 +48,25 @@ def read_llama_scope(folder: Path, *, name: str | None = None, facts: Facts = NO
     _check_supported(config, name)
     weights = open_weights(folder / (R1_WEIGHTS if is_r1 else WEIGHTS), name)
     weights.require(_TENSORS)
+    found = _stored(weights, {"model_name": _R1_MODEL if is_r1 else _MODEL, **config}, facts)
+    into = _scale(config, weights, found.d_in, "in", facts)
+    out = _scale(config, weights, found.d_model, "out", facts) if found.is_transcoder else into
+    norms = nonzero(found.row_norms) if config.get("sparsity_include_decoder_norm", True) else None
+    if not is_r1:
+        return _rewritten(found, norms, _jump(config, name), into, out)
+    threshold = np.exp(weights.array(R1_MARK).astype(np.float64))
+    return scaled_input(
+        replace(found, threshold=threshold if norms is None else threshold / norms), into, out
+    )
+
+
+def _stored(weights: WeightsFile, config: Mapping[str, Any], facts: Facts) -> Dictionary:
+    """The tensors as they are in the file, with a threshold of 0."""
     reads, writes = (str(config.get(key) or "") for key in ("hook_point_in", "hook_point_out"))
     is_transcoder = writes not in ("", reads)
-    d_model, d_in = weights.shapes["decoder.bias"][0], weights.shapes["encoder.weight"][1]
-    into = _scale(config, weights, d_in, "in", facts)
-    out = _scale(config, weights, d_model, "out", facts) if is_transcoder else into
-    found = checked(
+    return checked(
         Dictionary(
-            name=name,
+            name=weights.name,
             architecture="jumprelu",
             W_enc=weights.array("encoder.weight"),
             b_enc=weights.array("encoder.bias"),
@@ -64,7 +75,7 @@ def read_llama_scope(folder: Path, *, name: str | None = None, facts: Facts = NO
             k=None,
             subtract_b_dec=False,
             hook_point=facts.hook_point or from_transformer_lens(reads),
-            metadata={"model_name": _R1_MODEL if is_r1 else _MODEL, **config},
+            metadata=config,
             threshold=np.zeros(weights.shapes["encoder.bias"][0]),
             is_transcoder=is_transcoder,
             output_point=from_transformer_lens(writes) if is_transcoder else None,
@@ -72,12 +83,6 @@ def read_llama_scope(folder: Path, *, name: str | None = None, facts: Facts = NO
             file=weights.path,
         )
     )
-    norms = nonzero(found.row_norms) if config.get("sparsity_include_decoder_norm", True) else None
-    if is_r1:
-        threshold = np.exp(weights.array(R1_MARK).astype(np.float64))
-        found = replace(found, threshold=threshold if norms is None else threshold / norms)
-        return scaled_input(found, into, out)
-    return _rewritten(found, norms, _jump(config, name), into, out)
 
 
 def _rewritten(
