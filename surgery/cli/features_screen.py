@@ -64,9 +64,10 @@ def explain(
     ]
     windows = text_windows(model, mixed, at_most=tokens, chat=chat)
     found = portray_features(model, opened, numbers, windows, progress=progress)
+    place = f"{opened.hook_point} → {opened.writes}" if opened.is_transcoder else str(opened.hook_point)
     return FeaturesReport(
         dictionary=opened.name,
-        about=f"{opened.architecture}, {count(opened.n_features)} features, {opened.hook_point}",
+        about=f"{opened.architecture}, {count(opened.n_features)} features, {place}",
         model=model.name,
         tokens=found.tokens,
         texts=", ".join(texts),
