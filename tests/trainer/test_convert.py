@@ -53,9 +53,28 @@ def _sparsify(folder: Path) -> Facts:
     return Facts(hook_point=HookPoint(3, "resid_post"))
 
 
+def _llama_scope(folder: Path) -> Facts:
+    arrays = {
+        "encoder.weight": ENC,
+        "encoder.bias": B_ENC,
+        "decoder.weight": DEC.T.copy(),
+        "decoder.bias": B_DEC,
+    }
+    (folder / "checkpoints").mkdir()
+    save_file(arrays, folder / "checkpoints" / "final.safetensors")
+    config = {
+        "act_fn": "jumprelu",
+        "jump_relu_threshold": 0.2,
+        "dataset_average_activation_norm": {"in": 5.0},
+    }
+    place = {"hook_point_in": "blocks.3.hook_resid_post", "hook_point_out": "blocks.3.hook_resid_post"}
+    (folder / "hyperparams.json").write_text(json.dumps(config | place))
+    return Facts()
+
+
 @pytest.mark.parametrize(
-    "write", [_gemma_scope, _saex(False), _saex(True), _sparsify],
-    ids=["gemma_scope", "saex relu", "saex gated", "sparsify"],
+    "write", [_gemma_scope, _saex(False), _saex(True), _sparsify, _llama_scope],
+    ids=["gemma_scope", "saex relu", "saex gated", "sparsify", "llama_scope"],
 )  # fmt: skip
 def test_codes_and_output_stay(write: Callable[[Path], Facts], tmp_path: Path) -> None:
     source = tmp_path / "source"
