@@ -30,10 +30,10 @@ def harvest(path: str) -> None:
     from pathlib import Path
 
     from trainer.config import HookSettings, ModelSettings
-    from trainer.harvest_torch import harvest as batches
-    from trainer.harvest_torch import load_subject, tokenize
     from trainer.loop import documents, model_folder
     from trainer.reader import read_config
+    from trainer.subject.harvest import harvest as batches
+    from trainer.subject.model import load_subject, tokenize
     from trainer.tokens import rows_of
 
     config = read_config(Path("recipes/train/demo_refuser.yaml"))

@@ -1,4 +1,4 @@
-"""`surgery-train`: the command line of the trainer. The only file here that prints.
+"""`surgery-train`: the command line of the trainer. What it prints is laid out in `terminal`.
 
 Exit codes: 0 done, 1 failed, 2 bad config, source or usage. Results go to standard output, the moving line
 and messages to standard error, the line only when that is a terminal.
@@ -15,15 +15,14 @@ import click
 
 from surgery.errors import RecipeError, SourceError, SurgeryError
 from trainer.memory import keep_freed_memory
+from trainer.terminal import print_numbers, show_progress, timing_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trainer.bench import Timing
     from trainer.config import Config
     from trainer.journal import Progress, Report
 
-SHOWN = ("tokens", "fvu", "l0", "dead_share", "loss_recovered", "mean_squared_correlation")
 CONFIG = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -86,7 +85,7 @@ def fit(
         click.echo(json.dumps({folder.name: found for folder, found in numbers.items()}, indent=2))
         return
     for folder, found in numbers.items():
-        _print(str(folder), found, as_json)
+        print_numbers(str(folder), found, as_json)
 
 
 @main.command()
@@ -114,7 +113,7 @@ def evaluate(folder: Path, config: Path, as_json: bool) -> None:
     from trainer.loop import evaluate_folder
 
     chosen = settings.get("") or settings[folder.name]
-    _print(str(folder), evaluate_folder(folder, chosen, base=config.parent), as_json)
+    print_numbers(str(folder), evaluate_folder(folder, chosen, base=config.parent), as_json)
 
 
 @main.command()
@@ -180,26 +179,7 @@ def bench(
     if as_json:
         click.echo(json.dumps([asdict(timing) for timing in timings], indent=2))
         return
-    click.echo(_table(timings, batch))
-
-
-def _table(timings: "list[Timing]", batch: int) -> str:
-    peak, roof = timings[:2]
-    lines = [
-        f"{'':8}{'min ms':>9}{'median ms':>11}{'of the roof':>13}{'TFLOP/s':>10}{'of the peak':>13}"
-        f"{'tokens/s':>12}{'first FVU':>12}"
-    ]
-    for timing in timings:
-        line = f"{timing.name:8}{timing.least:9.1f}{timing.median:11.1f}"
-        line += " " * 13 if timing is peak else f"{roof.median / timing.median:13.2f}"
-        if timing.teraflops is not None and peak.teraflops is not None:
-            line += f"{timing.teraflops:10.3f}{timing.teraflops / peak.teraflops:13.2f}"
-        else:
-            line += " " * 23
-        line += " " * 12 if timing is peak else f"{1000 * batch / timing.least:12,.0f}"
-        line += "" if timing.first_loss is None else f"{timing.first_loss:12.6f}"
-        lines.append(line.rstrip())
-    return "\n".join(lines)
+    click.echo(timing_table(timings, batch))
 
 
 def _read(config: Path, seed: int | None) -> "dict[str, Config]":
@@ -218,7 +198,7 @@ def _reports(runs: "dict[Path, Config]", log_to: str | None) -> "Iterator[dict[P
     with ExitStack() as stack:
         found: dict[Path, list[Report]] = {out: [] for out in runs}
         if sys.stderr.isatty():
-            next(iter(found.values())).append(_show_progress)
+            next(iter(found.values())).append(show_progress)
             stack.callback(click.echo, err=True)
         if log_to is not None and is_first():
             for out, config in runs.items():
@@ -229,31 +209,6 @@ def _reports(runs: "dict[Path, Config]", log_to: str | None) -> "Iterator[dict[P
 def _tell_all(reports: "list[Report]", progress: "Progress") -> None:
     for report in reports:
         report(progress)
-
-
-def _show_progress(progress: "Progress") -> None:
-    minutes, seconds = divmod(round(progress.seconds_left), 60)
-    numbers = progress.numbers
-    line = (
-        f"step {progress.step:,}/{progress.steps:,}   loss {numbers['loss']:.4f}   "
-        f"FVU {numbers['fvu_batch']:.4f}   L0 {numbers['l0']:.1f}   dead {numbers['dead_share']:.1%}   "
-        f"{progress.tokens_per_second:,.0f} tokens/s   {minutes}:{seconds:02d} left"
-    )
-    click.echo(f"\r\033[K{line}", nl=False, err=True)
-
-
-def _print(title: str, numbers: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(numbers, indent=2))
-        return
-    click.echo(title)
-    for name in SHOWN:
-        value = numbers[name]
-        click.echo(
-            f"  {name.replace('_', ' '):26}{value:,}"
-            if isinstance(value, int)
-            else f"  {name.replace('_', ' '):26}{value:.4f}"
-        )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from trainer.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
 from trainer.config import Config, HookSettings
 from trainer.evaluate import Evaluation, evaluate
 from trainer.feed import Feed, Harvest, Passes
-from trainer.harvest_torch import Subject, check_hook, load_subject, passes_at, tokenize
 from trainer.interruption import Stop, never
 from trainer.journal import Report
 from trainer.normalization import fold
@@ -37,6 +36,8 @@ from trainer.save import (
 )
 from trainer.sharing import Shared
 from trainer.sources import documents, model_folder
+from trainer.subject.harvest import passes_at
+from trainer.subject.model import Subject, check_hook, load_subject, tokenize
 from trainer.tokens import Row, Tokens, rows_of
 from trainer.training import Trained, in_turns, start, steps
 

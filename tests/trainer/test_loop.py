@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from surgery.errors import DictionaryError
-from trainer import harvest_torch, loop
+from trainer import loop
 from trainer.config import BufferSettings, Config, HookSettings
 from trainer.feed import Feed
-from trainer.harvest_torch import Subject
 from trainer.interruption import InterruptedRun
 from trainer.journal import Progress
 from trainer.kinds import (
@@ -27,6 +26,8 @@ from trainer.kinds import (
     TranscoderSettings,
 )
 from trainer.reader import parse_config, parse_configs
+from trainer.subject import harvest
+from trainer.subject.model import Subject
 from trainer.tokens import TokenBatch
 from trainer.training import DivergenceError, start, train
 
@@ -221,7 +222,7 @@ def test_several_dictionaries_are_those_of_their_own_runs(
         loop.fit_several(runs, base=tmp_path, **options)
 
     counted: list[int] = []
-    real = harvest_torch.residuals_at
+    real = harvest.residuals_at
 
     def counting(
         subject: Subject, batch: TokenBatch, hooks: Sequence[HookSettings]
@@ -229,7 +230,7 @@ def test_several_dictionaries_are_those_of_their_own_runs(
         counted.append(len(hooks))
         return real(subject, batch, hooks)
 
-    monkeypatch.setattr(harvest_torch, "residuals_at", counting)
+    monkeypatch.setattr(harvest, "residuals_at", counting)
     all_of("together")
     together = counted.count(2)
     counted.clear()
