@@ -102,6 +102,23 @@ def harvest(config: Path, out: Path, seed: int | None) -> None:
 
 
 @main.command()
+@click.argument("config", type=CONFIG)
+@click.option("--out", type=FOLDER, required=True, help="Folder of train.jsonl and held_out.jsonl.")
+@click.option("--show", default=3, show_default=True, type=click.IntRange(0), help="Print the first texts.")
+def generate(config: Path, out: Path, show: int) -> None:
+    """Write the texts of `source: model` in CONFIG to files, to look at, to keep, to train on again."""
+    settings = _read(config, None)
+    from trainer.loop import generate as run
+
+    for path, texts in run(next(iter(settings.values())), out, base=config.parent).items():
+        distinct = len({(each.text, *(turn["content"] for turn in each.messages)) for each in texts})
+        click.echo(f"{path}  {len(texts):,} texts, {distinct:,} distinct")
+        for each in texts[:show]:
+            turns = [f"{turn['role']}: {turn['content']}" for turn in each.messages] or [each.text or ""]
+            click.echo("\n".join(f"  {turn}" for turn in turns) + "\n")
+
+
+@main.command()
 @click.argument("folder", type=FOLDER)
 @click.argument("config", type=CONFIG)
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")

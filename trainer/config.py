@@ -11,6 +11,8 @@ from pydantic import Field, model_validator
 from trainer.kinds import DictionarySettings, TranscoderSettings
 from trainer.settings import Count, DeviceSettings, Positive, Settings
 
+MODEL = "model"  # the source of texts that the model itself is
+
 
 class ModelSettings(Settings):
     """The model whose activations are learnt."""
@@ -37,21 +39,45 @@ class HookSettings(Settings):
     norm. `mlp`, for a transcoder, is what the block's MLP module reads and what it writes."""
 
 
+class GenerateSettings(Settings):
+    """How the model writes its own texts; see `trainer.subject.writing`."""
+
+    user_tokens: Count = 64
+    """Longest user turn; one that does not end by then is left out. The reply takes what `data.context`
+    leaves."""
+    replies: bool = True
+    """Let the model answer its user turns; without, each text ends where the reply would begin."""
+    temperature: Positive = 1.0
+    """Logits are divided by it before a token is drawn."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Draw from the likeliest tokens that together have this share of the probability."""
+
+
 class TextSource(Settings):
     """One set of texts."""
 
     source: str
     """`demo:chats`, `demo:documents`, a demo prompt set (`demo:harmful`), or a .jsonl (`messages`, `prompt`
     or `text`) or .txt file (one text a line). A `prompt` is put into the chat template, ending where the
-    reply begins."""
+    reply begins. `model`: chats that the model writes itself."""
     count: Count | None = None
-    """How many texts; None takes a whole file. Needed by `demo:chats` and `demo:documents`."""
+    """How many texts; None takes a whole file. Needed by `demo:chats`, `demo:documents` and `model`."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of `demo:chats` and `demo:documents`."""
+    """Seed of `demo:chats`, `demo:documents` and `model`."""
     repeat: Count = 1
     """How often each text is seen in one pass over the data."""
     last_tokens: Count | None = None
     """Keep only this many tokens at the end of each text; None keeps all."""
+    generate: GenerateSettings | None = None
+    """How the texts of `source: model` are written; None takes the defaults."""
+
+    @model_validator(mode="after")
+    def _model_writes_a_number_of_texts(self) -> "TextSource":
+        if self.source == MODEL and self.count is None:
+            raise ValueError("source: model writes as many texts as it is told to; add count")
+        if self.source != MODEL and self.generate is not None:
+            raise ValueError("generate goes with source: model only; remove it")
+        return self
 
 
 class DataSettings(Settings):

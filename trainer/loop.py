@@ -5,6 +5,7 @@ texts -> feed of activations -> scales -> steps -> fold -> held-out numbers -> f
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +18,7 @@ from surgery.errors import DictionaryError, SourceError
 from trainer import __version__, harvest_jax, journal, shards
 from trainer.card import card
 from trainer.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
-from trainer.config import Config, HookSettings
+from trainer.config import MODEL, Config, DataSettings, HookSettings, TextSource
 from trainer.evaluate import Evaluation, evaluate
 from trainer.feed import Feed, Harvest, Passes
 from trainer.interruption import Stop, never
@@ -35,9 +36,10 @@ from trainer.save import (
     write_json,
 )
 from trainer.sharing import Shared
-from trainer.sources import documents, model_folder
+from trainer.sources import Document, documents, model_folder, save_documents
 from trainer.subject.harvest import passes_at
 from trainer.subject.model import Subject, check_hook, load_subject, tokenize
+from trainer.subject.writing import write
 from trainer.tokens import Row, Tokens, rows_of
 from trainer.training import Trained, in_turns, start, steps
 
@@ -147,7 +149,7 @@ def _passes(
     """Passes over all hook points at once; the JAX decoder runs once for each of them."""
     shared, hooks = configs[0], tuple(dict.fromkeys(config.hook for config in configs))
     data, seed = shared.data, shared.seed
-    texts = tokenize(subject, documents(data.train, base), data)
+    texts = _texts(subject, data.train, data, base)
     if shared.model.decoder == "transformers":
         return passes_at(subject, texts, hooks, data, seed)
     folder = model_folder(shared.model.source, base)
@@ -204,10 +206,36 @@ def evaluate_folder(folder: Path, config: Config, *, base: Path = Path()) -> dic
 
 def held_out_rows(subject: Subject, config: Config, base: Path) -> list[Row]:
     """The held-out texts as rows of tokens. Raises: SourceError when none is left."""
-    texts: list[Tokens] = tokenize(subject, documents(config.data.held_out, base), config.data)
+    texts = _texts(subject, config.data.held_out, config.data, base)
     if not any(any(text.keep) for text in texts):
         raise SourceError("data.held_out holds no token to measure on; name a source that is not empty")
     return rows_of(texts, config.data.context, packed=config.data.packed)
+
+
+def _texts(subject: Subject, sources: Sequence[TextSource], data: DataSettings, base: Path) -> list[Tokens]:
+    return tokenize(subject, documents(sources, base, partial(write, subject, data=data)), data)
+
+
+def generate(config: Config, out: Path, *, base: Path = Path()) -> dict[Path, list[Document]]:
+    """The texts of every `source: model` as files in `out`, train.jsonl and held_out.jsonl; what they hold.
+
+    Raises: SourceError without such a source; OutputError.
+    """
+    parts = {
+        out / f"{name}.jsonl": [each for each in getattr(config.data, name) if each.source == MODEL]
+        for name in ("train", "held_out")
+    }
+    if not any(parts.values()):
+        raise SourceError("data: no source is the model itself; add `- {source: model, count: …}`")
+    subject = load_subject(model_folder(config.model.source, base), config.model)
+    texts = {
+        path: documents(sources, base, partial(write, subject, data=config.data))
+        for path, sources in parts.items()
+        if sources
+    }
+    for path, found in texts.items():
+        save_documents(path, found)
+    return texts
 
 
 def _run_facts(config: Config, trained: Trained) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from trainer.config import (
     Config,
     DataSettings,
     DictionaryEntry,
+    GenerateSettings,
     HookSettings,
     ModelSettings,
     SeveralConfig,
@@ -34,7 +35,9 @@ SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "hook": (HookSettings,),
     "data": (DataSettings,),
     "data.train": (TextSource,),
+    "data.train.generate": (GenerateSettings,),
     "data.held_out": (TextSource,),
+    "data.held_out.generate": (GenerateSettings,),
     "dictionary": KINDS,
     "buffer": (BufferSettings,),
     "training": (TrainingSettings,),
@@ -94,7 +97,7 @@ def parse_configs(text: str, file: str) -> dict[str, Config]:
             return SeveralConfig.model_validate(data).each()
         return {"": Config.model_validate(data if data is not None else {})}
     except ValidationError as error:
-        problems = [_explain(detail, places, file) for detail in error.errors()]
+        problems = [_explain(detail, places, file) for detail in _own(error.errors())]
         raise RecipeError(*sorted(problems, key=lambda each: (each.line or 0, each.column or 0))) from error
 
 
@@ -128,6 +131,19 @@ def _problem(message: str, place: Place, mark: yaml.Mark | None, file: str) -> P
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
     line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
     return Problem(message, path=path, file=file, line=line, column=column)
+
+
+def _own(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without lists that are too short only because what stands in them is wrong."""
+    return [
+        each
+        for each in details
+        if each["type"] != "too_short" or not any(_inside(other["loc"], each["loc"]) for other in details)
+    ]
+
+
+def _inside(place: Place, other: Place) -> bool:
+    return len(place) > len(other) and place[: len(other)] == other
 
 
 def _explain(detail: ErrorDetails, places: dict[Place, yaml.Mark], file: str) -> Problem:

@@ -5,13 +5,13 @@ ends where the reply would begin) or plain text.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surgery.errors import SourceError
-from trainer.config import TextSource
+from surgery.errors import OutputError, SourceError
+from trainer.config import MODEL, TextSource
 
 FIELDS = ("messages", "prompt", "text")
 
@@ -43,15 +43,42 @@ def model_folder(source: str, base: Path) -> Path:
     return folder
 
 
-def documents(sources: Sequence[TextSource], base: Path) -> list[Document]:
-    """All documents of all sources, repeated as asked, in the order given.
+def _nobody(source: TextSource) -> list[Document]:
+    raise SourceError(f"{source.source}: there is no model here that could write texts")
+
+
+def documents(
+    sources: Sequence[TextSource], base: Path, write: Callable[[TextSource], list[Document]] = _nobody
+) -> list[Document]:
+    """All documents of all sources, repeated as asked, in the order given; `write` gives those of the model.
 
     Raises: SourceError when a source is missing, empty or malformed.
     """
     found: list[Document] = []
     for source in sources:
-        found.extend(_load(source, base) * source.repeat)
+        loaded = write(source) if source.source == MODEL else _load(source, base)
+        found.extend(loaded * source.repeat)
     return found
+
+
+def save_documents(path: Path, texts: Sequence[Document]) -> None:
+    """Write texts as the JSON lines that `documents` reads.
+
+    Raises: OutputError.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            for each in texts:
+                file.write(json.dumps(_record(each), ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error}; choose another --out") from error
+
+
+def _record(text: Document) -> dict[str, Any]:
+    if not text.messages:
+        return {"text": text.text}
+    return {"prompt": text.messages[0]["content"]} if text.opens_reply else {"messages": text.messages}
 
 
 def _load(source: TextSource, base: Path) -> list[Document]:

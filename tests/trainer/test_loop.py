@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from surgery.errors import DictionaryError
+from surgery.errors import DictionaryError, OutputError, SourceError
 from trainer import loop
-from trainer.config import BufferSettings, Config, HookSettings
+from trainer.config import BufferSettings, Config, HookSettings, TextSource
 from trainer.feed import Feed
 from trainer.interruption import InterruptedRun
 from trainer.journal import Progress
@@ -174,8 +174,6 @@ def test_not_a_number_stops_and_keeps_the_last_good_arrays(config: Config, tmp_p
 
 def test_run_that_fails_early_leaves_nothing_finished(config: Config, tmp_path: Path) -> None:
     (tmp_path / "texts.jsonl").write_text("")
-    from surgery.errors import SourceError
-
     with pytest.raises(SourceError):
         loop.fit(config, tmp_path / "out", base=tmp_path)
     assert not (tmp_path / "out").exists()
@@ -198,6 +196,31 @@ def test_a_run_from_disk_is_resumed_bit_for_bit(config: Config, tmp_path: Path) 
     loop.fit(config, tmp_path / "parts", base=tmp_path, resume=True)
     for name in ("sae_weights.safetensors", "metrics.json"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_a_run_on_texts_of_the_model_itself_is_resumed_bit_for_bit(config: Config, tmp_path: Path) -> None:
+    own = (TextSource(source="model", count=24, seed=5),)
+    data = config.data.model_copy(update={"train": own, "held_out": own, "packed": True, "context": 24})
+    config = config.model_copy(update={"data": data, "buffer": BufferSettings(capacity=192)})
+    loop.fit(config, tmp_path / "whole", base=tmp_path)
+    asked = iter([False] * 6 + [True])
+    with pytest.raises(InterruptedRun):
+        loop.fit(config, tmp_path / "parts", base=tmp_path, stop=lambda: next(asked))
+    loop.fit(config, tmp_path / "parts", base=tmp_path, resume=True)
+    for name in ("sae_weights.safetensors", "metrics.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+    assert "model (24 texts)" in (tmp_path / "whole" / "README.md").read_text().replace("`", "")
+
+
+def test_generated_texts_are_files_to_train_on(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no source is the model itself"):
+        loop.generate(config, tmp_path / "texts", base=tmp_path)
+    own = (TextSource(source="model", count=9, seed=5),)
+    config = config.model_copy(update={"data": config.data.model_copy(update={"train": own})})
+    (path,) = loop.generate(config, tmp_path / "texts", base=tmp_path)
+    assert path == tmp_path / "texts" / "train.jsonl" and len(path.read_text().splitlines()) == 9
+    with pytest.raises(OutputError, match="choose another --out"):
+        loop.generate(config, tmp_path / "texts", base=tmp_path)
 
 
 SEVERAL = """\

@@ -4,4 +4,5 @@ model      loading, where its blocks stand, and its tokenizer
 hooks      what is read and written at a hook point, watched or replaced
 harvest    activations, pass after pass
 splice     the loss with a dictionary in the model's place
+    writing    texts that the model writes itself
 """
