@@ -121,7 +121,9 @@ class TrainingSettings(Settings):
     warmup: Annotated[int, Field(ge=0)] = 128
     """Steps of linear rise; the last 20 % of the steps fall linearly."""
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    """β₂ of momentumless Adam."""
+    """β₂ of Adam."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """β₁ of Adam; 0 keeps no first moment, which halves the optimiser's state."""
     clip: Positive | None = 1.0
     """Joint norm that gradients are clipped to."""
     weights: Literal["float32", "bfloat16", "int8"] = "float32"

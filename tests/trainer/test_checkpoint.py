@@ -47,15 +47,20 @@ def _after(steps: int) -> Callable[[], bool]:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "numbers", "capacity"),
-    [("batchtopk", "k: 3", 64), ("relu", "coefficient: 1.0e-3", 64), ("topk", "k: 3", 4096)],
-    ids=["batchtopk, streaming", "relu, streaming", "topk, all data held"],
+    ("architecture", "numbers", "capacity", "momentum"),
+    [
+        ("batchtopk", "k: 3", 64, 0.0),
+        ("relu", "coefficient: 1.0e-3", 64, 0.9),
+        ("topk", "k: 3", 4096, 0.0),
+    ],
+    ids=["batchtopk, streaming", "relu with momentum, streaming", "topk, all data held"],
 )
 def test_ten_steps_and_ten_more_are_twenty(
-    tmp_path: Path, model_folder: Path, architecture: str, numbers: str, capacity: int
+    tmp_path: Path, model_folder: Path, architecture: str, numbers: str, capacity: int, momentum: float
 ) -> None:
     config = _config(tmp_path, model_folder, architecture, numbers)
-    config = config.model_copy(update={"buffer": BufferSettings(capacity=capacity)})
+    training = config.training.model_copy(update={"momentum": momentum})
+    config = config.model_copy(update={"buffer": BufferSettings(capacity=capacity), "training": training})
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     loop.fit(config, whole, base=tmp_path)
     with pytest.raises(InterruptedRun, match=r"after step 10.*--resume"):
