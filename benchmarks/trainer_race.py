@@ -39,7 +39,8 @@ def harvest(path: str) -> None:
     from trainer.tokens import rows_of
 
     config = read_config(Path("recipes/train/demo_refuser.yaml"))
-    subject = load_subject(model_folder("demo:refuser", Path()), ModelSettings(source="demo:refuser"))
+    model = ModelSettings(source="demo:refuser")
+    subject = load_subject(model_folder(model, Path()), model)
     found = {}
     for name, sources in (("train", config.data.train[:2]), ("held_out", config.data.held_out)):
         rows = rows_of(tokenize(subject, documents(sources, Path()), config.data), 128, packed=False)

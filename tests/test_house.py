@@ -46,6 +46,7 @@ TRAINER_MAY_IMPORT = {
     "surgery.dictionary",
     "surgery.errors",
     "surgery.hook_point",
+    "surgery.hub",
 }
 BANNED = {"utils", "util", "common", "helpers", "helper", "misc", "manager", "managers"}
 

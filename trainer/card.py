@@ -88,4 +88,5 @@ def _text(source: TextSource) -> str:
     count = f" ({source.count:,} texts)" if source.count else ""
     repeat = f" × {source.repeat}" if source.repeat > 1 else ""
     last = f", last {source.last_tokens} tokens" if source.last_tokens else ""
-    return f"`{source.source}`{count}{repeat}{last}"
+    place = f" (`{source.file}` at {(source.revision or 'main')[:12]})" if source.file else ""
+    return f"`{source.source}`{place}{count}{repeat}{last}"

@@ -12,13 +12,16 @@ from trainer.kinds import DictionarySettings, TranscoderSettings
 from trainer.settings import Count, DeviceSettings, Positive, Settings
 
 MODEL = "model"  # the source of texts that the model itself is
+WRITTEN = ("demo:chats", "demo:documents")  # sources that are written on demand
 
 
 class ModelSettings(Settings):
     """The model whose activations are learnt."""
 
     source: str
-    """`demo:refuser`, or a folder that transformers can load."""
+    """`demo:refuser`, a folder that transformers can load, or a Hub id."""
+    revision: str | None = None
+    """Branch, tag or commit of a model of the Hub."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the model's forward pass; activations are float32 in either case."""
     decoder: Literal["transformers", "jax"] = "transformers"
@@ -58,8 +61,18 @@ class TextSource(Settings):
 
     source: str
     """`demo:chats`, `demo:documents`, a demo prompt set (`demo:harmful`), or a .jsonl (`messages`, `prompt`
-    or `text`) or .txt file (one text a line). A `prompt` is put into the chat template, ending where the
-    reply begins. `model`: chats that the model writes itself."""
+    or `text`) or .txt file (one text a line), .gz of either, .json or .parquet; or a Hub dataset's id (then
+    `file` is needed). A `prompt` is put into the chat template, ending where the reply begins. `model`: chats
+    that the model writes itself."""
+    file: str | None = None
+    """Files of the Hub dataset, in these formats: a path in it, or a pattern (`data/train-*.jsonl.gz`)."""
+    revision: str | None = None
+    """Branch, tag or commit of the Hub dataset; the commit is kept with the run."""
+    field: str | None = None
+    """Column of a file that holds the texts or chats; None takes the first there is of messages, prompt,
+    text. A chat is a list of turns with `role` and `content`, or `from` and `value`."""
+    as_prompt: bool = False
+    """Put each text of a file into the chat template, as `prompt` is."""
     count: Count | None = None
     """How many texts; None takes a whole file. Needed by `demo:chats`, `demo:documents` and `model`."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -77,6 +90,20 @@ class TextSource(Settings):
             raise ValueError("source: model writes as many texts as it is told to; add count")
         if self.source != MODEL and self.generate is not None:
             raise ValueError("generate goes with source: model only; remove it")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_of_files_go_with_files(self) -> "TextSource":
+        is_id = self.source.count("/") == 1 and not self.source.startswith((".", "/", "~"))
+        if self.file is not None and not is_id:
+            raise ValueError(
+                f"file goes with the id of a Hub dataset (organisation/name), not {self.source!r}"
+            )
+        if self.revision is not None and self.file is None:
+            raise ValueError("revision goes with file, for a dataset of the Hub; add file")
+        written = self.source == MODEL or self.source in WRITTEN
+        if written and (self.field is not None or self.as_prompt):
+            raise ValueError(f"field and as_prompt go with files; {self.source} is none; remove them")
         return self
 
 

@@ -23,9 +23,11 @@ from trainer.evaluate import Evaluation, evaluate
 from trainer.feed import Feed, Harvest, Passes
 from trainer.interruption import Stop, never
 from trainer.journal import Report
+from trainer.lock import pinned, read_lock, write_lock
 from trainer.normalization import fold
 from trainer.page import page
 from trainer.placement import over
+from trainer.records import Document
 from trainer.save import (
     hook_names,
     read_dictionary,
@@ -36,7 +38,7 @@ from trainer.save import (
     write_json,
 )
 from trainer.sharing import Shared
-from trainer.sources import Document, documents, model_folder, save_documents
+from trainer.sources import documents, model_folder, save_documents
 from trainer.subject.harvest import passes_at
 from trainer.subject.model import Subject, check_hook, load_subject, tokenize
 from trainer.subject.writing import write
@@ -69,12 +71,13 @@ def fit_several(
 ) -> dict[Path, dict[str, Any]]:  # fmt: skip
     """`fit` of several dictionaries by the folder of each, from the same forward passes of the model. Their
     configs differ in `hook` and `dictionary` only (`SeveralConfig.each`)."""
-    shared = next(iter(runs.values()))
     with ExitStack() as stack:
         folders = {
             out: stack.enter_context(_staging(out, overwrite=overwrite, resume=resume)) for out in runs
         }
-        subject = load_subject(model_folder(shared.model.source, base), shared.model)
+        runs = _pinned(runs, folders, base, resume=resume)
+        shared = next(iter(runs.values()))
+        subject = load_subject(model_folder(shared.model, base), shared.model)
         for config in runs.values():
             check_hook(subject, config.hook)
         with over(shared.devices):
@@ -96,6 +99,8 @@ def _finish(config: Config, staging: Path, trained: Trained, subject: Subject, b
     rows = held_out_rows(subject, config, base)
     measured = evaluate(subject, rows, config, parameters, config.dictionary)
     numbers = {**measured.numbers, **_run_facts(config, trained)}
+    if lock := read_lock(staging):
+        numbers["commits"] = lock
     told = saelens_config(config.dictionary, parameters, _metadata(config, subject))
     write_dictionary(staging, parameters, told)
     _write_reports(staging, config, measured._replace(numbers=numbers))
@@ -115,14 +120,34 @@ def _staging(out: Path, *, overwrite: bool, resume: bool) -> Iterator[Path]:
         yield folder
 
 
+def _saved(out: Path, folders: Mapping[Path, Path], *, resume: bool) -> Path:
+    """Where a run before may have left something, for every process to read."""
+    # the first process may still be clearing a folder that is not to be resumed
+    return out.with_name(out.name + ".partial") if resume else folders[out]
+
+
+def _pinned(
+    runs: Mapping[Path, Config], folders: Mapping[Path, Path], base: Path, *, resume: bool
+) -> dict[Path, Config]:
+    """The runs with commits for Hub ids, which go into a lock in each folder."""
+    first, shared = next(iter(runs.items()))
+    told, lock = pinned(shared, base, read_lock(_saved(first, folders, resume=resume)))
+    for folder in folders.values():
+        write_lock(folder, lock)
+    return {
+        out: config.model_copy(update={"model": told.model, "data": told.data})
+        for out, config in runs.items()
+    }
+
+
 def _begin(
     runs: Mapping[Path, Config], folders: Mapping[Path, Path], subject: Subject, base: Path, *, resume: bool
 ) -> dict[Path, tuple[Feed, Checkpoint]]:
     """Every run before its next step. Feeds that are new are filled in turns, batch by batch."""
     streams = _streams(list(runs.values()), subject, base)
-    # the first process may still be clearing a folder that is not to be resumed
-    saved = {out: out.with_name(out.name + ".partial") if resume else folders[out] for out in runs}
-    known = {out: load_checkpoint(saved[out], config) for out, config in runs.items()}
+    known = {
+        out: load_checkpoint(_saved(out, folders, resume=resume), config) for out, config in runs.items()
+    }
     feeds: dict[Path, Feed] = {}
     for (out, config), stream in zip(runs.items(), streams, strict=True):
         at = known[out]
@@ -152,7 +177,7 @@ def _passes(
     texts = _texts(subject, data.train, data, base)
     if shared.model.decoder == "transformers":
         return passes_at(subject, texts, hooks, data, seed)
-    folder = model_folder(shared.model.source, base)
+    folder = model_folder(shared.model, base)
     decoders = [harvest_jax.load_decoder(folder, shared.model, hook, data) for hook in hooks]
     streams = [harvest_jax.passes(run, texts, data, seed) for run in decoders]
 
@@ -169,8 +194,9 @@ def harvest_to_disk(configs: Sequence[Config], out: Path, *, base: Path = Path()
 
     Raises: SourceError, OutputError.
     """
+    configs = [pinned(config, base, {})[0] for config in configs]
     shared, by_hook = configs[0], {config.hook: config for config in configs}
-    subject = load_subject(model_folder(shared.model.source, base), shared.model)
+    subject = load_subject(model_folder(shared.model, base), shared.model)
     for hook in by_hook:
         check_hook(subject, hook)
     written = shards.write_shards(by_hook, _passes(configs, subject, base)(0, 0), out)
@@ -193,7 +219,8 @@ def evaluate_folder(folder: Path, config: Config, *, base: Path = Path()) -> dic
     saved, wanted = read_dictionary(folder), hook_names(config.hook)["hook_name"]
     if saved.hook_name and saved.hook_name != wanted:
         raise DictionaryError(f"{folder}: was trained at {saved.hook_name}, the config says {wanted}")
-    subject = load_subject(model_folder(config.model.source, base), config.model)
+    config = pinned(config, base, read_lock(folder))[0]
+    subject = load_subject(model_folder(config.model, base), config.model)
     check_hook(subject, config.hook)
     width = saved.parameters["decoder"].shape[1]
     if width != subject.model.config.hidden_size:
@@ -227,7 +254,7 @@ def generate(config: Config, out: Path, *, base: Path = Path()) -> dict[Path, li
     }
     if not any(parts.values()):
         raise SourceError("data: no source is the model itself; add `- {source: model, count: …}`")
-    subject = load_subject(model_folder(config.model.source, base), config.model)
+    subject = load_subject(model_folder(config.model, base), config.model)
     texts = {
         path: documents(sources, base, partial(write, subject, data=config.data))
         for path, sources in parts.items()

@@ -43,7 +43,7 @@ from trainer.kinds import (
 from trainer.parameters import Parameters
 
 CONFIG, WEIGHTS, DENSITY = "cfg.json", "sae_weights.safetensors", "sparsity.safetensors"
-REPORTS = ("metrics.json", "metrics.jsonl", "README.md", "training.html")
+REPORTS = ("metrics.json", "metrics.jsonl", "README.md", "training.html", "sources.lock.json")
 UNFINISHED = (CHECKPOINT, CHECKPOINT + ".partial", "last_good.safetensors")
 CONTENTS = (CONFIG, WEIGHTS, DENSITY, *REPORTS, *UNFINISHED)
 TENSORS = {

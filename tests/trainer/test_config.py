@@ -57,6 +57,13 @@ def test_reads_what_is_written_and_fills_defaults(tmp_path: Path) -> None:
             "run.yaml:4:48    data.train[0].generate.top_q: unknown key; did you mean 'top_p'?",
         ),
         ("{source: demo:chats, count: 8}", "{source: model}", "add count"),
+        (
+            "{source: texts.txt}",
+            "{source: texts.txt, file: a.jsonl}",
+            "file goes with the id of a Hub dataset",
+        ),
+        ("{source: texts.txt}", "{source: a/texts.txt, revision: main}", "revision goes with file"),
+        ("count: 8}", "count: 8, field: a}", "field and as_prompt go with files; demo:chats is none"),
         ("count: 8}", "count: 8, generate: {}}", "generate goes with source: model only"),
         ("count: 8}", "count: 8, generate: {top_p: 0.0}}", "data.train[0].generate.top_p"),
         ("context: 32", "context: 32\n  context: 16", "run.yaml:7:3    key 'context' is written twice"),

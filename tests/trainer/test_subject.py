@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 
 from surgery.errors import SourceError  # noqa: E402
 from trainer.config import DataSettings, HookSettings, ModelSettings, TextSource  # noqa: E402
-from trainer.sources import Document  # noqa: E402
+from trainer.records import Document  # noqa: E402
 from trainer.subject.harvest import harvest, passes  # noqa: E402
 from trainer.subject.hooks import residuals  # noqa: E402
 from trainer.subject.model import (  # noqa: E402
@@ -88,6 +88,12 @@ def test_bos_is_left_out_and_special_tokens_if_asked(subject: Subject) -> None:
     assert len(chat.ids) == DATA.context  # cut
     strict = _texts(subject, DATA.model_copy(update={"skip_special_tokens": True}))[1]
     assert strict.keep == (False, False, True, True, True, True, False, False)
+
+
+def test_a_chat_that_the_template_refuses_is_told(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject.tokenizer, "chat_template", "{{ raise_exception('no tools here') }}")
+    with pytest.raises(SourceError, match="no chat of the turns user, assistant: no tools here"):
+        _texts(subject)
 
 
 def test_only_the_last_tokens_if_asked(subject: Subject) -> None:

@@ -10,7 +10,8 @@ torch = pytest.importorskip("torch")
 
 from surgery.errors import SourceError  # noqa: E402
 from trainer.config import DataSettings, GenerateSettings, ModelSettings, TextSource  # noqa: E402
-from trainer.sources import Document, documents, model_folder, save_documents  # noqa: E402
+from trainer.records import Document  # noqa: E402
+from trainer.sources import documents, model_folder, save_documents  # noqa: E402
 from trainer.subject import writing  # noqa: E402
 from trainer.subject.model import Subject, load_subject, tokenize  # noqa: E402
 
@@ -27,7 +28,7 @@ def tiny(model_folder: Path) -> Subject:
 @pytest.fixture(scope="module")
 def refuser() -> Subject:
     settings = ModelSettings(source="demo:refuser")
-    return load_subject(model_folder(settings.source, Path()), settings)
+    return load_subject(model_folder(settings, Path()), settings)
 
 
 def _generator(seed: int = 0) -> torch.Generator:

@@ -9,7 +9,7 @@ import torch
 
 from surgery.errors import SourceError
 from trainer.config import DataSettings, HookSettings, ModelSettings
-from trainer.sources import Document
+from trainer.records import Document
 from trainer.tokens import Tokens
 
 BLOCKS = {
@@ -91,11 +91,25 @@ def tokenize(subject: Subject, documents: Sequence[Document], data: DataSettings
     return [tokens for each in documents if (tokens := _tokens(subject.tokenizer, each, data)).ids]
 
 
+def _templated(tokenizer: Any, document: Document) -> str:
+    from jinja2 import TemplateError
+
+    chat = list(document.messages)
+    try:
+        text: str = tokenizer.apply_chat_template(
+            chat, tokenize=False, add_generation_prompt=document.opens_reply
+        )
+    except (TemplateError, ValueError) as error:
+        turns = ", ".join(turn["role"] for turn in chat)
+        raise SourceError(
+            f"the model's chat template takes no chat of the turns {turns}: {error}; name others"
+        ) from error
+    return text
+
+
 def _tokens(tokenizer: Any, document: Document, data: DataSettings) -> Tokens:
     if document.messages:
-        chat = list(document.messages)
-        text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=document.opens_reply)
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = tokenizer(_templated(tokenizer, document), add_special_tokens=False)["input_ids"]
     else:
         ids = tokenizer(document.text)["input_ids"]
     ids = ids[: data.context]

@@ -19,7 +19,7 @@ import torch
 
 from surgery.errors import SourceError
 from trainer.config import DataSettings, GenerateSettings, TextSource
-from trainer.sources import Document
+from trainer.records import Document
 from trainer.subject.model import Subject
 
 LEAST_SHARE, ENOUGH = 0.05, 200  # of the texts tried must be of use, judged once so many were tried
