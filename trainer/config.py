@@ -27,9 +27,20 @@ class ModelSettings(Settings):
     decoder: Literal["transformers", "jax"] = "transformers"
     """Who runs the model for the training data: transformers, or this trainer's own decoder (llama, mistral,
     qwen2, qwen3, phi3, gemma, gemma2, gemma3_text). The final numbers are transformers' in either case."""
+    weights: Literal["float", "int8"] = "float"
+    """What the JAX decoder holds the model's matrices in: `dtype`, or 8 bits with a scale for each output."""
+    attention: Literal["auto", "plain", "xla", "cudnn", "pallas"] = "auto"
+    """How the JAX decoder computes attention; auto is flash attention on a GPU or TPU where it fits the
+    model, else plain. See `trainer.decoder.attention`."""
     blocks: str | None = None
     """Where the list of decoder blocks stands (`model.layers`), for a family this trainer has no entry
     for."""
+
+    @model_validator(mode="after")
+    def _decoders_keys_go_with_it(self) -> "ModelSettings":
+        if self.decoder != "jax" and (self.weights != "float" or self.attention != "auto"):
+            raise ValueError("weights and attention go with decoder: jax; add it, or remove them")
+        return self
 
 
 class HookSettings(Settings):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from trainer.config import DataSettings, HookSettings, ModelSettings
+from trainer.decoder.attention import choose_attention
 from trainer.decoder.forward import activations, depth
 from trainer.decoder.shape import read_shape
 from trainer.decoder.weights import load_weights
@@ -28,11 +29,16 @@ def load_decoder(folder: Path, settings: ModelSettings, hook: HookSettings, data
     Raises: SourceError when the model is of another family or cannot be read.
     """
     shape, dtype = read_shape(folder), jnp.dtype(settings.dtype)
-    embedding, layers = load_weights(folder, shape, depth(hook), dtype)
+    embedding, layers = load_weights(folder, shape, depth(hook), dtype, int8=settings.weights == "int8")
+    attention = choose_attention(
+        settings.attention, shape, depth(hook), data.context, settings.dtype, packed=data.packed
+    )
 
     def run(batch: TokenBatch) -> jax.Array:
         arrays = (_whole_batch(array, data, fill) for array, fill in _inputs(batch))
-        found = activations(embedding, layers, *map(place_rows, arrays), shape=shape, hook=hook)
+        found = activations(
+            embedding, layers, *map(place_rows, arrays), shape=shape, hook=hook, attention=attention
+        )
         rows: jax.Array = found.reshape(-1, found.shape[-1])
         return rows
 

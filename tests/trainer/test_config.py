@@ -66,6 +66,7 @@ def test_reads_what_is_written_and_fills_defaults(tmp_path: Path) -> None:
         ("count: 8}", "count: 8, field: a}", "field and as_prompt go with files; demo:chats is none"),
         ("count: 8}", "count: 8, generate: {}}", "generate goes with source: model only"),
         ("count: 8}", "count: 8, generate: {top_p: 0.0}}", "data.train[0].generate.top_p"),
+        ("demo:refuser}", "demo:refuser, weights: int8}", "weights and attention go with decoder: jax"),
         ("context: 32", "context: 32\n  context: 16", "run.yaml:7:3    key 'context' is written twice"),
         ("context: 32", "context: 99999", "buffer.capacity"),
         ("hook: {layer: 1}", "hook: {layer: 1", "not valid YAML"),
