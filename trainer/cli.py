@@ -35,6 +35,9 @@ class _Group(click.Group):
             click.echo(f"surgery-train: {error}", err=True)
             ctx.exit(2 if isinstance(error, (RecipeError, SourceError)) else 1)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="surgery", prog_name="surgery-train")
@@ -42,7 +45,7 @@ def main() -> None:
     """Train sparse dictionaries of a language model's residual stream, in JAX."""
 
 
-@main.command()
+@main.command(short_help="Train a dictionary, or several.")
 @click.argument("config", type=CONFIG)
 @click.option("--out", type=FOLDER, help="Folder of the dictionary; by default out/<name of the config>.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Replaces the config's seed.")
@@ -88,7 +91,7 @@ def fit(
         print_numbers(str(folder), found, as_json)
 
 
-@main.command()
+@main.command(short_help="Write a config's activations to disk.")
 @click.argument("config", type=CONFIG)
 @click.option("--out", type=FOLDER, required=True, help="Folder of the activations.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Replaces the config's seed.")
@@ -101,7 +104,7 @@ def harvest(config: Path, out: Path, seed: int | None) -> None:
         click.echo(f"{out / name}  {tokens:,} tokens")
 
 
-@main.command()
+@main.command(short_help="Let the model write the texts of a config.")
 @click.argument("config", type=CONFIG)
 @click.option("--out", type=FOLDER, required=True, help="Folder of train.jsonl and held_out.jsonl.")
 @click.option("--show", default=3, show_default=True, type=click.IntRange(0), help="Print the first texts.")
@@ -118,7 +121,7 @@ def generate(config: Path, out: Path, show: int) -> None:
             click.echo("\n".join(f"  {turn}" for turn in turns) + "\n")
 
 
-@main.command()
+@main.command(short_help="Measure a dictionary on held-out texts.")
 @click.argument("folder", type=FOLDER)
 @click.argument("config", type=CONFIG)
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
@@ -133,7 +136,7 @@ def evaluate(folder: Path, config: Path, as_json: bool) -> None:
     print_numbers(str(folder), evaluate_folder(folder, chosen, base=config.parent), as_json)
 
 
-@main.command()
+@main.command(short_help="Any dictionary as a SAELens folder.")
 @click.argument("source")
 @click.option("--out", type=FOLDER, required=True, help="Folder of the converted dictionary.")
 @click.option("--revision", help="Hub branch, tag or commit.")
@@ -165,7 +168,7 @@ def convert(
         click.echo(f"  {name.replace('_', ' '):26}{told[name]}")
 
 
-@main.command()
+@main.command(short_help="Time a training step on this machine.")
 @click.option("--d-model", default=512, show_default=True, type=click.IntRange(2))
 @click.option("--features", default=8192, show_default=True, type=click.IntRange(1))
 @click.option("--batch", default=1024, show_default=True, type=click.IntRange(2))

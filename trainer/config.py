@@ -175,7 +175,7 @@ class TrainingSettings(Settings):
     log_every: Count = 100
     """Steps between two lines of metrics.jsonl; the loss is checked for NaN there."""
     save_every: Count | None = None
-    """Steps between two checkpoints; None saves only when the run is asked to end."""
+    """Steps between two checkpoints, the last step included; None saves only when the run is asked to end."""
 
 
 class Config(Settings):

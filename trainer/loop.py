@@ -80,6 +80,7 @@ def fit_several(
         subject = load_subject(model_folder(shared.model, base), shared.model)
         for config in runs.values():
             check_hook(subject, config.hook)
+        held_out = held_out_rows(subject, shared, base)  # what is wrong with them must not wait for the end
         with over(shared.devices):
             begun = _begin(runs, folders, subject, base, resume=resume)
             trained = in_turns(
@@ -89,15 +90,16 @@ def fit_several(
                 ]
             )
         return {
-            out: _finish(config, folders[out], each, subject, base)
+            out: _finish(config, folders[out], each, subject, held_out)
             for (out, config), each in zip(runs.items(), trained, strict=True)
         }
 
 
-def _finish(config: Config, staging: Path, trained: Trained, subject: Subject, base: Path) -> dict[str, Any]:
+def _finish(
+    config: Config, staging: Path, trained: Trained, subject: Subject, held_out: Sequence[Row]
+) -> dict[str, Any]:
     parameters = fold({name: jnp.asarray(array) for name, array in trained.arrays.items()}, trained.scales)
-    rows = held_out_rows(subject, config, base)
-    measured = evaluate(subject, rows, config, parameters, config.dictionary)
+    measured = evaluate(subject, held_out, config, parameters, config.dictionary)
     numbers = {**measured.numbers, **_run_facts(config, trained)}
     if lock := read_lock(staging):
         numbers["commits"] = lock

@@ -62,8 +62,9 @@ def read_configs(path: Path) -> dict[str, Config]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise RecipeError(
-            Problem(f"cannot be read: {error}; name an existing UTF-8 file", file=str(path))
+            Problem(f"cannot be read: {reason}; name an existing UTF-8 file", file=str(path))
         ) from error
     return parse_configs(text, str(path))
 
@@ -134,16 +135,23 @@ def _problem(message: str, place: Place, mark: yaml.Mark | None, file: str) -> P
 
 
 def _own(details: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Without lists that are too short only because what stands in them is wrong."""
-    return [
-        each
-        for each in details
-        if each["type"] != "too_short" or not any(_inside(other["loc"], each["loc"]) for other in details)
-    ]
+    """Without what follows from another: lists too short only because what stands in them is wrong, keys
+    missing only because they are misspelt."""
 
+    def follows(detail: ErrorDetails) -> bool:
+        place = detail["loc"]
+        if detail["type"] == "too_short":
+            return any(
+                len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in details
+            )
+        return detail["type"] == "missing" and any(
+            other["type"] == "extra_forbidden"
+            and other["loc"][:-1] == place[:-1]
+            and difflib.get_close_matches(str(other["loc"][-1]), [str(place[-1])])
+            for other in details
+        )
 
-def _inside(place: Place, other: Place) -> bool:
-    return len(place) > len(other) and place[: len(other)] == other
+    return [each for each in details if not follows(each)]
 
 
 def _explain(detail: ErrorDetails, places: dict[Place, yaml.Mark], file: str) -> Problem:

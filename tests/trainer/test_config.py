@@ -148,7 +148,6 @@ def test_all_mistakes_at_once_in_file_order() -> None:
     with pytest.raises(RecipeError) as caught:
         parse_config(text, "run.yaml")
     assert [problem.path for problem in caught.value.problems] == [
-        "hook.layer",
         "hook.leyer",
         "training.steps",
     ]

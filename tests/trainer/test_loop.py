@@ -176,7 +176,17 @@ def test_run_that_fails_early_leaves_nothing_finished(config: Config, tmp_path: 
     (tmp_path / "texts.jsonl").write_text("")
     with pytest.raises(SourceError):
         loop.fit(config, tmp_path / "out", base=tmp_path)
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
+
+
+def test_held_out_texts_are_looked_at_before_the_steps(config: Config, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    data = config.data.model_copy(update={"held_out": (TextSource(source="none.jsonl"),)})
+    with pytest.raises(SourceError, match="no such file"):
+        loop.fit(
+            config.model_copy(update={"data": data}), tmp_path / "out", base=tmp_path, report=told.append
+        )
+    assert not told
 
 
 def test_folder_of_another_hook_point_is_refused(config: Config, tmp_path: Path) -> None:
