@@ -97,7 +97,8 @@ def staged(folder: Path, *, overwrite: bool = False, resume: bool = False) -> It
         if error.errno not in FULL:
             raise
         raise OutputError(
-            f"{staging}: cannot be written: {error.strerror}; free some space and run it again, `fit` with --resume"
+            f"{staging}: cannot be written: {error.strerror}; free some space and run it again, `fit` with"
+            " --resume"
         ) from error
     finally:
         if staging.is_dir() and not any(staging.iterdir()):
