@@ -32,8 +32,8 @@ def harvest(path: str) -> None:
     from pathlib import Path
 
     from trainer.config import HookSettings, ModelSettings
-    from trainer.loop import documents, model_folder
     from trainer.reader import read_config
+    from trainer.sources import documents, model_folder
     from trainer.subject.harvest import harvest as batches
     from trainer.subject.model import load_subject, tokenize
     from trainer.tokens import rows_of

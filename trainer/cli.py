@@ -15,7 +15,7 @@ import click
 
 from surgery.errors import RecipeError, SourceError, SurgeryError
 from trainer.memory import keep_freed_memory
-from trainer.terminal import print_numbers, show_progress, timing_table
+from trainer.terminal import print_numbers, show_notice, show_progress, timing_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +72,7 @@ def fit(
     settings = _read(config, seed)
     keep_freed_memory()
     from trainer.interruption import stop_on_signals
+    from trainer.journal import unheard
     from trainer.loop import fit_several
 
     if distributed or coordinator is not None:
@@ -80,10 +81,12 @@ def fit(
         join(coordinator, processes, number)
     out = out or Path("out") / config.stem
     runs = {out / name: each for name, each in settings.items()}
+    notice = show_notice if sys.stderr.isatty() else unheard
     with stop_on_signals() as stop, _reports(runs, log_to) as reports:
         numbers = fit_several(
-            runs, base=config.parent, overwrite=overwrite, resume=resume, reports=reports, stop=stop
-        )
+            runs, base=config.parent, overwrite=overwrite, resume=resume, reports=reports, notice=notice,
+            stop=stop,
+        )  # fmt: skip
     if as_json and "" not in settings:
         click.echo(json.dumps({folder.name: found for folder, found in numbers.items()}, indent=2))
         return
@@ -98,7 +101,7 @@ def fit(
 def harvest(config: Path, out: Path, seed: int | None) -> None:
     """Write the activations that CONFIG trains on to disk; `data.activations` names them in a config."""
     settings = _read(config, seed)
-    from trainer.loop import harvest_to_disk
+    from trainer.streams import harvest_to_disk
 
     for name, tokens in harvest_to_disk(list(settings.values()), out, base=config.parent).items():
         click.echo(f"{out / name}  {tokens:,} tokens")
@@ -111,7 +114,7 @@ def harvest(config: Path, out: Path, seed: int | None) -> None:
 def generate(config: Path, out: Path, show: int) -> None:
     """Write the texts of `source: model` in CONFIG to files, to look at, to keep, to train on again."""
     settings = _read(config, None)
-    from trainer.loop import generate as run
+    from trainer.texts import generate as run
 
     for path, texts in run(next(iter(settings.values())), out, base=config.parent).items():
         distinct = len({(each.text, *(turn["content"] for turn in each.messages)) for each in texts})

@@ -3,9 +3,8 @@
 texts -> feed of activations -> scales -> steps -> fold -> held-out numbers -> folder
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,20 +13,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from surgery.errors import DictionaryError, SourceError
-from trainer import __version__, harvest_jax, journal, shards
+from surgery.errors import DictionaryError
+from trainer import __version__, journal
 from trainer.card import card
 from trainer.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
-from trainer.config import MODEL, Config, DataSettings, HookSettings, TextSource
+from trainer.config import Config
 from trainer.evaluate import Evaluation, evaluate
-from trainer.feed import Feed, Harvest, Passes
+from trainer.feed import Feed
 from trainer.interruption import Stop, never
-from trainer.journal import Report
+from trainer.journal import Notice, Report, unheard
 from trainer.lock import pinned, read_lock, write_lock
 from trainer.normalization import fold
 from trainer.page import page
 from trainer.placement import over
-from trainer.records import Document
 from trainer.save import (
     hook_names,
     read_dictionary,
@@ -37,12 +35,11 @@ from trainer.save import (
     write_dictionary,
     write_json,
 )
-from trainer.sharing import Shared
-from trainer.sources import documents, model_folder, save_documents
-from trainer.subject.harvest import passes_at
-from trainer.subject.model import Subject, check_hook, load_subject, tokenize
-from trainer.subject.writing import write
-from trainer.tokens import Row, Tokens, rows_of
+from trainer.sources import model_folder
+from trainer.streams import streams_of
+from trainer.subject.model import Subject, check_hook, load_subject
+from trainer.texts import held_out_rows
+from trainer.tokens import Row
 from trainer.training import Trained, in_turns, start, steps
 
 
@@ -67,28 +64,32 @@ def fit(
 
 def fit_several(
     runs: Mapping[Path, Config], *, base: Path = Path(), overwrite: bool = False, resume: bool = False,
-    reports: Mapping[Path, Report] | None = None, stop: Stop = never,
+    reports: Mapping[Path, Report] | None = None, notice: Notice = unheard, stop: Stop = never,
 ) -> dict[Path, dict[str, Any]]:  # fmt: skip
     """`fit` of several dictionaries by the folder of each, from the same forward passes of the model. Their
-    configs differ in `hook` and `dictionary` only (`SeveralConfig.each`)."""
+    configs differ in `hook` and `dictionary` only (`SeveralConfig.each`). `notice` hears what goes on before
+    the first step and after the last."""
     with ExitStack() as stack:
         folders = {
             out: stack.enter_context(_staging(out, overwrite=overwrite, resume=resume)) for out in runs
         }
         runs = _pinned(runs, folders, base, resume=resume)
         shared = next(iter(runs.values()))
+        notice(f"loading {shared.model.source}")
         subject = load_subject(model_folder(shared.model, base), shared.model)
         for config in runs.values():
             check_hook(subject, config.hook)
+        notice("reading the texts")
         held_out = held_out_rows(subject, shared, base)  # what is wrong with them must not wait for the end
         with over(shared.devices):
-            begun = _begin(runs, folders, subject, base, resume=resume)
+            begun = _begin(runs, folders, subject, base, resume=resume, notice=notice)
             trained = in_turns(
                 [
                     steps(feed, runs[out], folders[out], at, report=(reports or {}).get(out), stop=stop)
                     for out, (feed, at) in begun.items()
                 ]
             )
+        notice("measuring on the held-out texts")
         return {
             out: _finish(config, folders[out], each, subject, held_out)
             for (out, config), each in zip(runs.items(), trained, strict=True)
@@ -143,10 +144,11 @@ def _pinned(
 
 
 def _begin(
-    runs: Mapping[Path, Config], folders: Mapping[Path, Path], subject: Subject, base: Path, *, resume: bool
-) -> dict[Path, tuple[Feed, Checkpoint]]:
+    runs: Mapping[Path, Config], folders: Mapping[Path, Path], subject: Subject, base: Path, *, resume: bool,
+    notice: Notice,
+) -> dict[Path, tuple[Feed, Checkpoint]]:  # fmt: skip
     """Every run before its next step. Feeds that are new are filled in turns, batch by batch."""
-    streams = _streams(list(runs.values()), subject, base)
+    streams = streams_of(list(runs.values()), subject, base)
     known = {
         out: load_checkpoint(_saved(out, folders, resume=resume), config) for out, config in runs.items()
     }
@@ -157,52 +159,10 @@ def _begin(
         if at is not None:
             journal.cut_after(folders[out], at.step)
     for _ in zip_longest(*(feed.filling() for out, feed in feeds.items() if known[out] is None)):
-        pass
+        first = next(iter(feeds.values()))
+        notice(f"filling the buffer: {first.harvested:,} tokens, it holds {first.capacity:,}")
     width = subject.model.config.hidden_size
     return {out: (feed, known[out] or start(feed, runs[out], width)) for out, feed in feeds.items()}
-
-
-def _streams(configs: Sequence[Config], subject: Subject, base: Path) -> list[Passes]:
-    shared = configs[0]
-    if shared.data.activations is not None:
-        return [shards.passes(base / shared.data.activations, config) for config in configs]
-    several = Shared(_passes(configs, subject, base), len(configs))
-    return [several.passes(config.hook) for config in configs]
-
-
-def _passes(
-    configs: Sequence[Config], subject: Subject, base: Path
-) -> Callable[[int, int], Iterator[Mapping[HookSettings, Harvest]]]:
-    """Passes over all hook points at once; the JAX decoder runs once for each of them."""
-    shared, hooks = configs[0], tuple(dict.fromkeys(config.hook for config in configs))
-    data, seed = shared.data, shared.seed
-    texts = _texts(subject, data.train, data, base)
-    if shared.model.decoder == "transformers":
-        return passes_at(subject, texts, hooks, data, seed)
-    folder = model_folder(shared.model, base)
-    decoders = [harvest_jax.load_decoder(folder, shared.model, hook, data) for hook in hooks]
-    streams = [harvest_jax.passes(run, texts, data, seed) for run in decoders]
-
-    def one_pass(number: int, begin: int) -> Iterator[Mapping[HookSettings, Harvest]]:
-        for parts in zip(*(stream(number, begin) for stream in streams), strict=True):
-            yield dict(zip(hooks, parts, strict=True))
-
-    return one_pass
-
-
-def harvest_to_disk(configs: Sequence[Config], out: Path, *, base: Path = Path()) -> dict[str, int]:
-    """One pass over `data.train` written to `out` for `data.activations`; tokens by hook point. The configs
-    differ as those of `fit_several`.
-
-    Raises: SourceError, OutputError.
-    """
-    configs = [pinned(config, base, {})[0] for config in configs]
-    shared, by_hook = configs[0], {config.hook: config for config in configs}
-    subject = load_subject(model_folder(shared.model, base), shared.model)
-    for hook in by_hook:
-        check_hook(subject, hook)
-    written = shards.write_shards(by_hook, _passes(configs, subject, base)(0, 0), out)
-    return {shards.place_of(out, hook).name: count for hook, count in written.items()}
 
 
 def _write_reports(folder: Path, config: Config, measured: Evaluation) -> None:
@@ -231,40 +191,6 @@ def evaluate_folder(folder: Path, config: Config, *, base: Path = Path()) -> dic
         )
     rows = held_out_rows(subject, config, base)
     return evaluate(subject, rows, config, saved.parameters, saved.settings).numbers
-
-
-def held_out_rows(subject: Subject, config: Config, base: Path) -> list[Row]:
-    """The held-out texts as rows of tokens. Raises: SourceError when none is left."""
-    texts = _texts(subject, config.data.held_out, config.data, base)
-    if not any(any(text.keep) for text in texts):
-        raise SourceError("data.held_out holds no token to measure on; name a source that is not empty")
-    return rows_of(texts, config.data.context, packed=config.data.packed)
-
-
-def _texts(subject: Subject, sources: Sequence[TextSource], data: DataSettings, base: Path) -> list[Tokens]:
-    return tokenize(subject, documents(sources, base, partial(write, subject, data=data)), data)
-
-
-def generate(config: Config, out: Path, *, base: Path = Path()) -> dict[Path, list[Document]]:
-    """The texts of every `source: model` as files in `out`, train.jsonl and held_out.jsonl; what they hold.
-
-    Raises: SourceError without such a source; OutputError.
-    """
-    parts = {
-        out / f"{name}.jsonl": [each for each in getattr(config.data, name) if each.source == MODEL]
-        for name in ("train", "held_out")
-    }
-    if not any(parts.values()):
-        raise SourceError("data: no source is the model itself; add `- {source: model, count: …}`")
-    subject = load_subject(model_folder(config.model, base), config.model)
-    texts = {
-        path: documents(sources, base, partial(write, subject, data=config.data))
-        for path, sources in parts.items()
-        if sources
-    }
-    for path, found in texts.items():
-        save_documents(path, found)
-    return texts
 
 
 def _run_facts(config: Config, trained: Trained) -> dict[str, Any]:

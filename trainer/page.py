@@ -120,8 +120,10 @@ def _histogram(density: np.ndarray) -> str:
     silent = int((density == 0).sum())
 
     def draw(axes: "Axes") -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes.hist(alive, bins=40, color=ACCENT)
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel(f"log10 of the share of tokens ({silent:,} of {len(density):,} never fired)")
         axes.set_ylabel("features")
 
@@ -133,7 +135,7 @@ def _svg(draw: Any) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    inks = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
+    inks: dict[Any, str] = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
     with rc_context({"svg.hashsalt": "surgery-train", "svg.fonttype": "none", "font.size": 9, **inks}):
         figure = Figure(figsize=(4.6, 2.9), layout="constrained")
         FigureCanvasSVG(figure)

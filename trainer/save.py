@@ -93,16 +93,15 @@ def staged(folder: Path, *, overwrite: bool = False, resume: bool = False) -> It
     try:
         yield staging
         flush_tree(staging)
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise OutputError(
-            f"{staging}: cannot be written: {error.strerror}; free some space and run it again, `fit` with"
-            " --resume"
-        ) from error
-    finally:
-        if staging.is_dir() and not any(staging.iterdir()):
+    except BaseException as error:
+        if not any(staging.iterdir()):
             staging.rmdir()
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise OutputError(
+                f"{staging}: cannot be written: {error.strerror}; free some space and run it again, `fit` with"
+                " --resume"
+            ) from error
+        raise
     if folder.exists():
         shutil.rmtree(folder)
     staging.replace(folder)

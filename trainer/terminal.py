@@ -21,7 +21,12 @@ def show_progress(progress: "Progress") -> None:
         f"FVU {numbers['fvu_batch']:.4f}   L0 {numbers['l0']:.1f}   dead {numbers['dead_share']:.1%}   "
         f"{progress.tokens_per_second:,.0f} tokens/s   {minutes}:{seconds:02d} left"
     )
-    click.echo(f"\r\033[K{line}", nl=False, err=True)
+    show_notice(line)
+
+
+def show_notice(text: str) -> None:
+    """Write a line over the one before."""
+    click.echo(f"\r\033[K{text}", nl=False, err=True)
 
 
 def print_numbers(title: str, numbers: dict[str, Any], as_json: bool) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from trainer import harvest_jax, loop
 from trainer.reader import parse_config
+from trainer.sources import documents as documents_of
 from trainer.subject import harvest as harvesting
 from trainer.subject import model as subjects
 
@@ -39,7 +40,7 @@ def texts(tmp_path: Path) -> Path:
 def test_same_rows_as_torch(texts: Path, model_folder: Path, packed: str) -> None:
     config = parse_config(RUN.format(model=model_folder, decoder="jax", packed=packed), "run.yaml")
     subject = subjects.load_subject(model_folder, config.model)
-    documents = loop.documents(config.data.train, texts)
+    documents = documents_of(config.data.train, texts)
     tokens = subjects.tokenize(subject, documents, config.data)
     theirs = harvesting.passes(subject, tokens, config.hook, config.data, 3)
     run = harvest_jax.load_decoder(model_folder, config.model, config.hook, config.data)

@@ -26,8 +26,10 @@ from trainer.kinds import (
     TranscoderSettings,
 )
 from trainer.reader import parse_config, parse_configs
+from trainer.streams import harvest_to_disk
 from trainer.subject import harvest
 from trainer.subject.model import Subject
+from trainer.texts import generate
 from trainer.tokens import TokenBatch
 from trainer.training import DivergenceError, start, train
 
@@ -197,7 +199,7 @@ def test_folder_of_another_hook_point_is_refused(config: Config, tmp_path: Path)
 
 
 def test_a_run_from_disk_is_resumed_bit_for_bit(config: Config, tmp_path: Path) -> None:
-    assert loop.harvest_to_disk([config], tmp_path / "acts", base=tmp_path)["resid_pre.1"] > 64
+    assert harvest_to_disk([config], tmp_path / "acts", base=tmp_path)["resid_pre.1"] > 64
     config = config.model_copy(update={"data": config.data.model_copy(update={"activations": "acts"})})
     loop.fit(config, tmp_path / "whole", base=tmp_path)
     asked = iter([False] * 6 + [True])
@@ -224,13 +226,13 @@ def test_a_run_on_texts_of_the_model_itself_is_resumed_bit_for_bit(config: Confi
 
 def test_generated_texts_are_files_to_train_on(config: Config, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no source is the model itself"):
-        loop.generate(config, tmp_path / "texts", base=tmp_path)
+        generate(config, tmp_path / "texts", base=tmp_path)
     own = (TextSource(source="model", count=9, seed=5),)
     config = config.model_copy(update={"data": config.data.model_copy(update={"train": own})})
-    (path,) = loop.generate(config, tmp_path / "texts", base=tmp_path)
+    (path,) = generate(config, tmp_path / "texts", base=tmp_path)
     assert path == tmp_path / "texts" / "train.jsonl" and len(path.read_text().splitlines()) == 9
     with pytest.raises(OutputError, match="choose another --out"):
-        loop.generate(config, tmp_path / "texts", base=tmp_path)
+        generate(config, tmp_path / "texts", base=tmp_path)
 
 
 SEVERAL = """\
