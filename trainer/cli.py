@@ -114,9 +114,14 @@ def harvest(config: Path, out: Path, seed: int | None) -> None:
 def generate(config: Path, out: Path, show: int) -> None:
     """Write the texts of `source: model` in CONFIG to files, to look at, to keep, to train on again."""
     settings = _read(config, None)
+    from trainer.journal import unheard
     from trainer.texts import generate as run
 
-    for path, texts in run(next(iter(settings.values())), out, base=config.parent).items():
+    notice = show_notice if sys.stderr.isatty() else unheard
+    found = run(next(iter(settings.values())), out, base=config.parent, notice=notice)
+    if notice is show_notice:
+        click.echo(err=True)
+    for path, texts in found.items():
         distinct = len({(each.text, *(turn["content"] for turn in each.messages)) for each in texts})
         click.echo(f"{path}  {len(texts):,} texts, {distinct:,} distinct")
         for each in texts[:show]:

@@ -80,7 +80,7 @@ def fit_several(
         for config in runs.values():
             check_hook(subject, config.hook)
         notice("reading the texts")
-        held_out = held_out_rows(subject, shared, base)  # what is wrong with them must not wait for the end
+        held_out = held_out_rows(subject, shared, base, notice)  # a mistake in them must not wait for the end
         with over(shared.devices):
             begun = _begin(runs, folders, subject, base, resume=resume, notice=notice)
             trained = in_turns(
@@ -148,7 +148,7 @@ def _begin(
     notice: Notice,
 ) -> dict[Path, tuple[Feed, Checkpoint]]:  # fmt: skip
     """Every run before its next step. Feeds that are new are filled in turns, batch by batch."""
-    streams = streams_of(list(runs.values()), subject, base)
+    streams = streams_of(list(runs.values()), subject, base, notice)
     known = {
         out: load_checkpoint(_saved(out, folders, resume=resume), config) for out, config in runs.items()
     }

@@ -98,8 +98,8 @@ def staged(folder: Path, *, overwrite: bool = False, resume: bool = False) -> It
             staging.rmdir()
         if isinstance(error, OSError) and error.errno in FULL:
             raise OutputError(
-                f"{staging}: cannot be written: {error.strerror}; free some space and run it again, `fit` with"
-                " --resume"
+                f"{staging}: cannot be written: {error.strerror}; free some space and run it again, `fit`"
+                " with --resume"
             ) from error
         raise
     if folder.exists():

@@ -6,6 +6,7 @@ from pathlib import Path
 from trainer import harvest_jax, shards
 from trainer.config import Config, HookSettings
 from trainer.feed import Harvest, Passes
+from trainer.journal import Notice, unheard
 from trainer.lock import pinned
 from trainer.sharing import Shared
 from trainer.sources import model_folder
@@ -14,22 +15,24 @@ from trainer.subject.model import Subject, check_hook, load_subject
 from trainer.texts import tokens_of
 
 
-def streams_of(configs: Sequence[Config], subject: Subject, base: Path) -> list[Passes]:
+def streams_of(
+    configs: Sequence[Config], subject: Subject, base: Path, notice: Notice = unheard
+) -> list[Passes]:
     """The passes of each run, which differ in `hook` and `dictionary` only, from the same forward passes."""
     shared = configs[0]
     if shared.data.activations is not None:
         return [shards.passes(base / shared.data.activations, config) for config in configs]
-    several = Shared(_passes(configs, subject, base), len(configs))
+    several = Shared(_passes(configs, subject, base, notice), len(configs))
     return [several.passes(config.hook) for config in configs]
 
 
 def _passes(
-    configs: Sequence[Config], subject: Subject, base: Path
+    configs: Sequence[Config], subject: Subject, base: Path, notice: Notice = unheard
 ) -> Callable[[int, int], Iterator[Mapping[HookSettings, Harvest]]]:
     """Passes over all hook points at once; the JAX decoder runs once for each of them."""
     shared, hooks = configs[0], tuple(dict.fromkeys(config.hook for config in configs))
     data, seed = shared.data, shared.seed
-    texts = tokens_of(subject, data.train, data, base)
+    texts = tokens_of(subject, data.train, data, base, notice)
     if shared.model.decoder == "transformers":
         return passes_at(subject, texts, hooks, data, seed)
     folder = model_folder(shared.model, base)

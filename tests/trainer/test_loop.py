@@ -221,7 +221,7 @@ def test_a_run_on_texts_of_the_model_itself_is_resumed_bit_for_bit(config: Confi
     loop.fit(config, tmp_path / "parts", base=tmp_path, resume=True)
     for name in ("sae_weights.safetensors", "metrics.json"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
-    assert "model (24 texts)" in (tmp_path / "whole" / "README.md").read_text().replace("`", "")
+    assert "Texts: the model's own (24 texts)." in (tmp_path / "whole" / "README.md").read_text()
 
 
 def test_generated_texts_are_files_to_train_on(config: Config, tmp_path: Path) -> None:

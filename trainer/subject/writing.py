@@ -19,6 +19,7 @@ import torch
 
 from surgery.errors import SourceError
 from trainer.config import DataSettings, GenerateSettings, TextSource
+from trainer.journal import Notice, unheard
 from trainer.records import Document
 from trainer.subject.model import Subject
 
@@ -26,7 +27,9 @@ LEAST_SHARE, ENOUGH = 0.05, 200  # of the texts tried must be of use, judged onc
 CONTENT = "\u241f"  # stands for what a turn says
 
 
-def write(subject: Subject, source: TextSource, data: DataSettings) -> list[Document]:
+def write(
+    subject: Subject, source: TextSource, data: DataSettings, notice: Notice = unheard
+) -> list[Document]:
     """`source.count` texts by the model, `data.batch` at once.
 
     Raises: SourceError when it writes next to nothing of use, or several processes would write texts apart.
@@ -42,6 +45,7 @@ def write(subject: Subject, source: TextSource, data: DataSettings) -> list[Docu
         generator = _generator(subject, source.seed, number)
         found.extend(_batch(subject, settings, data, generator))
         tried = (number + 1) * data.batch
+        notice(f"the model writes texts: {min(len(found), wanted):,} of {wanted:,}")
         if len(found) >= wanted:
             break
         if tried >= ENOUGH and len(found) < LEAST_SHARE * tried:
