@@ -1,7 +1,8 @@
 """CPU seconds until a TopK dictionary reaches a fraction of variance unexplained on real activations.
 
     python benchmarks/trainer_race.py harvest residuals.npz      residuals of the demo model, once
-    python benchmarks/trainer_race.py surgery residuals.npz
+    python benchmarks/trainer_race.py surgery residuals.npz      momentumless Adam, the default
+    python benchmarks/trainer_race.py momentum residuals.npz     the same with training.momentum 0.9
     python benchmarks/trainer_race.py sae_lens residuals.npz     where sae-lens is installed
 
 Both begin at the same weights and see the same batches in the same order; sae-lens runs its own SAETrainer
@@ -14,6 +15,7 @@ import ctypes
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -30,14 +32,15 @@ def harvest(path: str) -> None:
     from pathlib import Path
 
     from trainer.config import HookSettings, ModelSettings
-    from trainer.harvest_torch import harvest as batches
-    from trainer.harvest_torch import load_subject, tokenize
-    from trainer.loop import documents, model_folder
     from trainer.reader import read_config
+    from trainer.sources import documents, model_folder
+    from trainer.subject.harvest import harvest as batches
+    from trainer.subject.model import load_subject, tokenize
     from trainer.tokens import rows_of
 
     config = read_config(Path("recipes/train/demo_refuser.yaml"))
-    subject = load_subject(model_folder("demo:refuser", Path()), ModelSettings(source="demo:refuser"))
+    model = ModelSettings(source="demo:refuser")
+    subject = load_subject(model_folder(model, Path()), model)
     found = {}
     for name, sources in (("train", config.data.train[:2]), ("held_out", config.data.held_out)):
         rows = rows_of(tokenize(subject, documents(sources, Path()), config.data), 128, packed=False)
@@ -70,7 +73,7 @@ def unexplained(p: Arrays, rows: np.ndarray) -> float:
     return float(((rows - output) ** 2).sum() / ((rows - rows.mean(0)) ** 2).sum())
 
 
-def surgery(p: Arrays, rate: float) -> tuple[Advance, Weights]:
+def surgery(p: Arrays, rate: float, momentum: float = 0.0) -> tuple[Advance, Weights]:
     """This trainer's step."""
     import jax
     import jax.numpy as jnp
@@ -81,13 +84,15 @@ def surgery(p: Arrays, rate: float) -> tuple[Advance, Weights]:
     from trainer.optimizer import initial_moments
     from trainer.step import held, make_step
 
-    training = TrainingSettings(steps=10 * STEPS, batch=BATCH, learning_rate=rate, warmup=WARMUP)
+    training = TrainingSettings(
+        steps=10 * STEPS, batch=BATCH, learning_rate=rate, warmup=WARMUP, momentum=momentum
+    )
     settings = TopkSettings(architecture="topk", features=FEATURES, k=K)
     step = make_step(settings, training, Scales(1.0, 1.0))
 
     def fresh() -> list:
         arrays = {name: jnp.array(array, copy=True) for name, array in p.items()}
-        return [held(arrays, initial_moments(arrays), jnp.zeros(FEATURES, jnp.int32), training)]
+        return [held(arrays, initial_moments(arrays, momentum), jnp.zeros(FEATURES, jnp.int32), training)]
 
     jax.block_until_ready(step(fresh()[0], jnp.zeros((BATCH, p["decoder"].shape[1]))))  # compiles
     state = fresh()
@@ -169,7 +174,7 @@ def main(what: str, path: str) -> None:
     with np.load(path) as file:
         data = {name: file[name] for name in ("train", "held_out")}
     print(f"{len(data['train']):,} rows of {data['train'].shape[1]}, {FEATURES:,} features, k = {K}")
-    race({"surgery": surgery, "sae_lens": sae_lens}[what], data)
+    race({"surgery": surgery, "momentum": partial(surgery, momentum=0.9), "sae_lens": sae_lens}[what], data)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Training of sparse dictionaries (sparse autoencoders) in JAX on the residual stream of a transformers
 model.
 
-A house of its own beside `surgery`: of surgery it imports `errors`, `checkpoint`, `demo`, `dictionary` and
-`hook_point` only, and torch in one file only (`harvest_torch`). From the data to the folder:
+A house of its own beside `surgery`: of surgery it imports `errors`, `checkpoint`, `demo`, `dictionary`,
+`hook_point` and `hub` only, and torch in one room only (`subject`). From the data to the folder:
 
-    sources -> harvest_torch | harvest_jax -> buffer, feed -> architectures, step, optimizer -> metrics, save
+    sources -> subject | harvest_jax -> buffer, feed -> architectures, step, optimizer -> metrics, save
 """
 
 __version__ = "0.1.0"

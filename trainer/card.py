@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from trainer.config import Config, TextSource
+from trainer.config import MODEL, Config, TextSource
 from trainer.kinds import (
     BatchtopkSettings,
     DictionarySettings,
@@ -88,4 +88,6 @@ def _text(source: TextSource) -> str:
     count = f" ({source.count:,} texts)" if source.count else ""
     repeat = f" × {source.repeat}" if source.repeat > 1 else ""
     last = f", last {source.last_tokens} tokens" if source.last_tokens else ""
-    return f"`{source.source}`{count}{repeat}{last}"
+    place = f" (`{source.file}` at {(source.revision or 'main')[:12]})" if source.file else ""
+    name = "the model's own" if source.source == MODEL else f"`{source.source}`"
+    return f"{name}{place}{count}{repeat}{last}"

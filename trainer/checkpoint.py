@@ -1,15 +1,15 @@
 """A run in the middle, as one file: everything that the next step depends on.
 
 `checkpoint.safetensors` holds the arrays of the train state and of the buffer; its header holds the number of
-the step, the scales, the data cursor and a hash of the config. Random keys follow from the seed and the
+the step, the scales, the data cursor and the config. Random keys follow from the seed and the
 number of the step, so there is no state of a generator. The file is written beside its place and renamed, so
 a process that is killed while writing leaves the checkpoint before.
 
     train 20 steps  =  train 10, save, load, train 10        bit for bit, on the same machine
 """
 
-import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,14 @@ class Checkpoint:
     buffer: Buffer
 
 
-def config_hash(config: Config) -> str:
-    """sha256 of all that a config says."""
-    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()
+def _differences(told: Any, wanted: Any, place: str = "") -> Iterator[str]:
+    """Where two configs, as plain data, say something else."""
+    if isinstance(told, dict) and isinstance(wanted, dict):
+        for key in told | wanted:
+            dotted = f"{place}.{key}" if place else key
+            yield from _differences(told.get(key), wanted.get(key), dotted)
+    elif told != wanted:
+        yield f"{place} was {told!r}, is {wanted!r}"
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, config: Config) -> None:
@@ -59,7 +64,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, config: Config) -> Non
         "scales": list(checkpoint.scales),
         "cursor": asdict(checkpoint.cursor),
         "width": checkpoint.buffer.rows.shape[1],
-        "config": config_hash(config),
+        "config": config.model_dump(mode="json"),
     }
     staging = folder / (CHECKPOINT + ".partial")
     arrays = _named((checkpoint.state, checkpoint.buffer))
@@ -86,10 +91,10 @@ def load_checkpoint(folder: Path, config: Config) -> Checkpoint | None:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise OutputError(f"{path}: not a checkpoint: {error}; start over with --overwrite") from error
-    if facts["config"] != config_hash(config):
+    if changed := list(_differences(facts["config"], config.model_dump(mode="json"))):
         raise OutputError(
-            f"{path}: belongs to another config; go on with the one it was begun with, or start over with"
-            " --overwrite"
+            f"{path}: belongs to another config ({'; '.join(changed)}); go on with the one it was begun with,"
+            " or start over with --overwrite"
         )
     state, buffer = place(_filled(_template(config, facts["width"]), arrays, path))
     scales, cursor = Scales(*facts["scales"]), Cursor(**facts["cursor"])

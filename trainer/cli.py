@@ -1,4 +1,4 @@
-"""`surgery-train`: the command line of the trainer. The only file here that prints.
+"""`surgery-train`: the command line of the trainer. What it prints is laid out in `terminal`.
 
 Exit codes: 0 done, 1 failed, 2 bad config, source or usage. Results go to standard output, the moving line
 and messages to standard error, the line only when that is a terminal.
@@ -15,15 +15,14 @@ import click
 
 from surgery.errors import RecipeError, SourceError, SurgeryError
 from trainer.memory import keep_freed_memory
+from trainer.terminal import print_numbers, show_notice, show_progress, timing_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trainer.bench import Timing
     from trainer.config import Config
     from trainer.journal import Progress, Report
 
-SHOWN = ("tokens", "fvu", "l0", "dead_share", "loss_recovered", "mean_squared_correlation")
 CONFIG = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -36,6 +35,9 @@ class _Group(click.Group):
             click.echo(f"surgery-train: {error}", err=True)
             ctx.exit(2 if isinstance(error, (RecipeError, SourceError)) else 1)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="surgery", prog_name="surgery-train")
@@ -43,7 +45,7 @@ def main() -> None:
     """Train sparse dictionaries of a language model's residual stream, in JAX."""
 
 
-@main.command()
+@main.command(short_help="Train a dictionary, or several.")
 @click.argument("config", type=CONFIG)
 @click.option("--out", type=FOLDER, help="Folder of the dictionary; by default out/<name of the config>.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Replaces the config's seed.")
@@ -70,6 +72,7 @@ def fit(
     settings = _read(config, seed)
     keep_freed_memory()
     from trainer.interruption import stop_on_signals
+    from trainer.journal import unheard
     from trainer.loop import fit_several
 
     if distributed or coordinator is not None:
@@ -78,31 +81,55 @@ def fit(
         join(coordinator, processes, number)
     out = out or Path("out") / config.stem
     runs = {out / name: each for name, each in settings.items()}
+    notice = show_notice if sys.stderr.isatty() else unheard
     with stop_on_signals() as stop, _reports(runs, log_to) as reports:
         numbers = fit_several(
-            runs, base=config.parent, overwrite=overwrite, resume=resume, reports=reports, stop=stop
-        )
+            runs, base=config.parent, overwrite=overwrite, resume=resume, reports=reports, notice=notice,
+            stop=stop,
+        )  # fmt: skip
     if as_json and "" not in settings:
         click.echo(json.dumps({folder.name: found for folder, found in numbers.items()}, indent=2))
         return
     for folder, found in numbers.items():
-        _print(str(folder), found, as_json)
+        print_numbers(str(folder), found, as_json)
 
 
-@main.command()
+@main.command(short_help="Write a config's activations to disk.")
 @click.argument("config", type=CONFIG)
 @click.option("--out", type=FOLDER, required=True, help="Folder of the activations.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Replaces the config's seed.")
 def harvest(config: Path, out: Path, seed: int | None) -> None:
     """Write the activations that CONFIG trains on to disk; `data.activations` names them in a config."""
     settings = _read(config, seed)
-    from trainer.loop import harvest_to_disk
+    from trainer.streams import harvest_to_disk
 
     for name, tokens in harvest_to_disk(list(settings.values()), out, base=config.parent).items():
         click.echo(f"{out / name}  {tokens:,} tokens")
 
 
-@main.command()
+@main.command(short_help="Let the model write the texts of a config.")
+@click.argument("config", type=CONFIG)
+@click.option("--out", type=FOLDER, required=True, help="Folder of train.jsonl and held_out.jsonl.")
+@click.option("--show", default=3, show_default=True, type=click.IntRange(0), help="Print the first texts.")
+def generate(config: Path, out: Path, show: int) -> None:
+    """Write the texts of `source: model` in CONFIG to files, to look at, to keep, to train on again."""
+    settings = _read(config, None)
+    from trainer.journal import unheard
+    from trainer.texts import generate as run
+
+    notice = show_notice if sys.stderr.isatty() else unheard
+    found = run(next(iter(settings.values())), out, base=config.parent, notice=notice)
+    if notice is show_notice:
+        click.echo(err=True)
+    for path, texts in found.items():
+        distinct = len({(each.text, *(turn["content"] for turn in each.messages)) for each in texts})
+        click.echo(f"{path}  {len(texts):,} texts, {distinct:,} distinct")
+        for each in texts[:show]:
+            turns = [f"{turn['role']}: {turn['content']}" for turn in each.messages] or [each.text or ""]
+            click.echo("\n".join(f"  {turn}" for turn in turns) + "\n")
+
+
+@main.command(short_help="Measure a dictionary on held-out texts.")
 @click.argument("folder", type=FOLDER)
 @click.argument("config", type=CONFIG)
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
@@ -114,10 +141,10 @@ def evaluate(folder: Path, config: Path, as_json: bool) -> None:
     from trainer.loop import evaluate_folder
 
     chosen = settings.get("") or settings[folder.name]
-    _print(str(folder), evaluate_folder(folder, chosen, base=config.parent), as_json)
+    print_numbers(str(folder), evaluate_folder(folder, chosen, base=config.parent), as_json)
 
 
-@main.command()
+@main.command(short_help="Any dictionary as a SAELens folder.")
 @click.argument("source")
 @click.option("--out", type=FOLDER, required=True, help="Folder of the converted dictionary.")
 @click.option("--revision", help="Hub branch, tag or commit.")
@@ -149,7 +176,7 @@ def convert(
         click.echo(f"  {name.replace('_', ' '):26}{told[name]}")
 
 
-@main.command()
+@main.command(short_help="Time a training step on this machine.")
 @click.option("--d-model", default=512, show_default=True, type=click.IntRange(2))
 @click.option("--features", default=8192, show_default=True, type=click.IntRange(1))
 @click.option("--batch", default=1024, show_default=True, type=click.IntRange(2))
@@ -180,26 +207,7 @@ def bench(
     if as_json:
         click.echo(json.dumps([asdict(timing) for timing in timings], indent=2))
         return
-    click.echo(_table(timings, batch))
-
-
-def _table(timings: "list[Timing]", batch: int) -> str:
-    peak, roof = timings[:2]
-    lines = [
-        f"{'':8}{'min ms':>9}{'median ms':>11}{'of the roof':>13}{'TFLOP/s':>10}{'of the peak':>13}"
-        f"{'tokens/s':>12}{'first FVU':>12}"
-    ]
-    for timing in timings:
-        line = f"{timing.name:8}{timing.least:9.1f}{timing.median:11.1f}"
-        line += " " * 13 if timing is peak else f"{roof.median / timing.median:13.2f}"
-        if timing.teraflops is not None and peak.teraflops is not None:
-            line += f"{timing.teraflops:10.3f}{timing.teraflops / peak.teraflops:13.2f}"
-        else:
-            line += " " * 23
-        line += " " * 12 if timing is peak else f"{1000 * batch / timing.least:12,.0f}"
-        line += "" if timing.first_loss is None else f"{timing.first_loss:12.6f}"
-        lines.append(line.rstrip())
-    return "\n".join(lines)
+    click.echo(timing_table(timings, batch))
 
 
 def _read(config: Path, seed: int | None) -> "dict[str, Config]":
@@ -218,7 +226,7 @@ def _reports(runs: "dict[Path, Config]", log_to: str | None) -> "Iterator[dict[P
     with ExitStack() as stack:
         found: dict[Path, list[Report]] = {out: [] for out in runs}
         if sys.stderr.isatty():
-            next(iter(found.values())).append(_show_progress)
+            next(iter(found.values())).append(show_progress)
             stack.callback(click.echo, err=True)
         if log_to is not None and is_first():
             for out, config in runs.items():
@@ -229,31 +237,6 @@ def _reports(runs: "dict[Path, Config]", log_to: str | None) -> "Iterator[dict[P
 def _tell_all(reports: "list[Report]", progress: "Progress") -> None:
     for report in reports:
         report(progress)
-
-
-def _show_progress(progress: "Progress") -> None:
-    minutes, seconds = divmod(round(progress.seconds_left), 60)
-    numbers = progress.numbers
-    line = (
-        f"step {progress.step:,}/{progress.steps:,}   loss {numbers['loss']:.4f}   "
-        f"FVU {numbers['fvu_batch']:.4f}   L0 {numbers['l0']:.1f}   dead {numbers['dead_share']:.1%}   "
-        f"{progress.tokens_per_second:,.0f} tokens/s   {minutes}:{seconds:02d} left"
-    )
-    click.echo(f"\r\033[K{line}", nl=False, err=True)
-
-
-def _print(title: str, numbers: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(numbers, indent=2))
-        return
-    click.echo(title)
-    for name in SHOWN:
-        value = numbers[name]
-        click.echo(
-            f"  {name.replace('_', ' '):26}{value:,}"
-            if isinstance(value, int)
-            else f"  {name.replace('_', ' '):26}{value:.4f}"
-        )
 
 
 if __name__ == "__main__":

@@ -11,20 +11,36 @@ from pydantic import Field, model_validator
 from trainer.kinds import DictionarySettings, TranscoderSettings
 from trainer.settings import Count, DeviceSettings, Positive, Settings
 
+MODEL = "model"  # the source of texts that the model itself is
+WRITTEN = ("demo:chats", "demo:documents")  # sources that are written on demand
+
 
 class ModelSettings(Settings):
     """The model whose activations are learnt."""
 
     source: str
-    """`demo:refuser`, or a folder that transformers can load."""
+    """`demo:refuser`, a folder that transformers can load, or a Hub id."""
+    revision: str | None = None
+    """Branch, tag or commit of a model of the Hub."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the model's forward pass; activations are float32 in either case."""
     decoder: Literal["transformers", "jax"] = "transformers"
     """Who runs the model for the training data: transformers, or this trainer's own decoder (llama, mistral,
     qwen2, qwen3, phi3, gemma, gemma2, gemma3_text). The final numbers are transformers' in either case."""
+    weights: Literal["float", "int8"] = "float"
+    """What the JAX decoder holds the model's matrices in: `dtype`, or 8 bits with a scale for each output."""
+    attention: Literal["auto", "plain", "xla", "cudnn", "pallas"] = "auto"
+    """How the JAX decoder computes attention; auto is flash attention on a GPU or TPU where it fits the
+    model, else plain. See `trainer.decoder.attention`."""
     blocks: str | None = None
     """Where the list of decoder blocks stands (`model.layers`), for a family this trainer has no entry
     for."""
+
+    @model_validator(mode="after")
+    def _decoders_keys_go_with_it(self) -> "ModelSettings":
+        if self.decoder != "jax" and (self.weights != "float" or self.attention != "auto"):
+            raise ValueError("weights and attention go with decoder: jax; add it, or remove them")
+        return self
 
 
 class HookSettings(Settings):
@@ -37,21 +53,69 @@ class HookSettings(Settings):
     norm. `mlp`, for a transcoder, is what the block's MLP module reads and what it writes."""
 
 
+class GenerateSettings(Settings):
+    """How the model writes its own texts; see `trainer.subject.writing`."""
+
+    user_tokens: Count = 64
+    """Longest user turn; one that does not end by then is left out. The reply takes what `data.context`
+    leaves."""
+    replies: bool = True
+    """Let the model answer its user turns; without, each text ends where the reply would begin."""
+    temperature: Positive = 1.0
+    """Logits are divided by it before a token is drawn."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Draw from the likeliest tokens that together have this share of the probability."""
+
+
 class TextSource(Settings):
     """One set of texts."""
 
     source: str
     """`demo:chats`, `demo:documents`, a demo prompt set (`demo:harmful`), or a .jsonl (`messages`, `prompt`
-    or `text`) or .txt file (one text a line). A `prompt` is put into the chat template, ending where the
-    reply begins."""
+    or `text`) or .txt file (one text a line), .gz of either, .json or .parquet; or a Hub dataset's id (then
+    `file` is needed). A `prompt` is put into the chat template, ending where the reply begins. `model`: chats
+    that the model writes itself."""
+    file: str | None = None
+    """Files of the Hub dataset, in these formats: a path in it, or a pattern (`data/train-*.jsonl.gz`)."""
+    revision: str | None = None
+    """Branch, tag or commit of the Hub dataset; the commit is kept with the run."""
+    field: str | None = None
+    """Column of a file that holds the texts or chats; None takes the first there is of messages, prompt,
+    text. A chat is a list of turns with `role` and `content`, or `from` and `value`."""
+    as_prompt: bool = False
+    """Put each text of a file into the chat template, as `prompt` is."""
     count: Count | None = None
-    """How many texts; None takes a whole file. Needed by `demo:chats` and `demo:documents`."""
+    """How many texts; None takes a whole file. Needed by `demo:chats`, `demo:documents` and `model`."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of `demo:chats` and `demo:documents`."""
+    """Seed of `demo:chats`, `demo:documents` and `model`."""
     repeat: Count = 1
     """How often each text is seen in one pass over the data."""
     last_tokens: Count | None = None
     """Keep only this many tokens at the end of each text; None keeps all."""
+    generate: GenerateSettings | None = None
+    """How the texts of `source: model` are written; None takes the defaults."""
+
+    @model_validator(mode="after")
+    def _model_writes_a_number_of_texts(self) -> "TextSource":
+        if self.source == MODEL and self.count is None:
+            raise ValueError("source: model writes as many texts as it is told to; add count")
+        if self.source != MODEL and self.generate is not None:
+            raise ValueError("generate goes with source: model only; remove it")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_of_files_go_with_files(self) -> "TextSource":
+        is_id = self.source.count("/") == 1 and not self.source.startswith((".", "/", "~"))
+        if self.file is not None and not is_id:
+            raise ValueError(
+                f"file goes with the id of a Hub dataset (organisation/name), not {self.source!r}"
+            )
+        if self.revision is not None and self.file is None:
+            raise ValueError("revision goes with file, for a dataset of the Hub; add file")
+        written = self.source == MODEL or self.source in WRITTEN
+        if written and (self.field is not None or self.as_prompt):
+            raise ValueError(f"field and as_prompt go with files; {self.source} is none; remove them")
+        return self
 
 
 class DataSettings(Settings):
@@ -95,7 +159,9 @@ class TrainingSettings(Settings):
     warmup: Annotated[int, Field(ge=0)] = 128
     """Steps of linear rise; the last 20 % of the steps fall linearly."""
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    """β₂ of momentumless Adam."""
+    """β₂ of Adam."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """β₁ of Adam; 0 keeps no first moment, which halves the optimiser's state."""
     clip: Positive | None = 1.0
     """Joint norm that gradients are clipped to."""
     weights: Literal["float32", "bfloat16", "int8"] = "float32"
@@ -109,7 +175,7 @@ class TrainingSettings(Settings):
     log_every: Count = 100
     """Steps between two lines of metrics.jsonl; the loss is checked for NaN there."""
     save_every: Count | None = None
-    """Steps between two checkpoints; None saves only when the run is asked to end."""
+    """Steps between two checkpoints, the last step included; None saves only when the run is asked to end."""
 
 
 class Config(Settings):

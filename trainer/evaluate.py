@@ -14,10 +14,12 @@ import numpy as np
 
 from trainer.architectures import ARCHITECTURES
 from trainer.config import Config
-from trainer.harvest_torch import Subject, harvest, spliced_loss
 from trainer.kinds import DictionarySettings
 from trainer.metrics import Tally
 from trainer.parameters import Parameters, decode
+from trainer.subject.harvest import harvest
+from trainer.subject.model import Subject
+from trainer.subject.splice import spliced_loss
 from trainer.tokens import Row
 
 

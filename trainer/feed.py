@@ -57,6 +57,11 @@ class Feed:
         return int(self.buffer.rows.shape[1])
 
     @property
+    def capacity(self) -> int:
+        """Tokens that the buffer has room for."""
+        return self._settings.capacity
+
+    @property
     def holds_all(self) -> bool:
         """Whether the whole data stands in the buffer."""
         return self.cursor.holds_all

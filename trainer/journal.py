@@ -25,6 +25,11 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
+Notice = Callable[[str], None]  # what a run is doing while no step is done
+
+
+def unheard(_: str) -> None:
+    """The notice of a run that nobody watches."""
 
 
 def append(folder: Path, progress: Progress) -> None:

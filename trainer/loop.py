@@ -3,7 +3,7 @@
 texts -> feed of activations -> scales -> steps -> fold -> held-out numbers -> folder
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import zip_longest
 from pathlib import Path
@@ -13,16 +13,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from surgery.errors import DictionaryError, SourceError
-from trainer import __version__, harvest_jax, journal, shards
+from surgery.errors import DictionaryError
+from trainer import __version__, journal
 from trainer.card import card
 from trainer.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
-from trainer.config import Config, HookSettings
+from trainer.config import Config
 from trainer.evaluate import Evaluation, evaluate
-from trainer.feed import Feed, Harvest, Passes
-from trainer.harvest_torch import Subject, check_hook, load_subject, passes_at, tokenize
+from trainer.feed import Feed
 from trainer.interruption import Stop, never
-from trainer.journal import Report
+from trainer.journal import Notice, Report, unheard
+from trainer.lock import pinned, read_lock, write_lock
 from trainer.normalization import fold
 from trainer.page import page
 from trainer.placement import over
@@ -35,9 +35,11 @@ from trainer.save import (
     write_dictionary,
     write_json,
 )
-from trainer.sharing import Shared
-from trainer.sources import documents, model_folder
-from trainer.tokens import Row, Tokens, rows_of
+from trainer.sources import model_folder
+from trainer.streams import streams_of
+from trainer.subject.model import Subject, check_hook, load_subject
+from trainer.texts import held_out_rows
+from trainer.tokens import Row
 from trainer.training import Trained, in_turns, start, steps
 
 
@@ -62,37 +64,46 @@ def fit(
 
 def fit_several(
     runs: Mapping[Path, Config], *, base: Path = Path(), overwrite: bool = False, resume: bool = False,
-    reports: Mapping[Path, Report] | None = None, stop: Stop = never,
+    reports: Mapping[Path, Report] | None = None, notice: Notice = unheard, stop: Stop = never,
 ) -> dict[Path, dict[str, Any]]:  # fmt: skip
     """`fit` of several dictionaries by the folder of each, from the same forward passes of the model. Their
-    configs differ in `hook` and `dictionary` only (`SeveralConfig.each`)."""
-    shared = next(iter(runs.values()))
+    configs differ in `hook` and `dictionary` only (`SeveralConfig.each`). `notice` hears what goes on before
+    the first step and after the last."""
     with ExitStack() as stack:
         folders = {
             out: stack.enter_context(_staging(out, overwrite=overwrite, resume=resume)) for out in runs
         }
-        subject = load_subject(model_folder(shared.model.source, base), shared.model)
+        runs = _pinned(runs, folders, base, resume=resume)
+        shared = next(iter(runs.values()))
+        notice(f"loading {shared.model.source}")
+        subject = load_subject(model_folder(shared.model, base), shared.model)
         for config in runs.values():
             check_hook(subject, config.hook)
+        notice("reading the texts")
+        held_out = held_out_rows(subject, shared, base, notice)  # a mistake in them must not wait for the end
         with over(shared.devices):
-            begun = _begin(runs, folders, subject, base, resume=resume)
+            begun = _begin(runs, folders, subject, base, resume=resume, notice=notice)
             trained = in_turns(
                 [
                     steps(feed, runs[out], folders[out], at, report=(reports or {}).get(out), stop=stop)
                     for out, (feed, at) in begun.items()
                 ]
             )
+        notice("measuring on the held-out texts")
         return {
-            out: _finish(config, folders[out], each, subject, base)
+            out: _finish(config, folders[out], each, subject, held_out)
             for (out, config), each in zip(runs.items(), trained, strict=True)
         }
 
 
-def _finish(config: Config, staging: Path, trained: Trained, subject: Subject, base: Path) -> dict[str, Any]:
+def _finish(
+    config: Config, staging: Path, trained: Trained, subject: Subject, held_out: Sequence[Row]
+) -> dict[str, Any]:
     parameters = fold({name: jnp.asarray(array) for name, array in trained.arrays.items()}, trained.scales)
-    rows = held_out_rows(subject, config, base)
-    measured = evaluate(subject, rows, config, parameters, config.dictionary)
+    measured = evaluate(subject, held_out, config, parameters, config.dictionary)
     numbers = {**measured.numbers, **_run_facts(config, trained)}
+    if lock := read_lock(staging):
+        numbers["commits"] = lock
     told = saelens_config(config.dictionary, parameters, _metadata(config, subject))
     write_dictionary(staging, parameters, told)
     _write_reports(staging, config, measured._replace(numbers=numbers))
@@ -112,14 +123,35 @@ def _staging(out: Path, *, overwrite: bool, resume: bool) -> Iterator[Path]:
         yield folder
 
 
-def _begin(
-    runs: Mapping[Path, Config], folders: Mapping[Path, Path], subject: Subject, base: Path, *, resume: bool
-) -> dict[Path, tuple[Feed, Checkpoint]]:
-    """Every run before its next step. Feeds that are new are filled in turns, batch by batch."""
-    streams = _streams(list(runs.values()), subject, base)
+def _saved(out: Path, folders: Mapping[Path, Path], *, resume: bool) -> Path:
+    """Where a run before may have left something, for every process to read."""
     # the first process may still be clearing a folder that is not to be resumed
-    saved = {out: out.with_name(out.name + ".partial") if resume else folders[out] for out in runs}
-    known = {out: load_checkpoint(saved[out], config) for out, config in runs.items()}
+    return out.with_name(out.name + ".partial") if resume else folders[out]
+
+
+def _pinned(
+    runs: Mapping[Path, Config], folders: Mapping[Path, Path], base: Path, *, resume: bool
+) -> dict[Path, Config]:
+    """The runs with commits for Hub ids, which go into a lock in each folder."""
+    first, shared = next(iter(runs.items()))
+    told, lock = pinned(shared, base, read_lock(_saved(first, folders, resume=resume)))
+    for folder in folders.values():
+        write_lock(folder, lock)
+    return {
+        out: config.model_copy(update={"model": told.model, "data": told.data})
+        for out, config in runs.items()
+    }
+
+
+def _begin(
+    runs: Mapping[Path, Config], folders: Mapping[Path, Path], subject: Subject, base: Path, *, resume: bool,
+    notice: Notice,
+) -> dict[Path, tuple[Feed, Checkpoint]]:  # fmt: skip
+    """Every run before its next step. Feeds that are new are filled in turns, batch by batch."""
+    streams = streams_of(list(runs.values()), subject, base, notice)
+    known = {
+        out: load_checkpoint(_saved(out, folders, resume=resume), config) for out, config in runs.items()
+    }
     feeds: dict[Path, Feed] = {}
     for (out, config), stream in zip(runs.items(), streams, strict=True):
         at = known[out]
@@ -127,51 +159,10 @@ def _begin(
         if at is not None:
             journal.cut_after(folders[out], at.step)
     for _ in zip_longest(*(feed.filling() for out, feed in feeds.items() if known[out] is None)):
-        pass
+        first = next(iter(feeds.values()))
+        notice(f"filling the buffer: {first.harvested:,} tokens, it holds {first.capacity:,}")
     width = subject.model.config.hidden_size
     return {out: (feed, known[out] or start(feed, runs[out], width)) for out, feed in feeds.items()}
-
-
-def _streams(configs: Sequence[Config], subject: Subject, base: Path) -> list[Passes]:
-    shared = configs[0]
-    if shared.data.activations is not None:
-        return [shards.passes(base / shared.data.activations, config) for config in configs]
-    several = Shared(_passes(configs, subject, base), len(configs))
-    return [several.passes(config.hook) for config in configs]
-
-
-def _passes(
-    configs: Sequence[Config], subject: Subject, base: Path
-) -> Callable[[int, int], Iterator[Mapping[HookSettings, Harvest]]]:
-    """Passes over all hook points at once; the JAX decoder runs once for each of them."""
-    shared, hooks = configs[0], tuple(dict.fromkeys(config.hook for config in configs))
-    data, seed = shared.data, shared.seed
-    texts = tokenize(subject, documents(data.train, base), data)
-    if shared.model.decoder == "transformers":
-        return passes_at(subject, texts, hooks, data, seed)
-    folder = model_folder(shared.model.source, base)
-    decoders = [harvest_jax.load_decoder(folder, shared.model, hook, data) for hook in hooks]
-    streams = [harvest_jax.passes(run, texts, data, seed) for run in decoders]
-
-    def one_pass(number: int, begin: int) -> Iterator[Mapping[HookSettings, Harvest]]:
-        for parts in zip(*(stream(number, begin) for stream in streams), strict=True):
-            yield dict(zip(hooks, parts, strict=True))
-
-    return one_pass
-
-
-def harvest_to_disk(configs: Sequence[Config], out: Path, *, base: Path = Path()) -> dict[str, int]:
-    """One pass over `data.train` written to `out` for `data.activations`; tokens by hook point. The configs
-    differ as those of `fit_several`.
-
-    Raises: SourceError, OutputError.
-    """
-    shared, by_hook = configs[0], {config.hook: config for config in configs}
-    subject = load_subject(model_folder(shared.model.source, base), shared.model)
-    for hook in by_hook:
-        check_hook(subject, hook)
-    written = shards.write_shards(by_hook, _passes(configs, subject, base)(0, 0), out)
-    return {shards.place_of(out, hook).name: count for hook, count in written.items()}
 
 
 def _write_reports(folder: Path, config: Config, measured: Evaluation) -> None:
@@ -190,7 +181,8 @@ def evaluate_folder(folder: Path, config: Config, *, base: Path = Path()) -> dic
     saved, wanted = read_dictionary(folder), hook_names(config.hook)["hook_name"]
     if saved.hook_name and saved.hook_name != wanted:
         raise DictionaryError(f"{folder}: was trained at {saved.hook_name}, the config says {wanted}")
-    subject = load_subject(model_folder(config.model.source, base), config.model)
+    config = pinned(config, base, read_lock(folder))[0]
+    subject = load_subject(model_folder(config.model, base), config.model)
     check_hook(subject, config.hook)
     width = saved.parameters["decoder"].shape[1]
     if width != subject.model.config.hidden_size:
@@ -199,14 +191,6 @@ def evaluate_folder(folder: Path, config: Config, *, base: Path = Path()) -> dic
         )
     rows = held_out_rows(subject, config, base)
     return evaluate(subject, rows, config, saved.parameters, saved.settings).numbers
-
-
-def held_out_rows(subject: Subject, config: Config, base: Path) -> list[Row]:
-    """The held-out texts as rows of tokens. Raises: SourceError when none is left."""
-    texts: list[Tokens] = tokenize(subject, documents(config.data.held_out, base), config.data)
-    if not any(any(text.keep) for text in texts):
-        raise SourceError("data.held_out holds no token to measure on; name a source that is not empty")
-    return rows_of(texts, config.data.context, packed=config.data.packed)
 
 
 def _run_facts(config: Config, trained: Trained) -> dict[str, Any]:

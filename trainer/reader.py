@@ -19,6 +19,7 @@ from trainer.config import (
     Config,
     DataSettings,
     DictionaryEntry,
+    GenerateSettings,
     HookSettings,
     ModelSettings,
     SeveralConfig,
@@ -34,7 +35,9 @@ SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "hook": (HookSettings,),
     "data": (DataSettings,),
     "data.train": (TextSource,),
+    "data.train.generate": (GenerateSettings,),
     "data.held_out": (TextSource,),
+    "data.held_out.generate": (GenerateSettings,),
     "dictionary": KINDS,
     "buffer": (BufferSettings,),
     "training": (TrainingSettings,),
@@ -59,8 +62,9 @@ def read_configs(path: Path) -> dict[str, Config]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise RecipeError(
-            Problem(f"cannot be read: {error}; name an existing UTF-8 file", file=str(path))
+            Problem(f"cannot be read: {reason}; name an existing UTF-8 file", file=str(path))
         ) from error
     return parse_configs(text, str(path))
 
@@ -94,7 +98,7 @@ def parse_configs(text: str, file: str) -> dict[str, Config]:
             return SeveralConfig.model_validate(data).each()
         return {"": Config.model_validate(data if data is not None else {})}
     except ValidationError as error:
-        problems = [_explain(detail, places, file) for detail in error.errors()]
+        problems = [_explain(detail, places, file) for detail in _own(error.errors())]
         raise RecipeError(*sorted(problems, key=lambda each: (each.line or 0, each.column or 0))) from error
 
 
@@ -128,6 +132,26 @@ def _problem(message: str, place: Place, mark: yaml.Mark | None, file: str) -> P
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
     line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
     return Problem(message, path=path, file=file, line=line, column=column)
+
+
+def _own(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without what follows from another: lists too short only because what stands in them is wrong, keys
+    missing only because they are misspelt."""
+
+    def follows(detail: ErrorDetails) -> bool:
+        place = detail["loc"]
+        if detail["type"] == "too_short":
+            return any(
+                len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in details
+            )
+        return detail["type"] == "missing" and any(
+            other["type"] == "extra_forbidden"
+            and other["loc"][:-1] == place[:-1]
+            and difflib.get_close_matches(str(other["loc"][-1]), [str(place[-1])])
+            for other in details
+        )
+
+    return [each for each in details if not follows(each)]
 
 
 def _explain(detail: ErrorDetails, places: dict[Place, yaml.Mark], file: str) -> Problem:

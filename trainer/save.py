@@ -12,6 +12,7 @@ the held-out tokens), the page of the run and a card. The folder is written as `
 when it is complete, so that what bears the final name is whole.
 """
 
+import errno
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -43,9 +44,10 @@ from trainer.kinds import (
 from trainer.parameters import Parameters
 
 CONFIG, WEIGHTS, DENSITY = "cfg.json", "sae_weights.safetensors", "sparsity.safetensors"
-REPORTS = ("metrics.json", "metrics.jsonl", "README.md", "training.html")
+REPORTS = ("metrics.json", "metrics.jsonl", "README.md", "training.html", "sources.lock.json")
 UNFINISHED = (CHECKPOINT, CHECKPOINT + ".partial", "last_good.safetensors")
 CONTENTS = (CONFIG, WEIGHTS, DENSITY, *REPORTS, *UNFINISHED)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 TENSORS = {
     "encoder": "W_enc",
     "encoder_bias": "b_enc",
@@ -72,10 +74,10 @@ class SavedDictionary:
 @contextmanager
 def staged(folder: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Path]:
     """A staging folder that becomes `folder` when the block ends well; after an error it stays as
-    `<name>.partial`. With `resume` one that is there already is used as it is.
+    `<name>.partial` if there is anything in it. With `resume` one that is there already is used as it is.
 
     Raises: OutputError when `folder` exists and may not be replaced, or holds what this trainer did not
-    write, or an unfinished run would be lost.
+    write, or an unfinished run would be lost; when the disk is full.
     """
     staging = folder.with_name(folder.name + ".partial")
     if folder.exists():
@@ -88,8 +90,18 @@ def staged(folder: Path, *, overwrite: bool = False, resume: bool = False) -> It
         staging.mkdir(parents=True, exist_ok=resume)
     except OSError as error:
         raise OutputError(f"{staging}: cannot be made: {error.strerror}; choose another --out") from error
-    yield staging
-    flush_tree(staging)
+    try:
+        yield staging
+        flush_tree(staging)
+    except BaseException as error:
+        if not any(staging.iterdir()):
+            staging.rmdir()
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise OutputError(
+                f"{staging}: cannot be written: {error.strerror}; free some space and run it again, `fit`"
+                " with --resume"
+            ) from error
+        raise
     if folder.exists():
         shutil.rmtree(folder)
     staging.replace(folder)

@@ -14,16 +14,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from surgery.errors import OutputError, SourceError
 from trainer.config import Config, HookSettings
+from trainer.feed import Harvest
 
 SHARD_ROWS = 262_144
 INDEX, VERSION = "index.json", 1
-Harvest = tuple[jax.Array, np.ndarray]
 
 
 def place_of(folder: Path, hook: HookSettings) -> Path:

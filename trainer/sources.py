@@ -1,65 +1,89 @@
-"""Where texts and models come from, without torch: the embedded demo, JSONL and text files.
-
-A document is what one forward pass sees: a chat (put into the model's template later), a prompt (a chat that
-ends where the reply would begin) or plain text.
-"""
+"""Where texts and models come from, without torch: the embedded demo, files here, and the Hub."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from surgery.errors import SourceError
-from trainer.config import TextSource
-
-FIELDS = ("messages", "prompt", "text")
-
-
-@dataclass(frozen=True)
-class Document:
-    """One text before tokenisation: either `text`, or `messages` in chat form."""
-
-    text: str | None = None
-    messages: tuple[dict[str, str], ...] = ()
-    opens_reply: bool = False  # the template ends with the opening of the assistant's turn
-    last_tokens: int | None = None  # keep only so many activations at the end
+from surgery.errors import OutputError, SourceError
+from trainer.config import MODEL, WRITTEN, ModelSettings, TextSource
+from trainer.records import Document, read_texts
 
 
-def model_folder(source: str, base: Path) -> Path:
-    """Folder of a model named in a config: `demo:…`, or a path (relative ones from `base`).
+def is_on_hub(source: str, base: Path) -> bool:
+    """Whether a model's name can only be that of a Hub repository."""
+    is_id = source.count("/") == 1 and not source.startswith((".", "/", "~", "demo:"))
+    return is_id and not (base / source).is_dir()
+
+
+def model_folder(model: ModelSettings, base: Path) -> Path:
+    """Folder of a config's model: `demo:…`, a path (relative ones from `base`), or of a Hub id the cache's.
 
     Raises: SourceError when there is no such model.
     """
+    source = model.source
     if source.startswith("demo:"):
         from surgery.demo import sources as demo
 
         return Path(demo.model_folder(source))
     folder = base / source
+    if is_on_hub(source, base):
+        from surgery.hub import fetch_model
+
+        folder = fetch_model(source, revision=model.revision).folder
     if not (folder / "config.json").is_file():
         raise SourceError(
-            f"model.source: {source}: no folder with a config.json; name a model folder or demo:refuser"
+            f"model.source: {source}: no folder with a config.json; name a model folder, a Hub id or"
+            " demo:refuser"
         )
     return folder
 
 
-def documents(sources: Sequence[TextSource], base: Path) -> list[Document]:
-    """All documents of all sources, repeated as asked, in the order given.
+def _nobody(source: TextSource) -> list[Document]:
+    raise SourceError(f"{source.source}: there is no model here that could write texts")
+
+
+def documents(
+    sources: Sequence[TextSource], base: Path, write: Callable[[TextSource], list[Document]] = _nobody
+) -> list[Document]:
+    """All documents of all sources, repeated as asked, in the order given; `write` gives those of the model.
 
     Raises: SourceError when a source is missing, empty or malformed.
     """
     found: list[Document] = []
     for source in sources:
-        found.extend(_load(source, base) * source.repeat)
+        loaded = write(source) if source.source == MODEL else _load(source, base)
+        found.extend(loaded * source.repeat)
     return found
 
 
+def save_documents(path: Path, texts: Sequence[Document]) -> None:
+    """Write texts as the JSON lines that `documents` reads.
+
+    Raises: OutputError.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            for each in texts:
+                file.write(json.dumps(_record(each), ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error}; choose another --out") from error
+
+
+def _record(text: Document) -> dict[str, Any]:
+    if not text.messages:
+        return {"text": text.text}
+    return {"prompt": text.messages[0]["content"]} if text.opens_reply else {"messages": text.messages}
+
+
 def _load(source: TextSource, base: Path) -> list[Document]:
-    if source.source in ("demo:chats", "demo:documents"):
+    if source.source in WRITTEN:
         loaded = _generated(source)
     else:
-        path = _path(source.source, base)
-        loaded = list(_lines(path, source.last_tokens))[: source.count]
+        texts = chain.from_iterable(read_texts(path, source) for path in _files(source, base))
+        loaded = list(islice(texts, source.count))
     if not loaded:
         raise SourceError(f"{source.source}: holds no text; name a source that is not empty")
     return loaded
@@ -77,45 +101,20 @@ def _generated(source: TextSource) -> list[Document]:
     return [Document(messages=tuple(chat), last_tokens=source.last_tokens) for chat in chats]
 
 
-def _path(name: str, base: Path) -> Path:
+def _files(source: TextSource, base: Path) -> list[Path]:
+    name = source.source
+    if source.file is not None:
+        from surgery.hub import fetch_dataset
+
+        return fetch_dataset(name, source.file, revision=source.revision)[1]
     if name.startswith("demo:"):
         from surgery.demo import sources as demo
 
-        return Path(demo.prompt_file(name))
+        return [Path(demo.prompt_file(name))]
     path = base / name
     if not path.is_file():
         raise SourceError(
-            f"{name}: no such file (looked for {path}); name a .jsonl or .txt file, or a demo: source"
+            f"{name}: no such file (looked for {path}); name a file of texts, a demo: source, or, for a"
+            " dataset of the Hub, its id and `file:`"
         )
-    if path.suffix not in (".jsonl", ".txt"):
-        raise SourceError(f"{name}: this trainer reads .jsonl and .txt files; convert it")
-    return path
-
-
-def _lines(path: Path, last_tokens: int | None) -> Iterator[Document]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        if path.suffix == ".txt":
-            yield Document(text=line, last_tokens=last_tokens)
-            continue
-        try:
-            yield _document(json.loads(line), last_tokens)
-        except (ValueError, KeyError, TypeError) as error:
-            raise SourceError(
-                f"{path}:{number}: {error}; each line is an object with one of {', '.join(FIELDS)}"
-            ) from error
-
-
-def _document(record: Any, last_tokens: int | None) -> Document:
-    if not isinstance(record, dict):
-        raise TypeError("not an object")
-    if "messages" in record:
-        messages = tuple({"role": str(m["role"]), "content": str(m["content"])} for m in record["messages"])
-        return Document(messages=messages, last_tokens=last_tokens)
-    if "prompt" in record:
-        user = {"role": "user", "content": str(record["prompt"])}
-        return Document(messages=(user,), opens_reply=True, last_tokens=last_tokens)
-    if "text" in record:
-        return Document(text=str(record["text"]), last_tokens=last_tokens)
-    raise KeyError("none of the known fields")
+    return [path]

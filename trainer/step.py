@@ -1,6 +1,6 @@
-"""One step of training: gradient, momentumless Adam, and decoder rows that stay on the unit sphere.
+"""One step of training: gradient, Adam (momentumless unless asked), decoder rows kept on the unit sphere.
 
-    g = ∇L(a·x)        clip to a joint norm        u = −η_t · g / (√ν̂ + ε)
+    g = ∇L(a·x)        clip to a joint norm        u = −η_t · m̂ / (√ν̂ + ε)
     decoder: u ← u − (w·u) w per row, W ← unit rows of W + u;  every other array: W ← W + u
 
 What a loss measures instead of learning (`Terms.estimates`) takes the place of the array of that name. A
@@ -23,7 +23,7 @@ from trainer.optimizer import (
     clip_by_global_norm,
     initial_moments,
     learning_rate,
-    scale_by_second_moment,
+    scale_by_moments,
 )
 from trainer.parameters import Parameters, moved_on_sphere
 from trainer.placement import keep_places
@@ -37,6 +37,7 @@ class HeldMoments(NamedTuple):
 
     updates: jax.Array  # () int32
     second: Stored
+    first: Parameters
 
 
 class TrainState(NamedTuple):
@@ -61,17 +62,16 @@ def initial_state(key: jax.Array, sample: jax.Array, target: jax.Array, config: 
     feature dead."""
     settings = config.dictionary
     parameters = ARCHITECTURES[settings.architecture].initialise(key, sample, target, settings)
-    return held(
-        parameters, initial_moments(parameters), jnp.zeros(settings.features, jnp.int32), config.training
-    )
+    moments = initial_moments(parameters, config.training.momentum)
+    return held(parameters, moments, jnp.zeros(settings.features, jnp.int32), config.training)
 
 
 def held(
     parameters: Parameters, moments: Moments, silent: jax.Array, training: TrainingSettings
 ) -> TrainState:
     """The state between two steps, in the precision that `training` asks for."""
-    second = HeldMoments(moments.updates, pack_moments(moments.second, training))
-    return TrainState(pack(parameters, training, moments.updates), second, silent)
+    kept = HeldMoments(moments.updates, pack_moments(moments.second, training), moments.first)
+    return TrainState(pack(parameters, training, moments.updates), kept, silent)
 
 
 def apply_updates(parameters: Parameters, updates: Parameters) -> Parameters:
@@ -103,8 +103,9 @@ def _step(
     (value, terms), gradients = loss(before, x, target, dead, settings)
     if training.clip is not None:
         gradients = clip_by_global_norm(gradients, training.clip)
-    known = Moments(state.moments.updates, unpack_moments(state.moments.second))
-    scaled, moments = scale_by_second_moment(gradients, known, training.decay)
+    held_moments = state.moments
+    known = Moments(held_moments.updates, unpack_moments(held_moments.second), held_moments.first)
+    scaled, moments = scale_by_moments(gradients, known, training.decay, training.momentum)
     rate = learning_rate(moments.updates, training.learning_rate, training.warmup, training.steps)
     parameters = apply_updates(before, jax.tree.map(lambda u: -rate * u, scaled)) | terms.estimates
     silent = jnp.where(terms.fired, 0, jnp.minimum(state.silent + x.shape[0], SILENCE_LIMIT))

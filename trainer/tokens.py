@@ -50,6 +50,12 @@ class TokenBatch:
         return visible
 
 
+def within_norm(norms: np.ndarray, keep: np.ndarray, factor: float) -> np.ndarray:
+    """Of the tokens in `keep` those of at most `factor` times their median norm; all arrays of one shape."""
+    within: np.ndarray = keep & (norms <= factor * np.median(norms[keep])) if keep.any() else keep
+    return within
+
+
 def rows_of(texts: Sequence[Tokens], context: int, *, packed: bool) -> list[Row]:
     """The texts in order, one a row, or as many a row as fit into `context` tokens."""
     if not packed:

@@ -116,7 +116,7 @@ def steps(
             good = _checked(run, numbers, good, folder)
         if logged:
             _tell(run, numbers, config, folder, report)
-        if (due or stopped) and not last:
+        if due or (stopped and not last) or (last and training.save_every is not None):
             save_checkpoint(folder, replace(run, cursor=feed.cursor, buffer=feed.buffer), config)
         if stopped and not last:
             raise InterruptedRun(f"stopped after step {run.step}; saved in {folder}; go on with --resume")

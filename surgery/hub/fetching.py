@@ -4,6 +4,7 @@ commit."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from surgery.errors import SourceError
@@ -66,6 +67,35 @@ def fetch_dataset_file(source: str, file: str, *, revision: str | None = None) -
         raise _unavailable(f"{source}/{file}", error) from error
 
 
+def fetch_dataset(source: str, pattern: str, *, revision: str | None = None) -> tuple[Snapshot, list[Path]]:
+    """The files of a Hub dataset that match `pattern` (`data/train-*.jsonl.gz`; `*` passes slashes),
+    downloaded to the cache: the snapshot that holds them, and their paths by name.
+
+    Raises:
+        SourceError: the dataset cannot be had, or nothing in it matches.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    _refuse_path(source)
+    try:
+        folder = Path(
+            snapshot_download(source, repo_type="dataset", revision=revision, allow_patterns=[pattern])
+        )
+    except (OSError, ValueError, HFValidationError) as error:
+        raise SourceError(
+            f"{source}: the Hub did not give this dataset: {_first_line(error)} (check the name, the network,"
+            " HF_HUB_OFFLINE, or `hf auth login`; or download the files and name their path)"
+        ) from error
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    found = [path for path in files if fnmatch(path.relative_to(folder).as_posix(), pattern)]
+    if not found:
+        raise SourceError(
+            f"{source}: no file in it at {folder.name} matches {pattern!r}; correct the pattern"
+        )
+    return Snapshot(folder, folder.name), found
+
+
 def _fetch(source: str, revision: str | None, wanted: list[str] | None) -> Snapshot:
     """The folder of that name, or of the Hub repository the files that match `wanted` (None: all)."""
     folder = Path(source).expanduser()
@@ -90,8 +120,11 @@ def _refuse_path(source: str) -> None:
 
 
 def _unavailable(source: str, error: Exception) -> SourceError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return SourceError(
-        f"{source}: not a folder here, and the Hub did not give it: {reason} (check the name, the network,"
-        " or `hf auth login`)"
+        f"{source}: not a folder here, and the Hub did not give it: {_first_line(error)} (check the name,"
+        " the network, or `hf auth login`)"
     )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

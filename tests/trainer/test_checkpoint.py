@@ -1,5 +1,6 @@
 """A run that is stopped and taken up again: the same bytes as one that never stopped."""
 
+import errno
 import json
 import os
 import signal
@@ -47,15 +48,20 @@ def _after(steps: int) -> Callable[[], bool]:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "numbers", "capacity"),
-    [("batchtopk", "k: 3", 64), ("relu", "coefficient: 1.0e-3", 64), ("topk", "k: 3", 4096)],
-    ids=["batchtopk, streaming", "relu, streaming", "topk, all data held"],
+    ("architecture", "numbers", "capacity", "momentum"),
+    [
+        ("batchtopk", "k: 3", 64, 0.0),
+        ("relu", "coefficient: 1.0e-3", 64, 0.9),
+        ("topk", "k: 3", 4096, 0.0),
+    ],
+    ids=["batchtopk, streaming", "relu with momentum, streaming", "topk, all data held"],
 )
 def test_ten_steps_and_ten_more_are_twenty(
-    tmp_path: Path, model_folder: Path, architecture: str, numbers: str, capacity: int
+    tmp_path: Path, model_folder: Path, architecture: str, numbers: str, capacity: int, momentum: float
 ) -> None:
     config = _config(tmp_path, model_folder, architecture, numbers)
-    config = config.model_copy(update={"buffer": BufferSettings(capacity=capacity)})
+    training = config.training.model_copy(update={"momentum": momentum})
+    config = config.model_copy(update={"buffer": BufferSettings(capacity=capacity), "training": training})
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     loop.fit(config, whole, base=tmp_path)
     with pytest.raises(InterruptedRun, match=r"after step 10.*--resume"):
@@ -102,13 +108,38 @@ def test_checkpoint_of_another_config_or_no_checkpoint_is_refused(tmp_path: Path
     config, out = _config(tmp_path, model_folder), tmp_path / "out"
     with pytest.raises(InterruptedRun):
         loop.fit(config, out, base=tmp_path, stop=_after(3))
-    with pytest.raises(OutputError, match="belongs to another config"):
+    with pytest.raises(OutputError, match=r"belongs to another config \(seed was 0, is 9\)"):
         loop.fit(config.model_copy(update={"seed": 9}), out, base=tmp_path, resume=True)
     with pytest.raises(OutputError, match="holds an unfinished run"):
         loop.fit(config, out, base=tmp_path)
     (tmp_path / "out.partial" / CHECKPOINT).write_bytes(b"\0" * 20)
     with pytest.raises(OutputError, match="not a checkpoint"):
         loop.fit(config, out, base=tmp_path, resume=True)
+
+
+def test_a_run_that_ends_on_a_full_disk_is_finished_by_resuming(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(tmp_path, model_folder)
+    saving = config.model_copy(update={"training": config.training.model_copy(update={"save_every": 15})})
+    loop.fit(saving, tmp_path / "whole", base=tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "write_json", full)
+        with pytest.raises(
+            OutputError,
+            match=r"No space left on device; free some space and run it again, .fit. with --resume",
+        ):
+            loop.fit(saving, tmp_path / "out", base=tmp_path)
+    begun = load_checkpoint(tmp_path / "out.partial", saving)
+    assert begun is not None and begun.step == 20
+    loop.fit(saving, tmp_path / "out", base=tmp_path, resume=True)
+    for name in ("sae_weights.safetensors", "metrics.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert not (tmp_path / "out" / CHECKPOINT).exists()
 
 
 def test_first_signal_is_noted_and_handlers_return() -> None:

@@ -51,6 +51,22 @@ def test_reads_what_is_written_and_fills_defaults(tmp_path: Path) -> None:
             "jumprelu, features: 32, coefficient: 1.0, sparsity: target_l0",
             "target_l0 and sparsity: target_l0 go together",
         ),
+        (
+            "{source: demo:chats, count: 8}",
+            "{source: model, count: 8, generate: {top_q: 0.9}}",
+            "run.yaml:4:48    data.train[0].generate.top_q: unknown key; did you mean 'top_p'?",
+        ),
+        ("{source: demo:chats, count: 8}", "{source: model}", "add count"),
+        (
+            "{source: texts.txt}",
+            "{source: texts.txt, file: a.jsonl}",
+            "file goes with the id of a Hub dataset",
+        ),
+        ("{source: texts.txt}", "{source: a/texts.txt, revision: main}", "revision goes with file"),
+        ("count: 8}", "count: 8, field: a}", "field and as_prompt go with files; demo:chats is none"),
+        ("count: 8}", "count: 8, generate: {}}", "generate goes with source: model only"),
+        ("count: 8}", "count: 8, generate: {top_p: 0.0}}", "data.train[0].generate.top_p"),
+        ("demo:refuser}", "demo:refuser, weights: int8}", "weights and attention go with decoder: jax"),
         ("context: 32", "context: 32\n  context: 16", "run.yaml:7:3    key 'context' is written twice"),
         ("context: 32", "context: 99999", "buffer.capacity"),
         ("hook: {layer: 1}", "hook: {layer: 1", "not valid YAML"),
@@ -132,10 +148,15 @@ def test_all_mistakes_at_once_in_file_order() -> None:
     with pytest.raises(RecipeError) as caught:
         parse_config(text, "run.yaml")
     assert [problem.path for problem in caught.value.problems] == [
-        "hook.layer",
         "hook.leyer",
         "training.steps",
     ]
+
+
+def test_a_mistake_in_a_list_is_not_told_as_an_empty_list() -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse_config(GOOD.replace("count: 8", "cuont: 8"), "run.yaml")
+    assert [problem.path for problem in caught.value.problems] == ["data.train[0].cuont"]
 
 
 def test_missing_and_empty_files_are_refused(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Every family against transformers' eager attention, on tiny random models built from config."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ import torch
 
 from surgery.errors import SourceError
 from trainer.config import HookSettings
-from trainer.decoder.forward import activations, depth
+from trainer.decoder.attention import Attention, choose_attention
+from trainer.decoder.forward import PLAIN, activations, depth
 from trainer.decoder.shape import read_shape
 from trainer.decoder.weights import load_weights
 
@@ -72,14 +75,16 @@ def _model(name: str) -> Any:
 
 
 def _ours(
-    folder: Path, ids: np.ndarray, hook: HookSettings, segments: np.ndarray | None = None
-) -> np.ndarray:
+    folder: Path, ids: np.ndarray, hook: HookSettings, segments: np.ndarray | None = None,
+    attention: Attention = PLAIN, *, int8: bool = False,
+) -> np.ndarray:  # fmt: skip
     shape = read_shape(folder)
-    embedding, layers = load_weights(folder, shape, depth(hook), jnp.float32)
+    embedding, layers = load_weights(folder, shape, depth(hook), jnp.float32, int8=int8)
     segments = np.zeros(ids.shape, np.int32) if segments is None else segments
     positions = np.tile(np.arange(ids.shape[1], dtype=np.int32), (len(ids), 1))
     arrays = (jnp.asarray(array, jnp.int32) for array in (ids, positions, segments))
-    return np.asarray(activations(embedding, layers, *arrays, shape=shape, hook=hook))
+    found = activations(embedding, layers, *arrays, shape=shape, hook=hook, attention=attention)
+    return np.asarray(found)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -105,6 +110,87 @@ def test_equals_transformers(name: str, tmp_path: Path) -> None:
         real = mask.astype(bool)
         np.testing.assert_allclose(mine[real], theirs.numpy()[real], atol=1e-4, err_msg=f"{layer} {point}")
         assert float(np.abs(mine[real]).max()) > 0.1
+
+
+@pytest.mark.parametrize("kind", ["xla", "pallas"])
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+def test_fused_attention_equals_plain(tmp_path: Path, kind: str, packed: bool) -> None:
+    from jax.experimental.pallas import tpu
+
+    _model("qwen3").save_pretrained(tmp_path)
+    ids = np.random.default_rng(0).integers(3, 40, (2, 128))
+    segments = np.zeros(ids.shape, np.int32)
+    segments[0, 70:] = 1 if packed else -1
+    segments[:, 120:] = -1
+    hook, fused = HookSettings(layer=2), Attention(kind, packed)  # type: ignore[arg-type]
+    expected = _ours(tmp_path, ids, hook, segments)
+    with tpu.force_tpu_interpret_mode() if kind == "pallas" else nullcontext():
+        found = _ours(tmp_path, ids, hook, segments, fused)
+    np.testing.assert_allclose(found[segments >= 0], expected[segments >= 0], atol=2e-5)
+
+
+def test_attention_is_chosen_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = {}
+    for name in ("llama", "mistral", "gemma2"):
+        _model(name).save_pretrained(tmp_path / name)
+        shapes[name] = read_shape(tmp_path / name)
+
+    def chosen(
+        wanted: str, name: str = "llama", backend: str = "cpu", dtype: str = "bfloat16", width: int = 128
+    ) -> str:
+        monkeypatch.setattr(jax, "default_backend", lambda: backend)
+        return choose_attention(wanted, shapes[name], 2, width, dtype, packed=False).kind
+
+    assert [chosen("auto", backend=each) for each in ("cpu", "gpu", "tpu")] == ["plain", "cudnn", "pallas"]
+    assert chosen("auto", backend="gpu", dtype="float32") == "plain"
+    assert chosen("auto", backend="tpu", width=100) == "plain"
+    assert [chosen("auto", each, "gpu") for each in ("mistral", "gemma2")] == ["plain", "plain"]
+    assert chosen("auto", "mistral", "gpu", width=4) == "cudnn"  # no row is longer than the window
+    for keys, told in (
+        ({"wanted": "xla", "name": "gemma2"}, "caps its attention scores"),
+        ({"wanted": "xla", "name": "mistral"}, "a window of 4 tokens is shorter than data.context, 128"),
+        ({"wanted": "cudnn"}, "needs a GPU and model.dtype: bfloat16, not cpu and bfloat16"),
+        ({"wanted": "pallas", "backend": "tpu", "width": 100}, "a multiple of 128"),
+    ):
+        with pytest.raises(SourceError, match=told):
+            chosen(**keys)
+
+
+@pytest.mark.parametrize("name", ["llama", "phi3", "gemma2"])
+def test_8_bit_weights_stay_near_the_float_ones(name: str, tmp_path: Path) -> None:
+    model = _model(name)
+    model.save_pretrained(tmp_path)
+    ids, hook = (
+        np.random.default_rng(0).integers(3, 40, (4, WIDTH)),
+        HookSettings(layer=2, point="resid_post"),
+    )
+    streams = [_ours(tmp_path, ids, hook, int8=int8) for int8 in (False, True)]
+    with torch.no_grad():
+        exact, near = (model.lm_head(model.model.norm(torch.from_numpy(each.copy()))) for each in streams)
+    error = float((near - exact).norm() / (exact - exact.mean(-1, keepdim=True)).norm())
+    assert 1e-4 < error < 0.03  # of the logits' own spread, after three blocks
+
+
+def test_8_bit_weights_are_a_byte_each_and_exact_where_they_can_be(tmp_path: Path) -> None:
+    _model("llama").save_pretrained(tmp_path)
+    shape = read_shape(tmp_path)
+    (_, exact), (_, packed) = (
+        load_weights(tmp_path, shape, 2, jnp.bfloat16, int8=int8) for int8 in (False, True)
+    )
+    assert packed["gate"].dtype == jnp.int8 and packed["bias_query"].dtype == jnp.bfloat16
+    for name in ("query", "gate", "down", "output"):
+        assert packed[name].shape == exact[name].shape and packed[f"scale_{name}"].dtype == jnp.float32
+        back = np.asarray(packed[name], np.float32) * np.asarray(packed[f"scale_{name}"])[:, None, :]
+        near = np.abs(back - np.asarray(exact[name], np.float32))
+        bound = 0.51 * np.asarray(packed[f"scale_{name}"])[:, None, :] + 0.004 * np.abs(back)
+        assert (near <= bound).all()
+    from trainer.decoder.weights import _in_8_bits
+
+    matrix = np.array([[127.0, 0.0], [-3.0, 0.0]], np.float32)
+    whole = _in_8_bits({"query": matrix, "norm_mlp_in": np.ones(2, np.float32)})
+    assert (whole["query"] * whole["scale_query"] == matrix).all() and whole[
+        "norm_mlp_in"
+    ].dtype == np.float32
 
 
 def test_only_the_blocks_before_the_hook_are_read(tmp_path: Path) -> None:

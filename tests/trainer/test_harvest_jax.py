@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer import harvest_jax, harvest_torch, loop
+from trainer import harvest_jax, loop
 from trainer.reader import parse_config
+from trainer.sources import documents as documents_of
+from trainer.subject import harvest as harvesting
+from trainer.subject import model as subjects
 
 RUN = """\
 model: {{source: {model}, decoder: {decoder}}}
@@ -36,10 +39,10 @@ def texts(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("packed", ["false", "true"])
 def test_same_rows_as_torch(texts: Path, model_folder: Path, packed: str) -> None:
     config = parse_config(RUN.format(model=model_folder, decoder="jax", packed=packed), "run.yaml")
-    subject = harvest_torch.load_subject(model_folder, config.model)
-    documents = loop.documents(config.data.train, texts)
-    tokens = harvest_torch.tokenize(subject, documents, config.data)
-    theirs = harvest_torch.passes(subject, tokens, config.hook, config.data, 3)
+    subject = subjects.load_subject(model_folder, config.model)
+    documents = documents_of(config.data.train, texts)
+    tokens = subjects.tokenize(subject, documents, config.data)
+    theirs = harvesting.passes(subject, tokens, config.hook, config.data, 3)
     run = harvest_jax.load_decoder(model_folder, config.model, config.hook, config.data)
     ours = harvest_jax.passes(run, tokens, config.data, 3)
     pairs = list(zip(theirs(1, 0), ours(1, 0), strict=True))

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from surgery.errors import DictionaryError
-from trainer import harvest_torch, loop
-from trainer.config import BufferSettings, Config, HookSettings
+from surgery.errors import DictionaryError, OutputError, SourceError
+from trainer import loop
+from trainer.config import BufferSettings, Config, HookSettings, TextSource
 from trainer.feed import Feed
-from trainer.harvest_torch import Subject
 from trainer.interruption import InterruptedRun
 from trainer.journal import Progress
 from trainer.kinds import (
@@ -27,6 +26,10 @@ from trainer.kinds import (
     TranscoderSettings,
 )
 from trainer.reader import parse_config, parse_configs
+from trainer.streams import harvest_to_disk
+from trainer.subject import harvest
+from trainer.subject.model import Subject
+from trainer.texts import generate
 from trainer.tokens import TokenBatch
 from trainer.training import DivergenceError, start, train
 
@@ -173,11 +176,19 @@ def test_not_a_number_stops_and_keeps_the_last_good_arrays(config: Config, tmp_p
 
 def test_run_that_fails_early_leaves_nothing_finished(config: Config, tmp_path: Path) -> None:
     (tmp_path / "texts.jsonl").write_text("")
-    from surgery.errors import SourceError
-
     with pytest.raises(SourceError):
         loop.fit(config, tmp_path / "out", base=tmp_path)
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
+
+
+def test_held_out_texts_are_looked_at_before_the_steps(config: Config, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    data = config.data.model_copy(update={"held_out": (TextSource(source="none.jsonl"),)})
+    with pytest.raises(SourceError, match="no such file"):
+        loop.fit(
+            config.model_copy(update={"data": data}), tmp_path / "out", base=tmp_path, report=told.append
+        )
+    assert not told
 
 
 def test_folder_of_another_hook_point_is_refused(config: Config, tmp_path: Path) -> None:
@@ -188,7 +199,7 @@ def test_folder_of_another_hook_point_is_refused(config: Config, tmp_path: Path)
 
 
 def test_a_run_from_disk_is_resumed_bit_for_bit(config: Config, tmp_path: Path) -> None:
-    assert loop.harvest_to_disk([config], tmp_path / "acts", base=tmp_path)["resid_pre.1"] > 64
+    assert harvest_to_disk([config], tmp_path / "acts", base=tmp_path)["resid_pre.1"] > 64
     config = config.model_copy(update={"data": config.data.model_copy(update={"activations": "acts"})})
     loop.fit(config, tmp_path / "whole", base=tmp_path)
     asked = iter([False] * 6 + [True])
@@ -197,6 +208,31 @@ def test_a_run_from_disk_is_resumed_bit_for_bit(config: Config, tmp_path: Path) 
     loop.fit(config, tmp_path / "parts", base=tmp_path, resume=True)
     for name in ("sae_weights.safetensors", "metrics.json"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_a_run_on_texts_of_the_model_itself_is_resumed_bit_for_bit(config: Config, tmp_path: Path) -> None:
+    own = (TextSource(source="model", count=24, seed=5),)
+    data = config.data.model_copy(update={"train": own, "held_out": own, "packed": True, "context": 24})
+    config = config.model_copy(update={"data": data, "buffer": BufferSettings(capacity=192)})
+    loop.fit(config, tmp_path / "whole", base=tmp_path)
+    asked = iter([False] * 6 + [True])
+    with pytest.raises(InterruptedRun):
+        loop.fit(config, tmp_path / "parts", base=tmp_path, stop=lambda: next(asked))
+    loop.fit(config, tmp_path / "parts", base=tmp_path, resume=True)
+    for name in ("sae_weights.safetensors", "metrics.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+    assert "Texts: the model's own (24 texts)." in (tmp_path / "whole" / "README.md").read_text()
+
+
+def test_generated_texts_are_files_to_train_on(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no source is the model itself"):
+        generate(config, tmp_path / "texts", base=tmp_path)
+    own = (TextSource(source="model", count=9, seed=5),)
+    config = config.model_copy(update={"data": config.data.model_copy(update={"train": own})})
+    (path,) = generate(config, tmp_path / "texts", base=tmp_path)
+    assert path == tmp_path / "texts" / "train.jsonl" and len(path.read_text().splitlines()) == 9
+    with pytest.raises(OutputError, match="choose another --out"):
+        generate(config, tmp_path / "texts", base=tmp_path)
 
 
 SEVERAL = """\
@@ -221,7 +257,7 @@ def test_several_dictionaries_are_those_of_their_own_runs(
         loop.fit_several(runs, base=tmp_path, **options)
 
     counted: list[int] = []
-    real = harvest_torch.residuals_at
+    real = harvest.residuals_at
 
     def counting(
         subject: Subject, batch: TokenBatch, hooks: Sequence[HookSettings]
@@ -229,7 +265,7 @@ def test_several_dictionaries_are_those_of_their_own_runs(
         counted.append(len(hooks))
         return real(subject, batch, hooks)
 
-    monkeypatch.setattr(harvest_torch, "residuals_at", counting)
+    monkeypatch.setattr(harvest, "residuals_at", counting)
     all_of("together")
     together = counted.count(2)
     counted.clear()

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from trainer.architectures import codes as codes_of
 from trainer.architectures import sparse
 from trainer.architectures.sparse import Rule
 
@@ -51,7 +52,7 @@ def _kept(pre: jax.Array, rule: Rule) -> jax.Array:
 
 
 def _dense_loss(p: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, rule: Rule) -> jax.Array:
-    pre = sparse.preactivations(p, x, centred=rule.centred)  # another rounding could change who is kept
+    pre = codes_of.preactivations(p, x, centred=rule.centred)  # another rounding could change who is kept
     codes, base = _kept(pre, rule), p["decoder_bias"][None, :]
     if "skip" in p:
         base = base + x @ p["skip"].T
@@ -90,7 +91,7 @@ def test_gradient_equals_autodiff(name: str, dead: str) -> None:
 def test_terms_describe_the_codes(name: str) -> None:
     p, target, rule = _parameters(name), _target(name), RULES[name]
     _, terms = sparse.sparse_loss(p, X, target, DEAD["none"], rule)
-    codes = np.asarray(_kept(sparse.preactivations(p, X, centred=rule.centred), rule))
+    codes = np.asarray(_kept(codes_of.preactivations(p, X, centred=rule.centred), rule))
     np.testing.assert_array_equal(terms.fired, (codes > 0).any(0))
     assert float(terms.l0) == pytest.approx((codes > 0).sum(1).mean())
     base = np.asarray(p["decoder_bias"]) + (np.asarray(X @ p["skip"].T) if "skip" in p else 0)
@@ -106,7 +107,7 @@ def test_terms_describe_the_codes(name: str) -> None:
 def test_first_threshold_is_taken_as_it_is() -> None:
     p, rule = _parameters("batchtopk") | {"threshold": jnp.float32(0)}, RULES["batchtopk"]
     _, terms = sparse.sparse_loss(p, X, X, DEAD["none"], rule)
-    codes = np.asarray(_kept(sparse.preactivations(p, X, centred=True), rule))
+    codes = np.asarray(_kept(codes_of.preactivations(p, X, centred=True), rule))
     assert float(terms.estimates["threshold"]) == pytest.approx(codes[codes > 0].min(), rel=1e-5)
 
 
@@ -142,7 +143,7 @@ def test_auxiliary_gradient_reaches_the_encoder_of_dead_features() -> None:
 def test_any_batch_size_is_swept_whole(batch: int) -> None:
     x = jnp.concatenate([X[:batch], X[:batch] + 1])
     p, rule = _parameters("topk"), RULES["topk"]
-    codes = sparse.dense(sparse.strongest(sparse.preactivations(p, x, centred=True), K), M)
+    codes = codes_of.dense(codes_of.strongest(codes_of.preactivations(p, x, centred=True), K), M)
     out = codes @ p["decoder"] + p["decoder_bias"][None, :]
     _, terms = sparse.sparse_loss(p, x, x, DEAD["none"], rule)
     assert float(terms.squared_error) == pytest.approx(float(jnp.square(out - x).sum()), rel=1e-5)
@@ -150,14 +151,14 @@ def test_any_batch_size_is_swept_whole(batch: int) -> None:
 
 def test_shared_codes_are_k_a_row_on_average_and_uneven() -> None:
     pre = jnp.asarray(np.random.default_rng(0).standard_normal((32, M)) * np.linspace(0.2, 3, 32)[:, None])
-    codes = sparse.shared_strongest(pre.astype(jnp.float32), K)
+    codes = codes_of.shared_strongest(pre.astype(jnp.float32), K)
     counts = np.asarray((codes.values > 0).sum(1))
     assert counts.sum() == 32 * K
     assert counts.min() < K < counts.max() <= 4 * K
 
 
 def test_approximate_top_k_is_a_top_k() -> None:
-    pre = sparse.preactivations(_parameters("topk"), X, centred=True)
-    exact, near = sparse.strongest(pre, K), sparse.strongest(pre, K, 0.95)
+    pre = codes_of.preactivations(_parameters("topk"), X, centred=True)
+    exact, near = codes_of.strongest(pre, K), codes_of.strongest(pre, K, 0.95)
     pairs = zip(exact.indices.tolist(), near.indices.tolist(), strict=True)
     assert np.mean([len(set(each) & set(other)) / K for each, other in pairs]) >= 0.95

@@ -84,3 +84,23 @@ def test_missing_source_is_exit_2(config: Path, tmp_path: Path) -> None:
 def test_folder_that_is_no_dictionary_is_exit_1(config: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["evaluate", str(tmp_path), str(config)])
     assert result.exit_code == 1 and "not a dictionary folder" in result.stderr
+
+
+def test_generate_writes_and_shows_the_models_texts(config: Path, tmp_path: Path) -> None:
+    config.write_text(
+        config.read_text().replace("train: [{source: texts.txt}]", "train: [{source: model, count: 5}]")
+    )
+    run = CliRunner()
+    result = run.invoke(main, ["generate", str(config), "--out", str(tmp_path / "texts"), "--show", "2"])
+    assert result.exit_code == 0, result.output
+    assert "train.jsonl  5 texts, " in result.stdout and result.stdout.count("user: ") == 2
+    assert len((tmp_path / "texts" / "train.jsonl").read_text().splitlines()) == 5
+    again = run.invoke(main, ["generate", str(config), "--out", str(tmp_path / "texts")])
+    assert again.exit_code == 1 and "choose another --out" in again.stderr
+
+
+def test_commands_are_listed_in_the_order_of_their_use() -> None:
+    lines = CliRunner().invoke(main, ["--help"]).stdout.split("Commands:")[1].split("\n")
+    assert [line.split()[0] for line in lines if line.strip()] == [
+        "fit", "harvest", "generate", "evaluate", "convert", "bench",
+    ]  # fmt: skip

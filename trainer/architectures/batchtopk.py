@@ -11,8 +11,9 @@ Source: Bussmann, Leask, Nanda 2024, BatchTopK sparse autoencoders.
 import jax
 import jax.numpy as jnp
 
+from trainer.architectures.codes import preactivations
 from trainer.architectures.jumprelu import above
-from trainer.architectures.sparse import Rule, preactivations, sparse_loss
+from trainer.architectures.sparse import Rule, sparse_loss
 from trainer.architectures.terms import Terms
 from trainer.architectures.topk import tied_start
 from trainer.kinds import BatchtopkSettings

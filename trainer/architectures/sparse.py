@@ -17,25 +17,25 @@ and 8·k·d for the rest.
 
 from dataclasses import dataclass
 from math import gcd
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from trainer.architectures.codes import (
+    SparseCodes,
+    auxiliary_k,
+    fired_features,
+    kept_codes,
+    preactivations,
+    shared_strongest,
+    strongest,
+)
 from trainer.architectures.terms import Terms, with_own_gradient
 from trainer.parameters import Parameters
 from trainer.placement import DATA, MODEL, count, rows_over_data
 
 CHUNK = 8  # rows; on one core with d = 512 and k = 32 as fast as 4, faster than 16 and 32
-SPREAD = 4  # a row of a batch that shares its codes has at most this many times k
 MEMORY = 0.99  # of the running estimate of the threshold
-
-
-class SparseCodes(NamedTuple):
-    """Codes of a batch, the same number for each row; what is not kept is 0."""
-
-    values: jax.Array  # (batch, k) ≥ 0
-    indices: jax.Array  # (batch, k) feature numbers
 
 
 @dataclass(frozen=True)
@@ -48,55 +48,6 @@ class Rule:
     auxiliary: float = 0.0
     prefixes: tuple[int, ...] = ()  # of the features, rising, all of them left out
     centred: bool = True  # bᵈ is taken off the input
-
-
-def preactivations(parameters: Parameters, x: jax.Array, *, centred: bool) -> jax.Array:
-    """π (batch, n_features); bᵈ is taken off through the bias: one matrix product less in the gradient."""
-    offset = parameters["encoder_bias"]
-    if centred:
-        offset = offset - parameters["encoder"] @ parameters["decoder_bias"]
-    return x @ parameters["encoder"].T + offset[None, :]
-
-
-def strongest(pre: jax.Array, k: int, recall: float | None = None) -> SparseCodes:
-    """The k largest of each row of (batch, n_features), negative ones as 0."""
-    if recall is None:
-        values, indices = _top_k(pre, k)
-    else:
-        values, indices = jax.lax.approx_max_k(pre, k, recall_target=recall)
-    return SparseCodes(jax.nn.relu(values), indices)
-
-
-def _top_k(pre: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    """`lax.top_k`; of features in slices, the strongest of each slice first, so that no slice is gathered."""
-    parts, (rows, n_features) = count(MODEL), pre.shape
-    if parts == 1:
-        values, indices = jax.lax.top_k(pre, k)
-        return values, indices
-    size = n_features // parts
-    values, indices = jax.lax.top_k(pre.reshape(rows, parts, size), min(k, size))
-    indices = indices + size * jnp.arange(parts)[None, :, None]
-    values, places = jax.lax.top_k(values.reshape(rows, -1), k)
-    return values, jnp.take_along_axis(indices.reshape(rows, -1), places, axis=1)
-
-
-def shared_strongest(pre: jax.Array, k: int) -> SparseCodes:
-    """The k·batch largest of the whole (batch, n_features), at most `SPREAD`·k in one row."""
-    codes = strongest(pre, min(pre.shape[1], SPREAD * k))
-    bound = jax.lax.top_k(codes.values.reshape(-1), min(k * pre.shape[0], codes.values.size))[0][-1]
-    return SparseCodes(jnp.where(codes.values >= bound, codes.values, 0.0), codes.indices)
-
-
-def dense(codes: SparseCodes, n_features: int) -> jax.Array:
-    """Codes as (batch, n_features)."""
-    rows = jnp.arange(codes.values.shape[0])[:, None]
-    empty = jnp.zeros((codes.values.shape[0], n_features), codes.values.dtype)
-    return empty.at[rows, codes.indices].set(codes.values)
-
-
-def auxiliary_k(n_features: int, d_model: int) -> int:
-    """k_aux = d_model / 2, at least 1 and at most the number of features."""
-    return max(1, min(n_features, d_model // 2))
 
 
 def _chunks(array: jax.Array) -> jax.Array:
@@ -205,15 +156,9 @@ def loss_and_gradients(
     terms = Terms(
         reconstruction, jnp.float32(0), revival,
         (codes.values > 0).sum(1).astype(jnp.float32).mean(), squared_error,
-        _fired(codes, n_features), _estimates(parameters, codes),
+        fired_features(codes, n_features), _estimates(parameters, codes),
     )  # fmt: skip
     return reconstruction + revival, terms, gradients
-
-
-def _kept(pre: jax.Array, codes: SparseCodes) -> jax.Array:
-    """The codes of π (batch, n_features) as they stand, dense, without a scatter."""
-    least = jnp.min(jnp.where(codes.values > 0, codes.values, jnp.inf), axis=1)
-    return jnp.where(pre >= jax.lax.stop_gradient(least)[:, None], pre, 0.0)
 
 
 def dense_loss(
@@ -224,7 +169,7 @@ def dense_loss(
     pre, decoder = preactivations(parameters, x, centred=rule.centred), parameters["decoder"]
     codes = shared_strongest(pre, rule.k) if rule.shared else strongest(pre, rule.k, rule.recall)
     weight = 1 / jnp.maximum(jnp.sum(jnp.square(target - target.mean(0, keepdims=True))), 1e-30)
-    kept, place = _kept(pre, codes), jnp.arange(decoder.shape[0])
+    kept, place = kept_codes(pre, codes), jnp.arange(decoder.shape[0])
     shift = parameters["decoder_bias"][None, :] + (x @ parameters["skip"].T if "skip" in parameters else 0.0)
     edges = (*rule.prefixes, decoder.shape[0])
     errors = [jnp.where(place < p, kept, 0.0) @ decoder + shift - target for p in edges]
@@ -233,7 +178,7 @@ def dense_loss(
     if rule.auxiliary > 0:
         k_aux, residual = auxiliary_k(*decoder.shape), jax.lax.stop_gradient(-errors[-1])
         silent = jnp.where(dead[None, :], pre, -jnp.inf)
-        guess = _kept(silent, strongest(silent, k_aux)) @ decoder
+        guess = kept_codes(silent, strongest(silent, k_aux)) @ decoder
         share = jnp.minimum(dead.sum().astype(jnp.float32) / k_aux, 1.0) * rule.auxiliary * weight
         revival = share * jnp.sum(jnp.square(guess - residual))
     terms = Terms(
@@ -255,10 +200,6 @@ def _through_the_goal(
     if "threshold" in parameters:
         found["threshold"] = jnp.zeros_like(parameters["threshold"])
     return found
-
-
-def _fired(codes: SparseCodes, n_features: int) -> jax.Array:
-    return jnp.zeros(n_features, bool).at[codes.indices.reshape(-1)].max((codes.values > 0).reshape(-1))
 
 
 def _estimates(parameters: Parameters, codes: SparseCodes) -> Parameters:

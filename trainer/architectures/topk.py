@@ -9,7 +9,8 @@ sparse autoencoders. `recall` lets training take `approx_max_k`; codes are exact
 import jax
 import jax.numpy as jnp
 
-from trainer.architectures.sparse import Rule, dense, preactivations, sparse_loss, strongest
+from trainer.architectures.codes import dense, preactivations, strongest
+from trainer.architectures.sparse import Rule, sparse_loss
 from trainer.architectures.terms import Terms
 from trainer.kinds import TopkSettings
 from trainer.parameters import Parameters, random_unit_rows

@@ -12,8 +12,9 @@ autoencoders for interpretability (skip).
 import jax
 import jax.numpy as jnp
 
+from trainer.architectures.codes import preactivations
 from trainer.architectures.jumprelu import above
-from trainer.architectures.sparse import Rule, preactivations, sparse_loss
+from trainer.architectures.sparse import Rule, sparse_loss
 from trainer.architectures.terms import Terms
 from trainer.kinds import TranscoderSettings
 from trainer.parameters import Parameters, random_unit_rows

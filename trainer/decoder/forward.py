@@ -2,7 +2,8 @@
 
     h = x + [norm] attention(norm x)        y = h + [norm] down(act(gate n) · up n),  n = norm h
     norm x = x / √(mean x² + ε) · gain, in float32
-    attention: softmax(q·k · scale, soft-capped, masked) v in float32; several query heads share a key head
+    attention: see `attention`; several query heads share a key head
+    x W, for a matrix of 8-bit numbers (x Q) · s with s a factor a column
     visible: key not after query, within the window, in the same text
 
 The result is that of transformers' eager attention up to rounding.
@@ -12,14 +13,14 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from trainer.config import HookSettings
+from trainer.decoder.attention import Attention, attend
 from trainer.decoder.rotary import turns
 from trainer.decoder.shape import FULL, Shape
 from trainer.decoder.weights import Arrays
 
-LEAST = float(np.finfo(np.float32).min)
+PLAIN = Attention()
 
 
 def _norm(x: jax.Array, gain: jax.Array, epsilon: float) -> jax.Array:
@@ -29,11 +30,14 @@ def _norm(x: jax.Array, gain: jax.Array, epsilon: float) -> jax.Array:
 
 
 def _linear(x: jax.Array, layer: Arrays, name: str) -> jax.Array:
-    y = x @ layer[name]
+    y = x @ layer[name].astype(x.dtype)
+    if f"scale_{name}" in layer:
+        y = (y.astype(jnp.float32) * layer[f"scale_{name}"][None, None, :]).astype(x.dtype)
     return y + layer[f"bias_{name}"][None, None, :] if f"bias_{name}" in layer else y
 
 
 Turns = tuple[jax.Array, jax.Array]  # cosines and sines, both (batch, position, pairs)
+Seen = tuple[jax.Array, jax.Array]  # what is visible (batch, query, key), segments (batch, position)
 
 
 def _turned(x: jax.Array, turn: Turns) -> jax.Array:
@@ -44,7 +48,9 @@ def _turned(x: jax.Array, turn: Turns) -> jax.Array:
     return jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine, rest], -1)
 
 
-def _attention(x: jax.Array, layer: Arrays, turn: Turns, visible: jax.Array, shape: Shape) -> jax.Array:
+def _attention(
+    x: jax.Array, layer: Arrays, turn: Turns, seen: Seen, shape: Shape, attention: Attention
+) -> jax.Array:
     rows, width, _ = x.shape
     heads = {"query": shape.heads, "key": shape.key_heads, "value": shape.key_heads}
     parts = {
@@ -55,22 +61,17 @@ def _attention(x: jax.Array, layer: Arrays, turn: Turns, visible: jax.Array, sha
         if f"norm_{name}" in layer:
             parts[name] = _norm(parts[name], layer[f"norm_{name}"], shape.epsilon)
         parts[name] = _turned(parts[name], turn)
-    query = parts["query"].reshape(rows, width, shape.key_heads, -1, shape.head_dim)
-    scores = jnp.einsum("bqhgd,bkhd->bhgqk", query, parts["key"]) * shape.query_scale
-    scores = scores.astype(jnp.float32)
-    if shape.softcap is not None:
-        scores = jnp.tanh(scores / shape.softcap) * shape.softcap
-    scores = jnp.where(visible[:, None, None], scores, LEAST)
-    weights = jax.nn.softmax(scores, axis=-1).astype(x.dtype)
-    mixed = jnp.einsum("bhgqk,bkhd->bqhgd", weights, parts["value"])
+    mixed = attend(parts["query"], parts["key"], parts["value"], *seen, shape, attention)
     return _linear(mixed.reshape(rows, width, -1), layer, "output")
 
 
 def _block(
-    x: jax.Array, layer: Arrays, shape: Shape, turn: Turns, visible: jax.Array
+    x: jax.Array, layer: Arrays, shape: Shape, turn: Turns, seen: Seen, attention: Attention
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The block's output, and what its MLP reads and returns, all (batch, position, d_model)."""
-    mixed = _attention(_norm(x, layer["norm_attention_in"], shape.epsilon), layer, turn, visible, shape)
+    mixed = _attention(
+        _norm(x, layer["norm_attention_in"], shape.epsilon), layer, turn, seen, shape, attention
+    )
     if shape.norms_after:
         mixed = _norm(mixed, layer["norm_attention_out"], shape.epsilon)
     x = x + mixed
@@ -87,10 +88,10 @@ def depth(hook: HookSettings) -> int:
     return hook.layer if hook.point == "resid_pre" else hook.layer + 1
 
 
-@partial(jax.jit, static_argnames=("shape", "hook"))
+@partial(jax.jit, static_argnames=("shape", "hook", "attention"))
 def activations(
     embedding: jax.Array, layers: Arrays, ids: jax.Array, positions: jax.Array, segments: jax.Array,
-    *, shape: Shape, hook: HookSettings,
+    *, shape: Shape, hook: HookSettings, attention: Attention = PLAIN,
 ) -> jax.Array:  # fmt: skip
     """Activations at `hook`, float32 (batch, position, d_model), at `mlp` (batch, position, 2 d_model).
 
@@ -111,7 +112,7 @@ def activations(
         layer, window = one
         visible = same & (distance < window)[None]
         turn = jax.tree.map(partial(jnp.where, window < FULL), local, full)
-        output, read, written = _block(x, layer, shape, turn, visible)
+        output, read, written = _block(x, layer, shape, turn, (visible, segments), attention)
         return output, jnp.concatenate([read, written], -1)
 
     def carry(x: jax.Array, one: tuple[Arrays, jax.Array]) -> tuple[jax.Array, None]:

@@ -1,11 +1,15 @@
 """A model's safetensors as stacked arrays: every array of a block has the layers as its first axis.
 
 Only the blocks asked for are read, each tensor once. Fused matrices (phi3) are split, matrices are
-transposed to (in, out), gemma's norm gains become 1 + g in float32.
+transposed to (in, out), gemma's norm gains become 1 + g in float32. In 8 bits a matrix is
+
+    W ≈ Q · s        s_j = max_i |W_ij| / 127 for each output j,  Q = round(W / s) in −127 … 127
+
+that is a byte a weight and a float32 for each output; embedding, biases and norms stay as they are.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,25 +33,47 @@ NORMS_AROUND = {
 }
 
 
-def load_weights(folder: Path, shape: Shape, layers: int, dtype: Any) -> tuple[jax.Array, Arrays]:
-    """The embedding (vocabulary, d_model) and the first `layers` blocks, in `dtype`, norm gains in float32.
+def load_weights(
+    folder: Path, shape: Shape, layers: int, dtype: Any, *, int8: bool = False
+) -> tuple[jax.Array, Arrays]:
+    """The embedding (vocabulary, d_model) and the first `layers` blocks, in `dtype`, norm gains and scales in
+    float32; with `int8` matrices in 8 bits, and `scale_…` (layers, out) beside each.
 
     Raises: SourceError when a file or a tensor is missing.
     """
     try:
         with ExitStack() as stack:
             get = _opened(folder, stack)
-            blocks = [_block(get, shape, layer) for layer in range(layers)]
+            blocks = [_in_8_bits(block) if int8 else block for block in _blocks(get, shape, layers)]
             embedding = jnp.asarray(get("model.embed_tokens.weight"), dtype)
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise SourceError(f"{folder}: weights cannot be read: {error!r}") from error
     names = blocks[0] if blocks else {}
     return embedding, {
-        name: jnp.stack(
-            [jnp.asarray(block[name], jnp.float32 if "norm" in name else dtype) for block in blocks]
-        )
+        name: jnp.stack([jnp.asarray(block[name], _dtype(name, block[name], dtype)) for block in blocks])
         for name in names
     }
+
+
+def _blocks(get: Get, shape: Shape, layers: int) -> Iterator[dict[str, np.ndarray]]:
+    return (_block(get, shape, layer) for layer in range(layers))
+
+
+def _dtype(name: str, array: np.ndarray, dtype: Any) -> Any:
+    if array.dtype == np.int8:
+        return jnp.int8
+    return jnp.float32 if name.startswith(("norm", "scale")) else dtype
+
+
+def _in_8_bits(block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of a block, each matrix (in, out) as 8-bit numbers and a scale (out,)."""
+    found = {name: array for name, array in block.items() if array.ndim < 2}
+    for name in block.keys() - found.keys():
+        matrix = block[name].astype(np.float32)
+        scale = np.abs(matrix).max(0) / 127
+        levels = np.rint(matrix / np.where(scale > 0, scale, 1))
+        found |= {name: levels.astype(np.int8), f"scale_{name}": scale}
+    return found
 
 
 def _opened(folder: Path, stack: ExitStack) -> Get:

@@ -8,9 +8,19 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from surgery.errors import SourceError  # noqa: E402
-from trainer import harvest_torch as harvesting  # noqa: E402
 from trainer.config import DataSettings, HookSettings, ModelSettings, TextSource  # noqa: E402
-from trainer.sources import Document  # noqa: E402
+from trainer.records import Document  # noqa: E402
+from trainer.subject.harvest import harvest, passes  # noqa: E402
+from trainer.subject.hooks import residuals  # noqa: E402
+from trainer.subject.model import (  # noqa: E402
+    BLOCKS,
+    Subject,
+    check_hook,
+    find_blocks,
+    load_subject,
+    tokenize,
+)
+from trainer.subject.splice import spliced_loss  # noqa: E402
 from trainer.tokens import Tokens, batch_rows, rows_of  # noqa: E402
 
 ANY = (TextSource(source="any.txt"),)
@@ -22,16 +32,16 @@ PROMPT = Document(messages=({"role": "user", "content": "water the plant please"
 
 
 @pytest.fixture(scope="module")
-def subject(model_folder: Path) -> harvesting.Subject:
-    return harvesting.load_subject(model_folder, ModelSettings(source="tiny"))
+def subject(model_folder: Path) -> Subject:
+    return load_subject(model_folder, ModelSettings(source="tiny"))
 
 
-def _texts(subject: harvesting.Subject, data: DataSettings = DATA) -> list[Tokens]:
+def _texts(subject: Subject, data: DataSettings = DATA) -> list[Tokens]:
     plain = [Document(text="<bos> one two three"), Document(text="<bos> sing")]
-    return harvesting.tokenize(subject, [CHAT, PROMPT, *plain], data)
+    return tokenize(subject, [CHAT, PROMPT, *plain], data)
 
 
-def _alone(subject: harvesting.Subject, ids: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
+def _alone(subject: Subject, ids: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
     with torch.no_grad():
         out = subject.model(input_ids=torch.tensor([ids]), output_hidden_states=True, use_cache=False)
     return tuple(state[0] for state in out.hidden_states)
@@ -42,35 +52,35 @@ def _alone(subject: harvesting.Subject, ids: tuple[int, ...]) -> tuple[torch.Ten
 )
 @pytest.mark.parametrize("packed", [False, True])
 def test_harvest_equals_hidden_states(
-    subject: harvesting.Subject, layer: int, point: str, entry: int, packed: bool
+    subject: Subject, layer: int, point: str, entry: int, packed: bool
 ) -> None:
     data, texts = DATA.model_copy(update={"packed": packed}), _texts(subject)
     hook = HookSettings(layer=layer, point=point)
     rows = rows_of(texts, data.context, packed=packed)
     assert packed is (len(rows) < len(texts))
-    harvested = [np.asarray(x)[keep] for x, keep in harvesting.harvest(subject, rows, hook, data)]
+    harvested = [np.asarray(x)[keep] for x, keep in harvest(subject, rows, hook, data)]
     expected = [_alone(subject, text.ids)[entry].numpy()[list(text.keep)] for text in texts]
     np.testing.assert_allclose(np.concatenate(harvested), np.concatenate(expected), atol=2e-6)
 
 
-def test_last_resid_post_is_taken_before_the_final_norm(subject: harvesting.Subject) -> None:
+def test_last_resid_post_is_taken_before_the_final_norm(subject: Subject) -> None:
     (text,) = _texts(subject)[:1]
     (batch,) = batch_rows([(text,)], 1, packed=False)
-    last = harvesting.residuals(subject, batch, HookSettings(layer=1, point="resid_post"))[0]
+    last = residuals(subject, batch, HookSettings(layer=1, point="resid_post"))[0]
     after_norm = _alone(subject, text.ids)[-1]
     np.testing.assert_allclose(subject.model.model.norm(last).detach(), after_norm, atol=1e-5)
     assert (last - after_norm).abs().max() > 0.1
 
 
-def test_rows_have_one_shape_and_dtype(subject: harvesting.Subject) -> None:
+def test_rows_have_one_shape_and_dtype(subject: Subject) -> None:
     rows = rows_of(_texts(subject)[:3], DATA.context, packed=False)
-    batches = list(harvesting.harvest(subject, rows, HookSettings(layer=1), DATA))
+    batches = list(harvest(subject, rows, HookSettings(layer=1), DATA))
     assert [x.shape for x, _ in batches] == [(24, 16)] * 2
     assert {str(x.dtype) for x, _ in batches} == {"float32"}
     assert all(keep.shape == (24,) for _, keep in batches)
 
 
-def test_bos_is_left_out_and_special_tokens_if_asked(subject: harvesting.Subject) -> None:
+def test_bos_is_left_out_and_special_tokens_if_asked(subject: Subject) -> None:
     chat, prompt, *_ = _texts(subject)
     words = subject.tokenizer.convert_ids_to_tokens(list(prompt.ids))
     assert words == ["<bos>", "<user>", "water", "the", "plant", "please", "<end>", "<assistant>"]
@@ -80,13 +90,19 @@ def test_bos_is_left_out_and_special_tokens_if_asked(subject: harvesting.Subject
     assert strict.keep == (False, False, True, True, True, True, False, False)
 
 
-def test_only_the_last_tokens_if_asked(subject: harvesting.Subject) -> None:
+def test_a_chat_that_the_template_refuses_is_told(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject.tokenizer, "chat_template", "{{ raise_exception('no tools here') }}")
+    with pytest.raises(SourceError, match="no chat of the turns user, assistant: no tools here"):
+        _texts(subject)
+
+
+def test_only_the_last_tokens_if_asked(subject: Subject) -> None:
     document = Document(messages=PROMPT.messages, opens_reply=True, last_tokens=2)
-    (text,) = harvesting.tokenize(subject, [document], DATA)
+    (text,) = tokenize(subject, [document], DATA)
     assert text.keep == (False,) * 6 + (True,) * 2
 
 
-def test_norm_outliers_are_left_out(subject: harvesting.Subject) -> None:
+def test_norm_outliers_are_left_out(subject: Subject) -> None:
     texts = _texts(subject)
     hook, number = HookSettings(layer=1), texts[0].ids[3]
     embedding = subject.model.model.embed_tokens.weight
@@ -95,9 +111,7 @@ def test_norm_outliers_are_left_out(subject: harvesting.Subject) -> None:
         embedding[number] *= 1000
     try:
         rows = rows_of(texts[:1], DATA.context, packed=False)
-        ((x, keep),) = harvesting.harvest(
-            subject, rows, hook, DATA.model_copy(update={"norm_outliers": 10.0})
-        )
+        ((x, keep),) = harvest(subject, rows, hook, DATA.model_copy(update={"norm_outliers": 10.0}))
     finally:
         with torch.no_grad():
             embedding[number] = before
@@ -105,11 +119,11 @@ def test_norm_outliers_are_left_out(subject: harvesting.Subject) -> None:
     assert np.linalg.norm(np.asarray(x)[3]) > 10 * np.median(np.linalg.norm(np.asarray(x)[keep], axis=1))
 
 
-def test_passes_are_shuffled_by_seed_and_number(subject: harvesting.Subject) -> None:
+def test_passes_are_shuffled_by_seed_and_number(subject: Subject) -> None:
     texts, hook = _texts(subject), HookSettings(layer=0)
 
     def rows(seed: int, number: int, start: int = 0) -> list[list[float]]:
-        run = harvesting.passes(subject, texts * 4, hook, DATA, seed)(number, start)
+        run = passes(subject, texts * 4, hook, DATA, seed)(number, start)
         return [row for x, keep in run for row in np.asarray(x)[keep].tolist()]
 
     assert rows(1, 0) == rows(1, 0)
@@ -119,13 +133,11 @@ def test_passes_are_shuffled_by_seed_and_number(subject: harvesting.Subject) -> 
     assert 0 < len(rest) < len(rows(1, 0)) and rest == rows(1, 0)[-len(rest) :]
 
 
-def test_mlp_rows_are_what_the_module_reads_and_returns(subject: harvesting.Subject) -> None:
+def test_mlp_rows_are_what_the_module_reads_and_returns(subject: Subject) -> None:
     texts, seen = _texts(subject), []
     module = subject.blocks[1].mlp
     handle = module.register_forward_hook(lambda _, args, out: seen.append((args[0], out)))
-    rows, keep = next(
-        iter(harvesting.passes(subject, texts, HookSettings(layer=1, point="mlp"), DATA, 0)(0, 0))
-    )
+    rows, keep = next(iter(passes(subject, texts, HookSettings(layer=1, point="mlp"), DATA, 0)(0, 0)))
     handle.remove()
     both = np.concatenate([part.detach().numpy() for part in seen[0]], axis=-1)
     np.testing.assert_array_equal(
@@ -135,9 +147,9 @@ def test_mlp_rows_are_what_the_module_reads_and_returns(subject: harvesting.Subj
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_clean_loss_is_the_models_own(subject: harvesting.Subject, packed: bool) -> None:
+def test_clean_loss_is_the_models_own(subject: Subject, packed: bool) -> None:
     data, texts, hook = DATA.model_copy(update={"packed": packed}), _texts(subject), HookSettings(layer=1)
-    splice = harvesting.spliced_loss(subject, rows_of(texts, 12, packed=packed), hook, data, lambda x: x)
+    splice = spliced_loss(subject, rows_of(texts, 12, packed=packed), hook, data, lambda x: x)
     total, count = 0.0, 0
     for text in texts:
         ids = torch.tensor([text.ids])
@@ -151,21 +163,21 @@ def test_clean_loss_is_the_models_own(subject: harvesting.Subject, packed: bool)
 
 
 @pytest.mark.parametrize("point", ["resid_pre", "resid_post"])
-def test_splicing_zeros_is_zero_ablation(subject: harvesting.Subject, point: str) -> None:
+def test_splicing_zeros_is_zero_ablation(subject: Subject, point: str) -> None:
     rows, hook = rows_of(_texts(subject), 12, packed=False), HookSettings(layer=1, point=point)
-    splice = harvesting.spliced_loss(subject, rows, hook, DATA, lambda x: 0 * x)
+    splice = spliced_loss(subject, rows, hook, DATA, lambda x: 0 * x)
     assert splice.spliced == pytest.approx(splice.zero, rel=1e-6)
     assert splice.zero != pytest.approx(splice.clean, rel=1e-4)
     assert splice.loss_recovered == pytest.approx(0, abs=1e-4)
 
 
-def test_splice_changes_learnt_tokens_only(subject: harvesting.Subject) -> None:
+def test_splice_changes_learnt_tokens_only(subject: Subject) -> None:
     (text,) = _texts(subject)[1:2]
     hook, seen = HookSettings(layer=1), []
     norm = subject.blocks[1].input_layernorm  # the first module that reads what the splice made
     handle = norm.register_forward_pre_hook(lambda _, args: seen.append(args[0][0].numpy()))
     try:
-        harvesting.spliced_loss(subject, [(text,)], hook, DATA, lambda x: 2 * x)
+        spliced_loss(subject, [(text,)], hook, DATA, lambda x: 2 * x)
     finally:
         handle.remove()
     clean, zeroed, spliced = seen
@@ -176,33 +188,29 @@ def test_splice_changes_learnt_tokens_only(subject: harvesting.Subject) -> None:
 
 
 @pytest.mark.parametrize("point", ["resid_pre", "resid_post"])
-def test_no_hook_is_left_behind(subject: harvesting.Subject, point: str) -> None:
+def test_no_hook_is_left_behind(subject: Subject, point: str) -> None:
     def hooks() -> list[int]:
         return [len(block._forward_hooks) + len(block._forward_pre_hooks) for block in subject.blocks]
 
     before = hooks()  # transformers keeps hooks of its own
     list(
-        harvesting.harvest(
-            subject, rows_of(_texts(subject), 12, packed=False), HookSettings(layer=0, point=point), DATA
-        )
+        harvest(subject, rows_of(_texts(subject), 12, packed=False), HookSettings(layer=0, point=point), DATA)
     )
     assert hooks() == before
 
 
-def test_bad_models_layers_and_blocks_are_told(subject: harvesting.Subject, tmp_path: Path) -> None:
+def test_bad_models_layers_and_blocks_are_told(subject: Subject, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="transformers cannot load it"):
-        harvesting.load_subject(tmp_path, ModelSettings(source="tiny"))
+        load_subject(tmp_path, ModelSettings(source="tiny"))
     with pytest.raises(SourceError, match="layers 0 to 1"):
-        harvesting.check_hook(subject, HookSettings(layer=2))
+        check_hook(subject, HookSettings(layer=2))
     for place in ("model.norm", "model.nowhere"):
         with pytest.raises(SourceError, match=r"correct model\.blocks"):
-            harvesting.find_blocks(subject.model, place)
+            find_blocks(subject.model, place)
 
 
-def test_unknown_family_is_told_what_to_say(
-    subject: harvesting.Subject, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delitem(harvesting.BLOCKS, "llama")
+def test_unknown_family_is_told_what_to_say(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(BLOCKS, "llama")
     with pytest.raises(SourceError, match="say where its blocks stand"):
-        harvesting.find_blocks(subject.model)
-    assert len(harvesting.find_blocks(subject.model, "model.layers")) == 2
+        find_blocks(subject.model)
+    assert len(find_blocks(subject.model, "model.layers")) == 2
