@@ -36,6 +36,7 @@ _VERBS = {
     "strengthened": "the component is strengthened",
     "mixed": "strengths differ from writer to writer",
 }
+_NORMS = "norms against an orthogonal ablation:"
 
 
 def headline(verdict: Verdict) -> str:
@@ -121,9 +122,10 @@ def _ablation_proofs(verdict: Verdict) -> list[str]:
         f"right sides are the writers' own components up to {100 * facts['right_side_unexplained']:.2g} %",
     ]
     for found in verdict.probes:
+        norms = found.norms
         lines.append(
-            f"{found.tensor}: strength {found.strength:.3f}, what is left {found.leak:.4f} of the component;"
-            f" norms against an orthogonal ablation: columns {found.columns:.2f}, rows {found.rows:.2f}"
+            f"{found.tensor}: strength {found.strength:.3f}, what is left {found.leak:.4f} of the component"
+            + ("" if norms is None else f"; {_NORMS} columns {norms.columns:.2f}, rows {norms.rows:.2f}")
         )
     return lines
 
