@@ -66,7 +66,7 @@ def base_sentence(diff: Diff) -> str:
     total = len(found.pairing.pairs)
     if diff.verdict.kind == "different_base":
         return f"another base: {found.identical:,} of {total:,} tensors identical"
-    changed = len(found.changed_readers)
+    changed = len(found.changed_readers) + len(found.lost_readers)
     if found.anatomy is None:
         return f"{found.identical:,} of {total:,} tensors identical"
     if changed:

@@ -12,6 +12,7 @@ import torch
 
 from surgery.checkpoint.layout import open_checkpoint
 from surgery.compare.diff import Diff, compare_checkpoints
+from surgery.compare.sentences import base_sentence
 from surgery.compare.verdict import Effect, Kind
 from tests.compare import edited_pairs as pairs
 from tests.compare.edited_pairs import Tensors
@@ -206,6 +207,18 @@ def test_an_ablated_fine_tune_is_a_fine_tune(tmp_path: Path) -> None:
 def test_another_training_run_is_another_base(tmp_path: Path) -> None:
     _, other, _ = pairs.base("llama", seed=1)
     assert _diff(tmp_path, "llama", other, BF16, BF16).verdict.kind == "different_base"
+
+
+def test_another_architecture_is_another_base(tmp_path: Path) -> None:
+    config, tensors, _ = pairs.base("llama")
+    wide = {name: torch.cat([value, value]) for name, value in tensors.items()}
+    other = config | {"hidden_size": 2 * pairs.D}, {name: torch.cat([v, v], -1) for name, v in wide.items()}
+    one = pairs.save(tmp_path / "a", config, tensors)
+    for name, (config, tensors) in {"wider": other, "gpt2": pairs.base("gpt2")[:2]}.items():
+        two = pairs.save(tmp_path / name, config, tensors)
+        diff = compare_checkpoints(open_checkpoint(one), open_checkpoint(two))
+        assert diff.verdict.kind == "different_base"
+        assert "another base" in base_sentence(diff)
 
 
 @pytest.mark.parametrize("quantise", [pairs.q8_0, pairs.four_bits], ids=["8 bits", "4 bits"])
