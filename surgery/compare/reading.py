@@ -133,10 +133,10 @@ def _as_ablation(measured: Measured, spectrum: Spectrum, count: int) -> Reading 
     allowed = _allowed(measured, change)
     norms = np.maximum(measured.row_norms, measured.row_norms.max() * 1e-6)
     oblique = fit_relation(change, (U / norms[:, None] ** 2).T @ measured.before)
-    if fit.rest > allowed / 4 and oblique.rest < min(_LOOSE, _BETTER * fit.rest):
+    if count == 1 and fit.rest > allowed / 4 and oblique.rest < min(_LOOSE, _BETTER * fit.rest):
         form, fit = "oblique", _scaled(oblique, U, norms)
         U = np.linalg.qr(U / norms[:, None])[0]
-    if form == "ablation" and fit.skew > _SYMMETRIC:
+    if form == "ablation" and (fit.skew > _SYMMETRIC or not _each_explained(measured, U, fit)):
         return None
     outside = _outside(measured, spectrum, count)
     numbers = measured.numbers
@@ -151,6 +151,16 @@ def _as_ablation(measured: Measured, spectrum: Spectrum, count: int) -> Reading 
     return _reading(form, measured, spectrum, count, U.T, fit)
 
 
+def _each_explained(measured: Measured, U: Array, fit: Fit) -> bool:
+    """Whether each direction by itself has lost a multiple of its own component, in columns as they are.
+
+    Of several directions the strongest may hide that the others are noise, such as that of quantisation.
+    """
+    turn = np.linalg.eigh((fit.matrix + fit.matrix.T) / 2)[1]
+    before, change = ((U @ turn).T @ side for side in measured.sample)
+    return all(fit_relation(change[i : i + 1], before).rest <= _LOOSE for i in range(len(change)))
+
+
 def _allowed(measured: Measured, change: Array) -> float:
     """How much of UᵀΔ may stay unexplained: rounding reaches there too, and weighs more in a weak edit."""
     columns = measured.change.shape[1]
@@ -161,8 +171,6 @@ def _allowed(measured: Measured, change: Array) -> float:
 
 def _scaled(fit: Fit, U: Array, norms: Array) -> Fit:
     """Strengths of a row-norm ablation in units of its own directions: u = N r / ‖N r‖, c = N⁻² u."""
-    if fit.matrix.shape != (1, 1):
-        return fit
     weight = float(np.sum((U[:, 0] / norms) ** 2))
     return Fit(fit.matrix * weight, fit.rest)
 
