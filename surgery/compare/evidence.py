@@ -60,7 +60,7 @@ class Evidence:
 
     @property
     def lost_readers(self) -> tuple[str, ...]:
-        """Readers of the first that the second does not have, or has in another shape and with other values."""
+        """Readers of the first that the second does not have, or not in this shape."""
         gone = {entry.name for entry in self.pairing.removed}
         gone |= {each.pair.name for each in self.resized if not each.same_prefix}
         return () if self.anatomy is None else tuple(name for name in self.anatomy.readers if name in gone)

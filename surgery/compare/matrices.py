@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
 
-from surgery.compare.grid import quantised_grid
+from surgery.compare.grid import Grid, quantised_grid
 from surgery.compare.rank import measured_rank
 from surgery.compare.shared import Changed, pool
-from surgery.compare.verdict import Verdict
+from surgery.compare.verdict import Kind, Verdict
 
 _NO_LARGER = 4.0
 _SAMPLES = 6
 _MULTIPLE = 1e-3
+_ASIDE = 0.02
 
 
 def other_verdicts(rest: Sequence[Changed]) -> list[Verdict]:
@@ -24,10 +26,10 @@ def other_verdicts(rest: Sequence[Changed]) -> list[Verdict]:
     opaque = [each for each in rest if each.reading.form == "opaque"]
     parts = []
     if matrices:
-        part = _matrices(matrices)
-        if part.kind == "dense_fine_tune":  # norms and biases move with the matrices
-            part, vectors = _dense([*matrices, *vectors]), []
-        parts.append(part)
+        found = _quantised(matrices) or [_matrices(matrices)]
+        if found[0].kind == "dense_fine_tune":  # norms and biases move with the matrices
+            found, vectors = [_dense([*matrices, *vectors])], []
+        parts += found
     biases = [each for each in vectors if each.writer is not None and each.writer.bias]
     if biases:
         parts.append(_biases(biases))
@@ -45,9 +47,6 @@ def _biases(biases: Sequence[Changed]) -> Verdict:
 
 def _matrices(matrices: Sequence[Changed]) -> Verdict:
     names = tuple(each.name for each in matrices)
-    grids = [quantised_grid(each.measured.pair) for each in _few(matrices)]
-    if all(grids):
-        return Verdict("requantisation", names, facts={"grid": grids[0], "tensors_looked_at": len(grids)})
     if all(each.reading.form == "low_rank" for each in matrices):
         return _low_rank(matrices, [each.reading.rank for each in matrices])
     if all(_is_multiple(each) for each in matrices):
@@ -66,6 +65,31 @@ def _matrices(matrices: Sequence[Changed]) -> Verdict:
     if len(ranks) == len(wide):
         return _low_rank(matrices, ranks)
     return _dense(matrices)
+
+
+def _quantised(matrices: Sequence[Changed]) -> list[Verdict]:
+    """Verdicts on matrices that stand on a grid, none where they do not.
+
+    What writes may have been edited before it was rounded: it is looked at beside what reads, by itself.
+    """
+    groups = [[each for each in matrices if (each.writer is None) is reads] for reads in (True, False)]
+    looked = [
+        (group, [quantised_grid(each.measured.pair) for each in _few(group)]) for group in groups if group
+    ]
+    if not all(grid for _, grids in looked for grid in grids):
+        return []
+    parts = [_on_grid(group, [grid for grid in grids if grid is not None]) for group, grids in looked]
+    if all(part.kind == "requantisation" for part in parts):
+        return [replace(parts[0], tensors=tuple(each.name for each in matrices))]
+    return parts
+
+
+def _on_grid(matrices: Sequence[Changed], grids: Sequence[Grid]) -> Verdict:
+    """Rounded to a grid; unknown where values moved further than that rounding takes them."""
+    aside = median(grid.aside for grid in grids)
+    facts = {"grid": grids[0].name, "tensors_looked_at": len(grids), "share_not_at_the_nearest_level": aside}
+    kind: Kind = "requantisation" if aside <= _ASIDE else "unknown"
+    return Verdict(kind, tuple(each.name for each in matrices), facts=facts)
 
 
 def _dense(changed: Sequence[Changed]) -> Verdict:
