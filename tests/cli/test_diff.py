@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -196,3 +197,21 @@ def test_a_file_in_place_of_a_folder_is_told(folders: dict[str, Path]) -> None:
     done = _run(folders["base"], next(folders["ablated"].glob("*.safetensors")))
     assert done.exit_code == 2
     assert "is a file; name the folder that it lies in" in " ".join(done.stderr.split())
+
+
+def test_numpy_does_not_bring_threads_of_its_own(folders: dict[str, Path]) -> None:
+    """BLAS reads how many threads it may have when numpy is imported, and never again."""
+    code = (
+        "import os, sys\n"
+        "class Seen:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'numpy':\n"
+        "            print(os.environ.get('OPENBLAS_NUM_THREADS'))\n"
+        "sys.meta_path.insert(0, Seen())\n"
+        "from surgery.cli.main import main\n"
+        "main()\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_NUM_THREADS"}
+    command = [sys.executable, "-c", code, "diff", "--quiet", folders["base"], folders["shards"]]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "1\n"
