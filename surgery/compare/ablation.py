@@ -18,7 +18,16 @@ import numpy as np
 from surgery.compare.evidence import Evidence
 from surgery.compare.probe import Probe, glance, probe
 from surgery.compare.reading import Form
-from surgery.compare.shared import Array, Changed, SharedDirections, along, carried, measure_member, pool
+from surgery.compare.shared import (
+    Array,
+    Changed,
+    SharedDirections,
+    along,
+    carried,
+    measure_member,
+    pool,
+    with_members,
+)
 from surgery.compare.threads import in_threads
 from surgery.compare.verdict import Effect, Kind, Verdict, effect_of
 from surgery.linalg.sketch import fit_relation
@@ -61,13 +70,9 @@ def ablation_verdict(
     if shared is None:
         return None
     ablated = [*ablated, *_hidden(ablated, shared, rest)]
-    shared = replace(
-        shared, members=tuple(each.member or measure_member(each, shared.vectors) for each in ablated)
-    )
+    shared = with_members(shared, ablated)
     is_shared = shared.agreement >= AGREEMENT or len(ablated) == 1
     known = shared if is_shared else None
-    if _majority(ablated) not in _OBLIQUE and _right_side(ablated, known) < _RIGHT:
-        return None
     normed = _majority(ablated) in _NORMED
     probes = list(in_threads(lambda each: _probe(each, known, whole=normed), _spread(ablated)))
     strengths = {each.name: _strengths(each, known) for each in ablated}
@@ -188,12 +193,6 @@ def _spread(ablated: Sequence[Changed]) -> list[Changed]:
     return [
         matrices[i * (len(matrices) - 1) // max(1, _PROBES - 1)] for i in range(min(_PROBES, len(matrices)))
     ]
-
-
-def _right_side(ablated: Sequence[Changed], shared: SharedDirections | None) -> float:
-    """The median cosine of what was removed with what the writer wrote there."""
-    looked = [each for each in ablated if each.member is None] or ablated
-    return median(abs(_probe(each, shared).right) for each in looked)
 
 
 def _probe(changed: Changed, shared: SharedDirections | None, *, whole: bool = False) -> Probe:

@@ -26,7 +26,7 @@ from surgery.compare.measure import measure
 from surgery.compare.pairing import Pair, Pairing, compare_files, config_differences, pair_tensors
 from surgery.compare.precision import can_measure, cast_type
 from surgery.compare.reading import ABLATIONS, read_change
-from surgery.compare.shared import Changed, pool, read_gains, settled, without_sketches
+from surgery.compare.shared import Changed, SharedDirections, pool, read_gains, settled, without_sketches
 from surgery.compare.threads import in_threads
 from surgery.compare.verdict import Verdict
 from surgery.errors import AnatomyError
@@ -144,6 +144,7 @@ class _Outcomes:
         self.resized: list[Resized] = []
         self.changed: list[Changed] = []
         self._held = 0
+        self._shared: SharedDirections | None = None
 
     def add(self, pair: Pair, outcome: _Outcome) -> None:
         if isinstance(outcome, Changed):
@@ -165,8 +166,9 @@ class _Outcomes:
         self._held += measured.before.nbytes + measured.change.nbytes + measured.sample.nbytes
         if self._held <= SKETCH_BYTES:
             return changed
-        shared = pool([each for each in self.changed if each.reading.form in ABLATIONS])
-        return changed if shared is None else settled(changed, shared)
+        if self._shared is None:  # what is settled adds nothing to it
+            self._shared = pool([each for each in self.changed if each.reading.form in ABLATIONS])
+        return changed if self._shared is None else settled(changed, self._shared)
 
 
 def _anatomy(checkpoint: Checkpoint) -> tuple[Anatomy | None, str | None]:

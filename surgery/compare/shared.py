@@ -70,12 +70,7 @@ class SharedDirections:
     vectors: Array
     shares: tuple[float, ...]
     agreement: float
-    members: tuple[Member, ...]
-
-    @property
-    def strength(self) -> float:
-        """Median λ of the first direction."""
-        return float(np.median([member.strengths[0] for member in self.members]))
+    members: tuple[Member, ...] = ()
 
 
 def pool(changed: Sequence[Changed]) -> SharedDirections | None:
@@ -91,9 +86,14 @@ def pool(changed: Sequence[Changed]) -> SharedDirections | None:
     vectors, values = shared_subspace(np.concatenate(rows).T, np.asarray(weights))
     count = min(len(vectors), max(1, round(float(np.median([len(each) for each in rows])))))
     basis = _diagonal(vectors[:count], changed)
-    members = tuple(each.member or measure_member(each, basis) for each in changed)
     agreement = float(np.sum(values[:count]) / np.sum(values)) if values.size else 0.0
-    return SharedDirections(_oriented(basis), tuple(map(float, values)), agreement, members)
+    return SharedDirections(_oriented(basis), tuple(map(float, values)), agreement)
+
+
+def with_members(shared: SharedDirections, changed: Sequence[Changed]) -> SharedDirections:
+    """The same directions, and what happened to each of these writers along them."""
+    members = (each.member or measure_member(each, shared.vectors) for each in changed)
+    return replace(shared, members=tuple(members))
 
 
 def measure_member(changed: Changed, vectors: Array) -> Member:
