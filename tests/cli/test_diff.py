@@ -215,3 +215,23 @@ def test_numpy_does_not_bring_threads_of_its_own(folders: dict[str, Path]) -> No
     command = [sys.executable, "-c", code, "diff", "--quiet", folders["base"], folders["shards"]]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == "1\n"
+
+
+@pytest.mark.parametrize("option", ["--html", "--markdown", "--save-direction", "--extract-lora"])
+def test_a_full_disk_leaves_nothing_half_written(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    target = tmp_path / "made"
+    (tmp_path / ".made.part").mkdir()
+
+    def full(self: Path, other: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    done = _run(folders["base"], folders["ablated"], "--quiet", option, target)
+    assert done.exit_code == 2
+    assert "made: cannot be written (No space left on device); free some" in " ".join(done.stderr.split())
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    assert _run(folders["base"], folders["ablated"], "--quiet", option, target).exit_code == 1
+    assert [place.name for place in tmp_path.iterdir()] == ["made"]
