@@ -104,11 +104,10 @@ def _ablation_headline(verdict: Verdict) -> str:
     count = "one direction" if rank == 1 else f"{rank} directions"
     whose = count if verdict.shared is not None else f"{count} of its own in each writer"
     mean, spread = verdict.facts["strength_mean"], verdict.facts["strength_spread"]
-    strength = f"strength {mean:.2f} ± {spread:.2f}"
+    strength = f"strength {_signed(mean, 2)} ± {spread:.2f}"
     if verdict.kind != "ablation":
-        strength = (
-            f"strength about {median(value for each in verdict.strengths.values() for value in each):.1f}"
-        )
+        middle = median(value for each in verdict.strengths.values() for value in each)
+        strength = f"strength about {_signed(middle, 1)}"
     effect = _VERBS[verdict.effect or "mixed"]
     return f"directional ablation of {whose}, {strength} ({effect}), {_FORMS[verdict.kind]}"
 
@@ -124,7 +123,8 @@ def _ablation_proofs(verdict: Verdict) -> list[str]:
     for found in verdict.probes:
         norms = found.norms
         lines.append(
-            f"{found.tensor}: strength {found.strength:.3f}, what is left {found.leak:.4f} of the component"
+            f"{found.tensor}: strength {_signed(found.strength, 3)},"
+            f" what is left {found.leak:.4f} of the component"
             + ("" if norms is None else f"; {_NORMS} columns {norms.columns:.2f}, rows {norms.rows:.2f}")
         )
     return lines
@@ -140,6 +140,10 @@ def _fact(name: str, value: Any) -> str:
         more = f", and {len(value) - 6} more" if len(value) > 6 else ""
         return f"{words}: {', '.join(map(str, value[:6]))}{more}"
     return f"{words}: {_number(value)}"
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}".replace("-", "−")
 
 
 def _number(value: Any) -> str:
