@@ -12,10 +12,10 @@ from surgery.direction.find import Finding, Sources, find_direction
 from surgery.edit.addition import Addition, make_additions
 from surgery.edit.plan import Plan, plan_edit
 from surgery.edit.proof import Proof, doubt, failed_proof, prove
-from surgery.errors import AnatomyError, DirectionError, OutputError
+from surgery.errors import AnatomyError, DirectionError, OutputError, SourceError
 from surgery.hub import Snapshot
 from surgery.model.anatomy import Anatomy, read_anatomy
-from surgery.model.language_model import LanguageModel, load_language_model
+from surgery.model.language_model import LanguageModel, chat_tokens, final_log_probs, load_language_model
 from surgery.model.prompts import PromptSet
 from surgery.model.source import locate_model, open_prompts
 from surgery.recipe import LoadedRecipe
@@ -90,6 +90,7 @@ def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
         dtype=recipe.model.dtype,
         trust_remote_code=recipe.model.trust_remote_code,
     )
+    _check_numbers(model)
     observer.stage("direction")
     sources = Sources(prompts=read, resolve=loaded.resolve)
     try:
@@ -145,6 +146,15 @@ def _proved(checkpoint: Checkpoint, anatomy: Anatomy, recipe: Recipe) -> Proof:
     if reason is not None and not allow:
         raise AnatomyError(f"{proof.family}: {reason}{_ALLOW}")
     return proof
+
+
+def _check_numbers(model: LanguageModel) -> None:
+    """Refuse a model that computes none: everything that is found or measured with it would mean nothing."""
+    if not final_log_probs(model, [chat_tokens(model, "hello")]).isfinite().any():
+        raise SourceError(
+            f"{model.name}: answers NaN to a plain prompt. Either a weight is damaged (save or download the"
+            " model again), or its dtype is too narrow for it (set model.dtype: float32)"
+        )
 
 
 def _is_bare(model: LanguageModel, prompts: Mapping[str, PromptSet]) -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 from surgery.apply import apply
 from surgery.direction.direction import unit_direction, write_directions
-from surgery.errors import AnatomyError, DirectionError, RecipeError
+from surgery.errors import AnatomyError, DirectionError, RecipeError, SourceError
 from tests.conftest import build_tokenizer
 
 _RECIPE = """
@@ -121,3 +121,15 @@ def test_a_model_without_a_chat_template_is_named_as_one(
     shutil.copytree(tiny_folder, tmp_path / "whole")
     with pytest.raises(DirectionError, match=r"meets the limits$"):
         apply(recipe)
+
+
+def test_a_model_that_computes_no_numbers_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    broken = shutil.copytree(tiny_folder, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights["model.layers.1.mlp.down_proj.weight"][0, 0] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(SourceError, match="answers NaN to a plain prompt"):
+        apply(_recipe(tmp_path, broken, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
