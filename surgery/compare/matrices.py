@@ -9,9 +9,10 @@ from statistics import median
 import numpy as np
 
 from surgery.compare.grid import Grid, quantised_grid
+from surgery.compare.probe import glance
 from surgery.compare.rank import measured_rank
-from surgery.compare.shared import Changed, pool
-from surgery.compare.verdict import Kind, Verdict
+from surgery.compare.shared import Changed, carried, pool
+from surgery.compare.verdict import Verdict
 
 _NO_LARGER = 4.0
 _SAMPLES = 6
@@ -88,21 +89,37 @@ def _on_grid(matrices: Sequence[Changed], grids: Sequence[Grid]) -> Verdict:
     """Rounded to a grid; unknown where values moved further than that rounding takes them."""
     aside = median(grid.aside for grid in grids)
     facts = {"grid": grids[0].name, "tensors_looked_at": len(grids), "share_not_at_the_nearest_level": aside}
-    kind: Kind = "requantisation" if aside <= _ASIDE else "unknown"
-    return Verdict(kind, tuple(each.name for each in matrices), facts=facts)
+    names = tuple(each.name for each in matrices)
+    if aside <= _ASIDE:
+        return Verdict("requantisation", names, facts=facts)
+    return Verdict("unknown", names, facts={**facts, **_leading(matrices)})
 
 
 def _dense(changed: Sequence[Changed]) -> Verdict:
     numbers = [each.measured.numbers for each in changed]
-    shared = pool([each for each in changed if each.writer is not None and len(each.reading.directions)])
     facts = {
         "tensors": len(changed),
         "writers": sum(each.writer is not None for each in changed),
         "relative_change_median": median(each.relative for each in numbers),
         "energy_over_rounding_median": median(each.energy / max(each.floor, 1e-300) for each in numbers),
-        "agreement_of_leading_directions": None if shared is None else shared.agreement,
+        **_leading(changed),
     }
     return Verdict("dense_fine_tune", tuple(each.name for each in changed), facts=facts)
+
+
+def _leading(changed: Sequence[Changed]) -> dict[str, float]:
+    """How far the writers' leading directions agree, and what they still write along the first of them,
+    relative to before: near 1 after training, near 0 where an ablation went before or after it.
+    """
+    writers = [each for each in changed if each.writer is not None and len(each.reading.directions)]
+    shared = pool(writers)
+    if shared is None:
+        return {}
+    left = median(
+        glance(each.name, each.measured.sample, carried(shared.vectors, each.gain)[0]).leak
+        for each in writers
+    )
+    return {"agreement_of_leading_directions": shared.agreement, "component_left_along_them": left}
 
 
 def _low_rank(matrices: Sequence[Changed], ranks: Sequence[int]) -> Verdict:

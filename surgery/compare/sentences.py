@@ -36,6 +36,8 @@ _VERBS = {
     "strengthened": "the component is strengthened",
     "mixed": "strengths differ from writer to writer",
 }
+_GONE = "; the writers write nothing any more along one direction, as after an ablation"
+_NOTHING = 0.1
 _NORMS = "norms against an orthogonal ablation:"
 
 
@@ -48,7 +50,13 @@ def headline(verdict: Verdict) -> str:
     if verdict.kind == "low_rank":
         rank = verdict.facts["rank"]
         return f"low-rank change (LoRA-like), rank {rank}: the right sides are no ablation's"
-    return _KINDS[verdict.kind]
+    return _KINDS[verdict.kind] + (_GONE if _is_gone(verdict) else "")
+
+
+def _is_gone(verdict: Verdict) -> bool:
+    """Whether, beside another change, the writers lost what they wrote along one direction."""
+    left = verdict.facts.get("component_left_along_them")
+    return left is not None and left < _NOTHING
 
 
 def proofs(verdict: Verdict) -> list[str]:

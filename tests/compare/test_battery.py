@@ -13,7 +13,7 @@ import torch
 
 from surgery.checkpoint.layout import open_checkpoint
 from surgery.compare.diff import Diff, compare_checkpoints
-from surgery.compare.sentences import base_sentence
+from surgery.compare.sentences import base_sentence, headline
 from surgery.compare.verdict import Effect, Kind
 from tests.compare import edited_pairs as pairs
 from tests.compare.edited_pairs import Tensors
@@ -252,6 +252,8 @@ def test_an_ablation_that_was_quantised_is_not_the_same_weights(
         assert (part.kind == "requantisation") == writers.isdisjoint(part.tensors), part
         assert part.kind not in ABLATIONS or part.facts["strength_mean"] == pytest.approx(1, abs=0.05)
     assert {part.kind for part in verdict.parts} >= {"requantisation", "unknown"}
+    lost = [part for part in verdict.parts if "nothing any more along one direction" in headline(part)]
+    assert [part.kind for part in lost] == (["unknown"] if quantise is pairs.q8_0 else [])
 
 
 def test_an_ablation_of_quantised_weights_has_no_directions_of_noise(tmp_path: Path) -> None:
@@ -266,7 +268,14 @@ def test_an_ablation_of_quantised_weights_has_no_directions_of_noise(tmp_path: P
 def test_an_ablated_fine_tune_is_a_fine_tune(tmp_path: Path) -> None:
     tensors, anatomy = _stored("llama", BF16)
     edited = pairs.edit_writers(pairs.fine_tuned(tensors), anatomy, pairs.direction(), pairs.ablated(1.0))
-    assert _diff(tmp_path, "llama", edited, BF16, BF16).verdict.kind == "dense_fine_tune"
+    verdict = _diff(tmp_path / "both", "llama", edited, BF16, BF16).verdict
+    assert verdict.kind == "dense_fine_tune"
+    assert verdict.facts["component_left_along_them"] < 0.05
+    assert "nothing any more along one direction" in headline(verdict)
+    tuned = _diff(tmp_path / "tuned", "llama", pairs.fine_tuned(tensors), BF16, BF16).verdict
+    assert tuned.kind == "dense_fine_tune"
+    assert tuned.facts["component_left_along_them"] == pytest.approx(1, abs=0.1)
+    assert "along one direction" not in headline(tuned)
 
 
 def test_another_training_run_is_another_base(tmp_path: Path) -> None:
