@@ -6,6 +6,13 @@ Makes a Llama-shaped bfloat16 checkpoint of about that size and its ablation alo
 times, in turn and `--repeats` times each: `cmp` of every weight file with an identical copy (which reads both
 to the end), `surgery diff` (a whole process, imports included), and modeldelta where a command for it is
 given. Prints medians, their ratios, peak memory, and how well direction and strength were recovered.
+
+Where the time goes, on one core at d_model 2560 in bfloat16, µs for each tile of 65,536 changed elements:
+reading both sides 40, widening 24, the sketch 18 to 24, three sums of squares 10, largest and smallest 7, the
+difference 6, counting what changed 6, the kept columns 3; what Python does between them comes to about 30.
+Each is one pass of numpy over a core's own cache; one pass for all of them would need compiled code. Mapping
+files instead of reading them saved the copy and lost it again in the widening; tiles of half and of
+twice this size were no faster.
 """
 
 from __future__ import annotations

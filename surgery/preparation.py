@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -12,10 +12,10 @@ from surgery.direction.find import Finding, Sources, find_direction
 from surgery.edit.addition import Addition, make_additions
 from surgery.edit.plan import Plan, plan_edit
 from surgery.edit.proof import Proof, doubt, failed_proof, prove
-from surgery.errors import AnatomyError, OutputError
+from surgery.errors import AnatomyError, DirectionError, OutputError, SourceError
 from surgery.hub import Snapshot
 from surgery.model.anatomy import Anatomy, read_anatomy
-from surgery.model.language_model import LanguageModel, load_language_model
+from surgery.model.language_model import LanguageModel, chat_tokens, final_log_probs, load_language_model
 from surgery.model.prompts import PromptSet
 from surgery.model.source import locate_model, open_prompts
 from surgery.recipe import LoadedRecipe
@@ -25,6 +25,10 @@ from surgery.recipe.section import PromptSource
 from surgery.verify.verification import Suites, load_suites
 
 _ALLOW = ".\nTo edit it all the same, write `unproved: allow` under `edit`; plan, report and card then say so"
+
+_BARE = (
+    "the tokenizer has no chat template: the model reads every prompt as bare text, not as a request to it"
+)
 
 
 class Observer(Protocol):
@@ -86,19 +90,25 @@ def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
         dtype=recipe.model.dtype,
         trust_remote_code=recipe.model.trust_remote_code,
     )
+    _check_numbers(model)
     observer.stage("direction")
     sources = Sources(prompts=read, resolve=loaded.resolve)
-    findings = tuple(
-        find_direction(
-            name,
-            wanted,
-            model,
-            sources,
-            seed=recipe.seed,
-            progress=lambda done, total: observer.advance(done, total, "candidates"),
+    try:
+        findings = tuple(
+            find_direction(
+                name,
+                wanted,
+                model,
+                sources,
+                seed=recipe.seed,
+                progress=lambda done, total: observer.advance(done, total, "candidates"),
+            )
+            for name, wanted in recipe.direction.items()
         )
-        for name, wanted in recipe.direction.items()
-    )
+    except DirectionError as error:
+        if _is_bare(model, prompts):
+            raise DirectionError(f"{error}.\nBeside that, {_BARE}") from error
+        raise
     observer.stage("edit")
     vectors = {finding.name: finding.direction.vector for finding in findings}
     plan = plan_edit(checkpoint, anatomy, recipe.edit, vectors)
@@ -111,6 +121,8 @@ def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
     if any(isinstance(step, Ablate) for step in recipe.edit.steps):
         proof = _proved(checkpoint, anatomy, recipe)
         plan = _with_doubt(plan, proof)
+    if _is_bare(model, prompts):
+        plan = replace(plan, notes=(*plan.notes, _BARE))
     return Prepared(
         loaded, snapshot, checkpoint, anatomy, model, prompts, suites, findings, plan, additions, proof
     )
@@ -134,6 +146,20 @@ def _proved(checkpoint: Checkpoint, anatomy: Anatomy, recipe: Recipe) -> Proof:
     if reason is not None and not allow:
         raise AnatomyError(f"{proof.family}: {reason}{_ALLOW}")
     return proof
+
+
+def _check_numbers(model: LanguageModel) -> None:
+    """Refuse a model that computes none: everything that is found or measured with it would mean nothing."""
+    if not final_log_probs(model, [chat_tokens(model, "hello")]).isfinite().any():
+        raise SourceError(
+            f"{model.name}: answers NaN to a plain prompt. Either a weight is damaged (save or download the"
+            " model again), or its dtype is too narrow for it (set model.dtype: float32)"
+        )
+
+
+def _is_bare(model: LanguageModel, prompts: Mapping[str, PromptSet]) -> bool:
+    """Whether prompts are read by a model whose tokenizer puts nothing around them."""
+    return bool(prompts) and model.tokenizer.chat_template is None
 
 
 def _with_doubt(plan: Plan, proof: Proof) -> Plan:

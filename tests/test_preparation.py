@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from surgery.apply import apply
 from surgery.direction.direction import unit_direction, write_directions
-from surgery.errors import AnatomyError, RecipeError
+from surgery.errors import AnatomyError, DirectionError, RecipeError, SourceError
 from tests.conftest import build_tokenizer
 
 _RECIPE = """
@@ -88,3 +90,46 @@ def test_a_twin_that_cannot_be_built_is_allowed_too(
 def test_the_word_is_one_of_two(tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"edit\.unproved: expected one of refuse, allow"):
         apply(_recipe(tmp_path, tiny_folder, tmp_path / "out", ", unproved: yes"))
+
+
+def test_a_model_without_a_chat_template_is_named_as_one(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = shutil.copytree(tiny_folder, tmp_path / "bare")
+    for file in bare.glob("chat_template*"):
+        file.unlink()
+    for name, text in {"good": "a\nb\n", "bad": "c\nd\n"}.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"model: {{source: {bare}}}\n"
+        "direction: {r: {find: difference_of_means, positive: bad.txt, negative: good.txt,"
+        " select: {layer: 1, hook_point: resid_pre, position: -1}}}\n"
+        f"edit: [{{ablate: r}}]\noutput: {{folder: {tmp_path / 'out'}}}\n"
+    )
+    assert any("no chat template" in note for note in apply(recipe).edit.notes)
+
+    def fails(name: str, wanted: Any, model: Any, sources: Any, **options: Any) -> None:
+        sources.prompts(wanted.positive)
+        raise DirectionError("none of 6 candidates meets the limits")
+
+    monkeypatch.setattr("surgery.preparation.find_direction", fails)
+    recipe.write_text(recipe.read_text().replace("/out", "/other"))
+    with pytest.raises(DirectionError, match=r"meets the limits\.\n.*no chat template"):
+        apply(recipe)
+    recipe.write_text(recipe.read_text().replace("/bare", "/whole"))
+    shutil.copytree(tiny_folder, tmp_path / "whole")
+    with pytest.raises(DirectionError, match=r"meets the limits$"):
+        apply(recipe)
+
+
+def test_a_model_that_computes_no_numbers_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    broken = shutil.copytree(tiny_folder, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights["model.layers.1.mlp.down_proj.weight"][0, 0] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(SourceError, match="answers NaN to a plain prompt"):
+        apply(_recipe(tmp_path, broken, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

@@ -71,6 +71,9 @@ def diff(
 
     Both are streamed; neither is ever whole in memory. Exit codes: 0 the same, 1 different, 2 trouble.
     """
+    # The comparison's own threads share the cores; those of numpy's BLAS would only wait for each other. It
+    # reads this once, when numpy is first imported, which the next line does.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from surgery.cli.diff_files import Seen, Wanted, check_files, write_files
     from surgery.errors import OutputError, SurgeryError
 
@@ -96,8 +99,6 @@ def diff(
 
 
 def _compare(before: str, after: str, revision_before: str | None, revision_after: str | None) -> Diff:
-    # The comparison's own threads share the cores; those of numpy's BLAS would only wait for each other.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from surgery.checkpoint.layout import open_checkpoint
     from surgery.cli.console import LiveProgress
     from surgery.compare.diff import compare_adapter, compare_checkpoints

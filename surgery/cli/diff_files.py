@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,22 +64,50 @@ def write_files(seen: Seen, wanted: Wanted) -> Iterator[str]:
     Raises:
         DirectionError: there is no shared direction to save.
         EditError: the change is not what an adapter can express.
-        OSError: the disk does not take them.
+        OutputError: the disk does not take one of them; nothing of that one is left.
     """
     if wanted.direction is not None:
-        _save(seen, wanted.direction)
+        with _whole(wanted.direction) as file:
+            _save(seen, file)
     if wanted.html is not None:
         from surgery.report.diff_page import render_diff_page
 
         page = render_diff_page(seen.diff, seen.nearest, seen.cosines, names=(seen.before, seen.after))
-        wanted.html.write_text(page, encoding="utf-8")
+        with _whole(wanted.html) as file:
+            file.write_text(page, encoding="utf-8")
     if wanted.markdown is not None:
-        _summarise(seen, wanted.markdown)
+        with _whole(wanted.markdown) as file:
+            _summarise(seen, file)
     if wanted.adapter is not None:
         adapter = extract_adapter(seen.diff, None if wanted.rank == "auto" else int(wanted.rank))
-        write_extracted(adapter, wanted.adapter, base=seen.before)
-        _summarise(seen, wanted.adapter / "README.md")
+        with _whole(wanted.adapter) as folder:
+            write_extracted(adapter, folder, base=seen.before)
+            _summarise(seen, folder / "README.md")
         yield f"{wanted.adapter}: " + "; ".join(summary(adapter))
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A hidden place beside `target` that becomes it when the block ends well, and is removed when not."""
+    part = target.with_name(f".{target.name}.part")
+    _remove(part)  # a run that was killed may have left one
+    try:
+        yield part
+        part.replace(target)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise OutputError(
+            f"{target}: cannot be written ({why}); free some space or name another place"
+        ) from error
+    finally:
+        _remove(part)
+
+
+def _remove(place: Path) -> None:
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
 
 
 def _summarise(seen: Seen, file: Path) -> None:

@@ -1,7 +1,8 @@
 """The verdict on writers that read as ablated.
 
 An ablation is called one only where the right side of the change is the writer's own component along the
-direction (see `surgery.compare.reading`), looked at a second time and exactly in some of the writers.
+direction (see `surgery.compare.reading`), looked at a second time in columns as they are: some of each
+writer, or all of a few where lengths of rows or columns decide.
 """
 
 from __future__ import annotations
@@ -15,9 +16,18 @@ from typing import Any
 import numpy as np
 
 from surgery.compare.evidence import Evidence
-from surgery.compare.probe import Probe, probe
+from surgery.compare.probe import Probe, glance, probe
 from surgery.compare.reading import Form
-from surgery.compare.shared import Array, Changed, SharedDirections, along, carried, measure_member, pool
+from surgery.compare.shared import (
+    Array,
+    Changed,
+    SharedDirections,
+    along,
+    carried,
+    measure_member,
+    pool,
+    with_members,
+)
 from surgery.compare.threads import in_threads
 from surgery.compare.verdict import Effect, Kind, Verdict, effect_of
 from surgery.linalg.sketch import fit_relation
@@ -60,15 +70,12 @@ def ablation_verdict(
     if shared is None:
         return None
     ablated = [*ablated, *_hidden(ablated, shared, rest)]
-    shared = replace(
-        shared, members=tuple(each.member or measure_member(each, shared.vectors) for each in ablated)
-    )
+    shared = with_members(shared, ablated)
     is_shared = shared.agreement >= AGREEMENT or len(ablated) == 1
     known = shared if is_shared else None
-    probes = list(in_threads(lambda each: _probe(each, known), _spread(ablated)))
-    if median(abs(found.right) for found in probes) < _RIGHT and _majority(ablated) not in _OBLIQUE:
-        return None
-    strengths = _all_strengths(ablated, shared, probes, is_shared=is_shared)
+    normed = _majority(ablated) in _NORMED
+    probes = list(in_threads(lambda each: _probe(each, known, whole=normed), _spread(ablated)))
+    strengths = {each.name: _strengths(each, known) for each in ablated}
     first = [value for values in strengths.values() for value in values]
     verdict = Verdict(
         _ablation_kind(ablated, probes),
@@ -101,9 +108,10 @@ def _keeps_norms(changed: Changed, vectors: Array | None = None) -> bool:
     if not len(directions):
         return False
     found = probe(changed.measured.pair, changed.measured.view, directions[0])
+    assert found.norms is not None
     if changed.reading.form == "row_norm_preserving":
-        return found.keeps_rows
-    return (found.keeps_columns or found.keeps_rows) and abs(found.right) >= _RIGHT
+        return found.norms.keeps_rows
+    return (found.norms.keeps_columns or found.norms.keeps_rows) and abs(found.right) >= _RIGHT
 
 
 def _hidden(ablated: Sequence[Changed], shared: SharedDirections, rest: Sequence[Changed]) -> list[Changed]:
@@ -133,20 +141,6 @@ def _is_oblique(changed: Changed, vector: Array) -> bool:
     change = (u @ measured.change)[None]
     inside = float(np.sum(change**2) / np.sum(measured.change**2))
     return inside > _RIGHT and fit_relation(change, ((q / norms) @ measured.before)[None]).rest < _LOOSE
-
-
-def _all_strengths(
-    ablated: Sequence[Changed], shared: SharedDirections, probes: Sequence[Probe], *, is_shared: bool
-) -> dict[str, tuple[float, ...]]:
-    """λ of every writer; the exact one where a writer was looked at again."""
-    strengths = {each.name: _strengths(each, shared, is_shared) for each in ablated}
-    forms = {each.name: each.reading.form for each in ablated}
-    exact = {
-        found.tensor: (found.strength,)
-        for found in probes
-        if len(strengths[found.tensor]) == 1 and forms[found.tensor] not in _OBLIQUE
-    }
-    return {**strengths, **exact}
 
 
 def _facts(
@@ -185,8 +179,9 @@ def _majority(ablated: Sequence[Changed]) -> Form:
 def _ablation_kind(ablated: Sequence[Changed], probes: Sequence[Probe]) -> Kind:
     form = _majority(ablated)
     if form == "norm_preserving":
-        columns = sum(found.keeps_columns for found in probes)
-        rows = sum(found.keeps_rows and not found.keeps_columns for found in probes)
+        norms = [found.norms for found in probes if found.norms is not None]
+        columns = sum(found.keeps_columns for found in norms)
+        rows = sum(found.keeps_rows and not found.keeps_columns for found in norms)
         return "column_norm_preserving_ablation" if columns >= rows else "row_norm_preserving_ablation"
     return _KINDS[form]
 
@@ -200,21 +195,26 @@ def _spread(ablated: Sequence[Changed]) -> list[Changed]:
     ]
 
 
-def _probe(changed: Changed, shared: SharedDirections | None) -> Probe:
+def _probe(changed: Changed, shared: SharedDirections | None, *, whole: bool = False) -> Probe:
+    """A second look at a writer; `whole` reads it again, lengths of rows and columns included."""
     own = changed.reading.directions
     if len(own) and (shared is None or changed.reading.form in _OBLIQUE):
         direction = own[0]
     else:
         assert shared is not None  # a writer whose own direction was given up was measured against it
         direction = carried(shared.vectors, changed.gain)[0]
-    return probe(changed.measured.pair, changed.measured.view, direction)
+    measured = changed.measured
+    if whole or changed.member is not None:
+        return probe(measured.pair, measured.view, direction)
+    return glance(changed.name, measured.sample, direction)
 
 
-def _strengths(changed: Changed, shared: SharedDirections, is_shared: bool) -> tuple[float, ...]:
-    fit = changed.reading.fit
-    if changed.reading.form == "ablation" and is_shared:
-        return next(member.strengths for member in shared.members if member.tensor == changed.name)
-    return fit.strengths if fit is not None else ()
+def _strengths(changed: Changed, shared: SharedDirections | None) -> tuple[float, ...]:
+    if changed.reading.form in _OBLIQUE:
+        return changed.reading.fit.strengths if changed.reading.fit is not None else ()
+    if shared is None:
+        return measure_member(changed, changed.stream_directions).strengths
+    return next(member.strengths for member in shared.members if member.tensor == changed.name)
 
 
 def _with_vectors(verdict: Verdict, rest: Sequence[Changed]) -> Verdict:

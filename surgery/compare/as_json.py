@@ -80,8 +80,8 @@ def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
                 "strength": each.strength,
                 "leak": float(each.leak),
                 "right_side_cosine": each.right,
-                "column_norms": each.columns,
-                "row_norms": each.rows,
+                "column_norms": None if each.norms is None else each.norms.columns,
+                "row_norms": None if each.norms is None else each.norms.rows,
             }
             for each in verdict.probes
         ],

@@ -3,8 +3,8 @@
     pair ─► compare bytes ─► measure what changed ─► read each change ─► pool directions ─► verdict
 
 Both are streamed side by side, tensor by tensor; what stays in memory of a changed tensor is its numbers and,
-for a writer, a sketch of 8 columns, up to `SKETCH_BYTES` in all. Writers beyond that are measured against the
-directions pooled so far.
+for a writer, a sketch of 8 columns and some of its own, up to `SKETCH_BYTES` in all. Writers beyond that are
+measured against the directions pooled so far.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from surgery.compare.measure import measure
 from surgery.compare.pairing import Pair, Pairing, compare_files, config_differences, pair_tensors
 from surgery.compare.precision import can_measure, cast_type
 from surgery.compare.reading import ABLATIONS, read_change
-from surgery.compare.shared import Changed, pool, read_gains, settled
+from surgery.compare.shared import Changed, SharedDirections, pool, read_gains, settled, without_sketches
 from surgery.compare.threads import in_threads
 from surgery.compare.verdict import Verdict
 from surgery.errors import AnatomyError
@@ -35,7 +35,7 @@ from surgery.model.anatomy import Anatomy, Gain, Writer, read_anatomy
 Array = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
-SKETCH_BYTES = 96 << 20
+SKETCH_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,7 @@ class _Outcomes:
         self.resized: list[Resized] = []
         self.changed: list[Changed] = []
         self._held = 0
+        self._shared: SharedDirections | None = None
 
     def add(self, pair: Pair, outcome: _Outcome) -> None:
         if isinstance(outcome, Changed):
@@ -161,15 +162,13 @@ class _Outcomes:
         measured = changed.measured
         if changed.writer is None:
             bare = replace(changed.reading, directions=np.empty((0, measured.view.d)))
-            empty = np.empty((0, 0))
-            return replace(
-                changed, reading=bare, measured=replace(measured, before=empty, change=empty, row_norms=empty)
-            )
-        self._held += measured.before.nbytes + measured.change.nbytes
+            return replace(changed, reading=bare, measured=without_sketches(measured))
+        self._held += measured.before.nbytes + measured.change.nbytes + measured.sample.nbytes
         if self._held <= SKETCH_BYTES:
             return changed
-        shared = pool([each for each in self.changed if each.reading.form in ABLATIONS])
-        return changed if shared is None else settled(changed, shared)
+        if self._shared is None:  # what is settled adds nothing to it
+            self._shared = pool([each for each in self.changed if each.reading.form in ABLATIONS])
+        return changed if self._shared is None else settled(changed, self._shared)
 
 
 def _anatomy(checkpoint: Checkpoint) -> tuple[Anatomy | None, str | None]:

@@ -59,6 +59,13 @@ class Evidence:
         return tuple(each for each in self.changed if each.writer is None)
 
     @property
+    def lost_readers(self) -> tuple[str, ...]:
+        """Readers of the first that the second does not have, or not in this shape."""
+        gone = {entry.name for entry in self.pairing.removed}
+        gone |= {each.pair.name for each in self.resized if not each.same_prefix}
+        return () if self.anatomy is None else tuple(name for name in self.anatomy.readers if name in gone)
+
+    @property
     def left_out(self) -> tuple[str, ...]:
         """Writers with the same bytes in both."""
         if self.anatomy is None:

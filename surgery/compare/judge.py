@@ -22,6 +22,8 @@ def judge(evidence: Evidence) -> Verdict:
     Raises:
         CheckpointError: a file ends too early while a writer is looked at again.
     """
+    if _is_another_model(evidence):
+        return _another_model(evidence)
     parts = [*_stored_otherwise(evidence), *_changed(evidence), *_rest(evidence)]
     if not parts:
         moved = {"tensors_in_another_file": evidence.moved} if evidence.moved else {}
@@ -97,6 +99,24 @@ def _changed(evidence: Evidence) -> list[Verdict]:
         rest = [each for each in (*ablated, *rest) if each.name not in explained]
         parts += [part] if part is not None else []
     return parts + other_verdicts(rest)
+
+
+def _is_another_model(evidence: Evidence) -> bool:
+    """Whether nothing is the same, and most tensors stand in one of the two only or have another shape."""
+    alone = len(evidence.pairing.added) + len(evidence.pairing.removed)
+    unlike = alone + sum(not each.same_prefix for each in evidence.resized)
+    return not evidence.identical and 2 * unlike > len(evidence.pairing.pairs) + alone
+
+
+def _another_model(evidence: Evidence) -> Verdict:
+    pairing = evidence.pairing
+    facts = {
+        "tensors_of_the_same_name": len(pairing.pairs),
+        "of_another_shape": len(evidence.resized),
+        "only_before": len(pairing.removed),
+        "only_after": len(pairing.added),
+    }
+    return Verdict("different_base", tuple(pair.name for pair in pairing.pairs), facts=facts)
 
 
 def _median_cosine(changed: Sequence[Changed]) -> float:

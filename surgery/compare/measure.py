@@ -4,7 +4,9 @@
 
 The floor is the energy that rounding to the stored type alone would leave in Δ (uniform error in a step), so
 ‖Δ‖² − floor is what somebody meant. Beside them a sketch of A and of Δ with the same random columns
-(`surgery.linalg.sketch`), the residual axis first. Sums of tiles are float64, tiles float32.
+(`surgery.linalg.sketch`), the residual axis first, and of a writer some of its columns as they are: a sketch
+shows directions, but a component along one of them only through the rounding of all columns at once. Sums of
+tiles are float64, tiles float32.
 """
 
 from __future__ import annotations
@@ -24,9 +26,12 @@ from surgery.compare.precision import STEPS, binades, coarsest_grid
 from surgery.linalg.sketch import noise_edge
 
 Array = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
 
 COLUMNS = 8
 """Random columns of a sketch in the first pass."""
+SAMPLED_COLUMNS = 64
+"""Columns of a writer that are kept as they are."""
 _SAMPLED = 16
 
 
@@ -93,6 +98,7 @@ class Measured:
     numbers: Numbers
     before: Array
     change: Array
+    sample: Floats  # columns of A and of Δ, (2, d, up to SAMPLED_COLUMNS); none of what does not write
     row_norms: Array  # of A, along the residual axis, (d,)
     edge: float  # what rounding alone may do to a singular value of `change`
 
@@ -116,7 +122,7 @@ def measure(pair: Pair, axis: int | None, *, columns: int = COLUMNS) -> Measured
         CheckpointError: a file ends too early.
     """
     view = view_of(pair.before.entry.shape, axis)
-    state = _State(pair, view, columns)
+    state = _State(pair, view, columns, sampled=0 if axis is None else SAMPLED_COLUMNS)
     with np.errstate(all="ignore"):  # damaged weights are told by `finite`
         for tile in walk_pair(pair.before, pair.after):
             state.add(tile)
@@ -126,7 +132,7 @@ def measure(pair: Pair, axis: int | None, *, columns: int = COLUMNS) -> Measured
 class _State:
     """Sums over the tiles seen so far."""
 
-    def __init__(self, pair: Pair, view: View, columns: int) -> None:
+    def __init__(self, pair: Pair, view: View, columns: int, *, sampled: int) -> None:
         self.pair, self.view, self.columns = pair, view, columns
         self.lines, self.length = lines_of(pair.before.entry.shape)
         self.changed, self.tiles = 0, 0
@@ -135,6 +141,8 @@ class _State:
         self.largest, self.finite = 0.0, True
         self.norms = np.zeros(view.d)
         self.sketch = np.zeros((2, columns, view.d))
+        self.kept = np.unique(np.linspace(0, view.n - 1, sampled).astype(np.int64))
+        self.sample = np.zeros((2, view.d, len(self.kept)), np.float32)
         self.grid = pair.after.entry.dtype
         self._random = np.random.default_rng(zlib.crc32(pair.name.encode()))
         self._matrix, self._omega = -1, np.empty((columns, 0), np.float32)
@@ -149,14 +157,15 @@ class _State:
         self.finite = self.finite and math.isfinite(high - low)
         self.largest = max(self.largest, -low, high)
         self.changed += tile.changed
-        self.inner += float(np.einsum("ij,ij->", before, change))
-        self.energy += float(np.einsum("ij,ij->", change, change))
+        self.inner += float(np.vdot(before, change))
+        self.energy += float(np.vdot(change, change))
         self._add_norms(tile.first, before)
         self._add_sketch(tile)
+        self._keep_columns(tile)
         self.tiles += 1
 
     def _add_norms(self, first: int, before: Wide) -> None:
-        lines = np.einsum("ij,ij->i", before, before).astype(np.float64)
+        lines = np.vecdot(before, before).astype(np.float64)
         energy = float(lines.sum())
         self.before += energy
         chosen = self.tiles % _SAMPLED == 0
@@ -181,6 +190,22 @@ class _State:
                     self._matrix, self._omega = matrix, self._draw(self.length, both.dtype)
                 here = slice(row, row + ours.stop - ours.start)
                 self.sketch[:, :, here] += (both[:, ours] @ self._omega.T).transpose(0, 2, 1)
+
+    def _keep_columns(self, tile: PairTile) -> None:
+        if not self.kept.size:
+            return
+        both, count = tile.both, tile.both.shape[1]
+        if self.lines == 1:
+            self.sample[:, :, 0] = both[:, 0]
+        elif self.view.by_rows:
+            here = slice(*np.searchsorted(self.kept, (tile.first, tile.first + count)))
+            self.sample[:, :, here] = both[:, self.kept[here] - tile.first].transpose(0, 2, 1)
+        else:
+            for matrix, row, ours in by_matrix(tile.first, count, self.view.d):
+                first = matrix * self.length
+                here = slice(*np.searchsorted(self.kept, (first, first + self.length)))
+                rows = slice(row, row + ours.stop - ours.start)
+                self.sample[:, rows, here] = both[:, ours].take(self.kept[here] - first, axis=2)
 
     def _add_partial(self, product: Wide) -> None:
         """Sum up (2, columns, d) of some tiles as they are computed, and only then in float64."""
@@ -219,4 +244,4 @@ class _State:
         share = norms / self.before if self.before else np.full(view.d, 1 / view.d)
         edge = noise_edge(floor * share, view.n, self.columns)
         before, change = self.sketch.transpose(0, 2, 1)
-        return Measured(self.pair, view, numbers, before, change, np.sqrt(norms), edge)
+        return Measured(self.pair, view, numbers, before, change, self.sample, np.sqrt(norms), edge)

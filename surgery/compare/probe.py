@@ -1,8 +1,9 @@
-"""A second look at one writer, once the direction q is known: exact components and norms, column by column.
+"""A second look at one writer, once the direction q is known: its components, column by column.
 
     a = qᵀA, b = qᵀB, (n,)      λ = 1 − ⟨a, b⟩ / ‖a‖²      leak = ‖b‖ / ‖a‖
 
-Which norms an edit preserved is read from two regressions, each beside a term for a general rescaling:
+A glance takes the columns that were kept, a probe reads the whole writer again. Which norms an edit preserved
+only a probe can say, from two regressions, each beside a term for a general rescaling:
 
     columns   |B_j|² − |A_j|²  on  a_j²  and  |A_j|²               slope −(2λ − λ²) orthogonal, 0 preserved
     rows      |B_i|² − |A_i|²  on  q_i² |A_i|²  and  |A_i|²        the same
@@ -10,13 +11,14 @@ Which norms an edit preserved is read from two regressions, each beside a term f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from surgery.checkpoint.pair import PairTile, by_matrix, lines_of, walk_pair
-from surgery.compare.measure import View
+from surgery.compare.measure import Floats, View
 from surgery.compare.pairing import Pair
 
 Array = npt.NDArray[np.float64]
@@ -25,17 +27,26 @@ _DRIFT = 0.4
 
 @dataclass(frozen=True)
 class Probe:
-    """What an edit did along one direction, measured exactly.
+    """What an edit did along one direction.
 
-    `columns` and `rows` are the slopes above in units of −(2λ − λ²): 1 for an orthogonal ablation, 0 where
-    these norms were preserved. The drifts are Σ | |B_j|² − |A_j|² | / ‖Δ‖², at least 1 at λ = 1. `right` is
-    the cosine of what was removed with what the writer wrote there.
+    `right` is the cosine of what was removed with what the writer wrote there; `norms` is None in a glance.
     """
 
     tensor: str
     strength: float
     leak: float
     right: float
+    norms: Norms | None = None
+
+
+@dataclass(frozen=True)
+class Norms:
+    """What became of the lengths of columns and rows.
+
+    `columns` and `rows` are the slopes above in units of −(2λ − λ²): 1 for an orthogonal ablation, 0 where
+    these norms were preserved. The drifts are Σ | |B_j|² − |A_j|² | / ‖Δ‖², at least 1 at λ = 1.
+    """
+
     columns: float
     rows: float
     column_drift: float
@@ -52,8 +63,14 @@ class Probe:
         return self.row_drift < _DRIFT
 
 
+def glance(tensor: str, sample: Floats, direction: Array) -> Probe:
+    """What some columns of A and of Δ, (2, d, m), show along a unit direction (d,) of their coordinates."""
+    a, change = (direction @ side for side in sample)
+    return _along(tensor, a, a + change)
+
+
 def probe(pair: Pair, view: View, direction: Array) -> Probe:
-    """Look again at one writer along a unit direction (d,) of its own coordinates.
+    """Read one writer again, along a unit direction (d,) of its own coordinates.
 
     Raises:
         CheckpointError: a file ends too early.
@@ -62,22 +79,27 @@ def probe(pair: Pair, view: View, direction: Array) -> Probe:
     for tile in walk_pair(pair.before, pair.after):
         sums.add(tile)
     a, b = sums.along
-    energy = float(a @ a)
-    strength = 1 - float(a @ b) / energy if energy else 0.0
-    unit = -(2 * strength - strength**2)
+    found = _along(pair.name, a, b)
+    unit = -(2 * found.strength - found.strength**2)
     columns = _slope(sums.columns, a**2)
     rows = _slope(sums.rows, direction**2 * sums.rows[0])
-    removed = a - b
-    scale = float(np.linalg.norm(a) * np.linalg.norm(removed))
-    return Probe(
-        tensor=pair.name,
-        strength=strength,
-        leak=float(np.linalg.norm(b)) / np.sqrt(energy) if energy else 0.0,
-        right=float(a @ removed) / scale if scale else 0.0,
+    norms = Norms(
         columns=columns / unit if unit else 0.0,
         rows=rows / unit if unit else 0.0,
         column_drift=_drift(sums.columns, sums.energy),
         row_drift=_drift(sums.rows, sums.energy),
+    )
+    return replace(found, norms=norms)
+
+
+def _along(tensor: str, a: Array, b: Array) -> Probe:
+    energy, removed = float(a @ a), a - b
+    scale = float(np.linalg.norm(a) * np.linalg.norm(removed))
+    return Probe(
+        tensor=tensor,
+        strength=1 - float(a @ b) / energy if energy else 0.0,
+        leak=float(np.linalg.norm(b)) / math.sqrt(energy) if energy else 0.0,
+        right=float(a @ removed) / scale if scale else 0.0,
     )
 
 

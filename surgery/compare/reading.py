@@ -131,24 +131,41 @@ def _as_ablation(measured: Measured, spectrum: Spectrum, count: int) -> Reading 
     fit = fit_relation(change, U.T @ measured.before)
     form: Form = "ablation"
     allowed = _allowed(measured, change)
-    norms = np.maximum(measured.row_norms, measured.row_norms.max() * 1e-6)
-    oblique = fit_relation(change, (U / norms[:, None] ** 2).T @ measured.before)
-    if fit.rest > allowed / 4 and oblique.rest < min(_LOOSE, _BETTER * fit.rest):
-        form, fit = "oblique", _scaled(oblique, U, norms)
-        U = np.linalg.qr(U / norms[:, None])[0]
-    if form == "ablation" and fit.skew > _SYMMETRIC:
+    if count == 1 and fit.rest > allowed / 4:
+        oblique, along = _as_oblique(measured, U, change)
+        if oblique.rest < min(_LOOSE, _BETTER * fit.rest):
+            form, fit, U = "oblique", oblique, along
+    if form == "ablation" and (fit.skew > _SYMMETRIC or not _each_explained(measured, U, fit)):
         return None
-    outside = _outside(measured, spectrum, count)
-    numbers = measured.numbers
-    rounding = _EXPLAINED * numbers.floor + _SLACK * numbers.energy
-    if _preserves_norm(
-        measured, fit, exact=fit.rest <= allowed
-    ):  # the rescaling itself is neither along U nor a multiple of UᵀA
+    numbers, spare = measured.numbers, 0.0
+    if _preserves_norm(measured, fit, exact=fit.rest <= allowed):
         form = "row_norm_preserving" if form == "oblique" else "norm_preserving"
-        allowed, rounding = _LOOSE, rounding + _NORM_REST * numbers.energy
-    if fit.rest > allowed or outside > rounding:
+        # The rescaling itself is neither along U nor a multiple of UᵀA.
+        allowed, spare = _LOOSE, _NORM_REST * numbers.energy
+    if fit.rest > allowed or not is_rounding(_outside(measured, spectrum, count) - spare, numbers):
         return None
     return _reading(form, measured, spectrum, count, U.T, fit)
+
+
+def _as_oblique(measured: Measured, u: Array, change: Array) -> tuple[Fit, Array]:
+    """Δ as an oblique ablation: u = N r / ‖N r‖ (d, 1), so r is N⁻¹ u made unit and the right side N⁻² u.
+
+    The strength is in units of that direction.
+    """
+    norms = np.maximum(measured.row_norms, measured.row_norms.max() * 1e-6)[:, None]
+    fit = fit_relation(change, (u / norms**2).T @ measured.before)
+    weight = float(np.sum((u / norms) ** 2))
+    return Fit(fit.matrix * weight, fit.rest), np.linalg.qr(u / norms)[0]
+
+
+def _each_explained(measured: Measured, U: Array, fit: Fit) -> bool:
+    """Whether each direction by itself has lost a multiple of its own component, in columns as they are.
+
+    Of several directions the strongest may hide that the others are noise, such as that of quantisation.
+    """
+    turn = np.linalg.eigh((fit.matrix + fit.matrix.T) / 2)[1]
+    before, change = ((U @ turn).T @ side for side in measured.sample)
+    return all(fit_relation(change[i : i + 1], before).rest <= _LOOSE for i in range(len(change)))
 
 
 def _allowed(measured: Measured, change: Array) -> float:
@@ -157,14 +174,6 @@ def _allowed(measured: Measured, change: Array) -> float:
     noise = measured.numbers.floor * len(change) / measured.view.d * columns
     energy = float(np.sum(change**2))
     return min(_LOOSE, _UNFITTED + _EXPLAINED * noise / energy) if energy else 0.0
-
-
-def _scaled(fit: Fit, U: Array, norms: Array) -> Fit:
-    """Strengths of a row-norm ablation in units of its own directions: u = N r / ‖N r‖, c = N⁻² u."""
-    if fit.matrix.shape != (1, 1):
-        return fit
-    weight = float(np.sum((U[:, 0] / norms) ** 2))
-    return Fit(fit.matrix * weight, fit.rest)
 
 
 def _preserves_norm(measured: Measured, fit: Fit, *, exact: bool) -> bool:

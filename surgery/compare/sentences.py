@@ -36,6 +36,9 @@ _VERBS = {
     "strengthened": "the component is strengthened",
     "mixed": "strengths differ from writer to writer",
 }
+_GONE = "; the writers write nothing any more along one direction, as after an ablation"
+_NOTHING = 0.1
+_NORMS = "norms against an orthogonal ablation:"
 
 
 def headline(verdict: Verdict) -> str:
@@ -47,7 +50,13 @@ def headline(verdict: Verdict) -> str:
     if verdict.kind == "low_rank":
         rank = verdict.facts["rank"]
         return f"low-rank change (LoRA-like), rank {rank}: the right sides are no ablation's"
-    return _KINDS[verdict.kind]
+    return _KINDS[verdict.kind] + (_GONE if _is_gone(verdict) else "")
+
+
+def _is_gone(verdict: Verdict) -> bool:
+    """Whether, beside another change, the writers lost what they wrote along one direction."""
+    left = verdict.facts.get("component_left_along_them")
+    return left is not None and left < _NOTHING
 
 
 def proofs(verdict: Verdict) -> list[str]:
@@ -65,7 +74,7 @@ def base_sentence(diff: Diff) -> str:
     total = len(found.pairing.pairs)
     if diff.verdict.kind == "different_base":
         return f"another base: {found.identical:,} of {total:,} tensors identical"
-    changed = len(found.changed_readers)
+    changed = len(found.changed_readers) + len(found.lost_readers)
     if found.anatomy is None:
         return f"{found.identical:,} of {total:,} tensors identical"
     if changed:
@@ -103,11 +112,10 @@ def _ablation_headline(verdict: Verdict) -> str:
     count = "one direction" if rank == 1 else f"{rank} directions"
     whose = count if verdict.shared is not None else f"{count} of its own in each writer"
     mean, spread = verdict.facts["strength_mean"], verdict.facts["strength_spread"]
-    strength = f"strength {mean:.2f} ± {spread:.2f}"
+    strength = f"strength {_signed(mean, 2)} ± {spread:.2f}"
     if verdict.kind != "ablation":
-        strength = (
-            f"strength about {median(value for each in verdict.strengths.values() for value in each):.1f}"
-        )
+        middle = median(value for each in verdict.strengths.values() for value in each)
+        strength = f"strength about {_signed(middle, 1)}"
     effect = _VERBS[verdict.effect or "mixed"]
     return f"directional ablation of {whose}, {strength} ({effect}), {_FORMS[verdict.kind]}"
 
@@ -121,9 +129,11 @@ def _ablation_proofs(verdict: Verdict) -> list[str]:
         f"right sides are the writers' own components up to {100 * facts['right_side_unexplained']:.2g} %",
     ]
     for found in verdict.probes:
+        norms = found.norms
         lines.append(
-            f"{found.tensor}: strength {found.strength:.3f}, what is left {found.leak:.4f} of the component;"
-            f" norms against an orthogonal ablation: columns {found.columns:.2f}, rows {found.rows:.2f}"
+            f"{found.tensor}: strength {_signed(found.strength, 3)},"
+            f" what is left {found.leak:.4f} of the component"
+            + ("" if norms is None else f"; {_NORMS} columns {norms.columns:.2f}, rows {norms.rows:.2f}")
         )
     return lines
 
@@ -138,6 +148,10 @@ def _fact(name: str, value: Any) -> str:
         more = f", and {len(value) - 6} more" if len(value) > 6 else ""
         return f"{words}: {', '.join(map(str, value[:6]))}{more}"
     return f"{words}: {_number(value)}"
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}".replace("-", "−")
 
 
 def _number(value: Any) -> str:

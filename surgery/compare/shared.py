@@ -70,12 +70,7 @@ class SharedDirections:
     vectors: Array
     shares: tuple[float, ...]
     agreement: float
-    members: tuple[Member, ...]
-
-    @property
-    def strength(self) -> float:
-        """Median λ of the first direction."""
-        return float(np.median([member.strengths[0] for member in self.members]))
+    members: tuple[Member, ...] = ()
 
 
 def pool(changed: Sequence[Changed]) -> SharedDirections | None:
@@ -91,16 +86,21 @@ def pool(changed: Sequence[Changed]) -> SharedDirections | None:
     vectors, values = shared_subspace(np.concatenate(rows).T, np.asarray(weights))
     count = min(len(vectors), max(1, round(float(np.median([len(each) for each in rows])))))
     basis = _diagonal(vectors[:count], changed)
-    members = tuple(each.member or measure_member(each, basis) for each in changed)
     agreement = float(np.sum(values[:count]) / np.sum(values)) if values.size else 0.0
-    return SharedDirections(_oriented(basis), tuple(map(float, values)), agreement, members)
+    return SharedDirections(_oriented(basis), tuple(map(float, values)), agreement)
+
+
+def with_members(shared: SharedDirections, changed: Sequence[Changed]) -> SharedDirections:
+    """The same directions, and what happened to each of these writers along them."""
+    members = (each.member or measure_member(each, shared.vectors) for each in changed)
+    return replace(shared, members=tuple(members))
 
 
 def measure_member(changed: Changed, vectors: Array) -> Member:
-    """λ of one writer along given directions of the stream, (k, d_model), from its sketch."""
+    """λ of one writer along given directions of the stream, (k, d_model), from columns of its own."""
     q = _carried_basis(vectors, changed.gain)
-    measured = changed.measured
-    fit = fit_relation(q @ measured.change, q @ measured.before)
+    before, change = changed.measured.sample
+    fit = fit_relation(q @ change, q @ before)
     own = changed.reading.directions
     agreement = float(np.sqrt(np.mean(np.sum((own @ q.T) ** 2, axis=1)))) if len(own) else 0.0
     return Member(changed.name, tuple(map(float, np.diagonal(fit.matrix))), agreement, fit.rest)
@@ -108,11 +108,17 @@ def measure_member(changed: Changed, vectors: Array) -> Member:
 
 def settled(changed: Changed, shared: SharedDirections) -> Changed:
     """A tensor measured against directions that are known already, without its sketches."""
-    empty = np.empty((0, 0))
-    bare = replace(changed.measured, before=empty, change=empty, row_norms=np.empty(0))
+    bare = without_sketches(changed.measured)
     reading = replace(changed.reading, directions=np.empty((0, changed.measured.view.d)))
     member = measure_member(changed, shared.vectors) if changed.writer is not None else None
     return replace(changed, measured=bare, reading=reading, member=member)
+
+
+def without_sketches(measured: Measured) -> Measured:
+    """What remains of a measured tensor where its sketches and columns are not needed any more."""
+    empty = np.empty((0, 0))
+    sample = np.empty((2, 0, 0), np.float32)
+    return replace(measured, before=empty, change=empty, sample=sample, row_norms=np.empty(0))
 
 
 def along(changed: Changed, vectors: Array) -> float:

@@ -87,6 +87,9 @@ def _item(row: Mapping[str, Any], number: int, field: str | None, name: str) -> 
     column = field or next((each for each in PROMPT_FIELDS if each in row), None)
     if column is None or not isinstance(row.get(column), str):
         wanted = column or " or ".join(PROMPT_FIELDS)
+        if column is not None and column in row:
+            kind = type(row[column]).__name__
+            raise SourceError(f"{name}: row {number + 1} holds no text under {wanted!r}; it holds: {kind}")
         raise SourceError(f"{name}: row {number + 1} has no text under {wanted!r}; it has: {', '.join(row)}")
     return Item(str(row.get("id", number)), row[column], dict(row))
 

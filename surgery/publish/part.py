@@ -17,7 +17,7 @@ import yaml
 
 from surgery.checkpoint.legal import legal_files
 from surgery.checkpoint.sums import SUMS_FILE, check_sums
-from surgery.errors import SourceError
+from surgery.errors import SourceError, UploadError
 from surgery.publish.bundle import Bundle, make_bundle, on_disk
 from surgery.publish.metadata import CARD, HUB_ID, card_body, card_fields, card_problems, read_card
 
@@ -61,11 +61,16 @@ def read_part(
         describe: reads it.
         base: the Hub id of its base model, where it does not say so itself.
         licence: its licence, where its README does not say so.
+
+    Raises:
+        UploadError: a file that would be sent is a link that leads out of the folder.
     """
     part = describe(place)
     folder = place if place.is_dir() else place.parent
     present = sorted(path.name for path in folder.iterdir()) if place.is_dir() else [place.name]
     sent = [each for each in present if each in part.names or each in legal_files(present)]
+    if place.is_dir():
+        _refuse_links(folder, [*sent, *({CARD, SUMS_FILE} & set(present))])
     own = read_card(folder) if CARD in present else ""
     fields = _fields(part, card_fields(own), base, licence)
     strangers = [each for each in present if each not in (*sent, CARD, SUMS_FILE)]
@@ -81,6 +86,15 @@ def read_part(
         problems=(*(check_sums(folder, workers=1) if SUMS_FILE in present else ()), *card_problems(card)),
         notes=(*part.notes, *_left(part, strangers)),
     )
+
+
+def _refuse_links(folder: Path, names: list[str]) -> None:
+    home = folder.resolve()
+    for name in names:
+        if not (folder / name).resolve().is_relative_to(home):
+            raise UploadError(
+                f"{folder / name}: leads out of the folder, and is never sent; put the file itself there"
+            )
 
 
 def _fields(part: Part, own: Mapping[str, Any], base: str | None, licence: str | None) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def prepare_upload(
     if not _NAME.fullmatch(name):
         raise SourceError(f"{name}: is not a repository's name; those look like 'account/name'")
     bundle = read_bundle(folder, name, base=base, licence=licence)
-    hub.account()
+    _sign_in(bundle)
     repository = hub.find_repository(name)
     if repository is not None and not repository.private and not public:
         raise UploadError(f"{name}: exists and is public; say --public to publish there, or name another")
@@ -106,6 +106,16 @@ def show_card(bundle: Bundle) -> None:
     refused = hub.card_refused(bundle.card)
     if refused is not None:
         raise UploadError(f"{bundle.folder / CARD}: the Hub does not take its metadata: {refused}")
+
+
+def _sign_in(bundle: Bundle) -> None:
+    """Ask the Hub who we are; where it does not say, what was found in the folder is told all the same."""
+    try:
+        hub.account()
+    except UploadError as error:
+        found = bundle.problems or ("nothing speaks against it",)
+        said = [str(error), f"{bundle.folder} itself was looked at:", *(f"  {each}" for each in found)]
+        raise UploadError("\n".join(said)) from error
 
 
 def _some(names: tuple[str, ...]) -> str:

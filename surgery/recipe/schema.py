@@ -51,7 +51,7 @@ class Recipe(Section):
 
     name: Text | None = None
     """Default: the file's name."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Of every random choice: controls, bootstrap, transcripts."""
     model: ModelSource
     direction: dict[Name, Find] = Field(json_schema_extra={"additionalProperties": False})

@@ -66,14 +66,13 @@ class Spectra:
 
 @dataclass(frozen=True)
 class Agreement:
-    """|cosine| of each writer's own direction with the shared one, and its strength."""
+    """|cosine| of each writer's own direction with the shared one, above; its strength, below."""
 
     width: float
     height: float
     agreement: tuple[Dot, ...]
     strength: tuple[Dot, ...]
-    y_ticks: tuple[tuple[float, str], ...]
-    strength_ticks: tuple[tuple[float, str], ...]
+    ticks: tuple[tuple[float, str], ...]
 
 
 MOST_LINES = 60
@@ -152,35 +151,43 @@ def agreement(verdict: Verdict) -> Agreement | None:
     if verdict.shared is None:
         return None
     members = verdict.shared.members
-    width, height, left, top, bottom = 520.0, 230.0, 44.0, 12.0, 210.0
-    step = (width - left - 50) / max(1, len(members) - 1)
-    strengths = [member.strengths[0] for member in members]
+    width, height, left = 520.0, 230.0, 64.0
+    step = (width - left - 20) / max(1, len(members) - 1)
+    strengths = [verdict.strengths.get(member.tensor, member.strengths)[0] for member in members]
     low, high = min(0.0, *strengths), max(1.0, *strengths)
 
-    def down(share: float) -> float:
-        return round(bottom - (bottom - top) * min(1.0, max(0.0, share)), 1)
+    def cosine_at(value: float) -> float:
+        return round(62 - 50 * min(1.0, value), 1)
+
+    def strength_at(value: float) -> float:
+        return round(210 - 110 * (value - low) / (high - low), 1)
 
     places = [left + i * step for i in range(len(members))]
     return Agreement(
         width,
         height,
         agreement=tuple(
-            Dot(x, down(member.agreement), f"{member.tensor}: agreement {fixed(member.agreement, 4)}")
+            Dot(x, cosine_at(member.agreement), f"{member.tensor}: agreement {fixed(member.agreement, 4)}")
             for x, member in zip(places, members, strict=True)
         ),
         strength=tuple(
-            Dot(
-                x,
-                down((member.strengths[0] - low) / (high - low)),
-                f"{member.tensor}: λ {fixed(member.strengths[0])}",
-            )
-            for x, member in zip(places, members, strict=True)
+            Dot(x, strength_at(value), f"{member.tensor}: λ {fixed(value)}")
+            for x, value, member in zip(places, strengths, members, strict=True)
         ),
-        y_ticks=tuple((down(value), f"{value:g}") for value in (0.0, 0.5, 1.0)),
-        strength_ticks=tuple(
-            (down((v - low) / (high - low)), fixed(v, 1)) for v in sorted({low, 0.0, 1.0, high})
+        ticks=(
+            *((cosine_at(value), f"|cos| {value:g}") for value in (0.0, 1.0)),
+            *((strength_at(value), f"λ {fixed(value, 1)}") for value in _apart(low, 0.0, 1.0, high)),
         ),
     )
+
+
+def _apart(low: float, *others: float) -> list[float]:
+    """Values for ticks, none nearer to the one before than their labels are high."""
+    found, span = [low], max(others) - low
+    for value in sorted(others):
+        if value - found[-1] > span / 8:
+            found.append(value)
+    return found
 
 
 def _place(name: str) -> tuple[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -196,3 +197,41 @@ def test_a_file_in_place_of_a_folder_is_told(folders: dict[str, Path]) -> None:
     done = _run(folders["base"], next(folders["ablated"].glob("*.safetensors")))
     assert done.exit_code == 2
     assert "is a file; name the folder that it lies in" in " ".join(done.stderr.split())
+
+
+def test_numpy_does_not_bring_threads_of_its_own(folders: dict[str, Path]) -> None:
+    """BLAS reads how many threads it may have when numpy is imported, and never again."""
+    code = (
+        "import os, sys\n"
+        "class Seen:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'numpy':\n"
+        "            print(os.environ.get('OPENBLAS_NUM_THREADS'))\n"
+        "sys.meta_path.insert(0, Seen())\n"
+        "from surgery.cli.main import main\n"
+        "main()\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_NUM_THREADS"}
+    command = [sys.executable, "-c", code, "diff", "--quiet", folders["base"], folders["shards"]]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "1\n"
+
+
+@pytest.mark.parametrize("option", ["--html", "--markdown", "--save-direction", "--extract-lora"])
+def test_a_full_disk_leaves_nothing_half_written(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    target = tmp_path / "made"
+    (tmp_path / ".made.part").mkdir()
+
+    def full(self: Path, other: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    done = _run(folders["base"], folders["ablated"], "--quiet", option, target)
+    assert done.exit_code == 2
+    assert "made: cannot be written (No space left on device); free some" in " ".join(done.stderr.split())
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    assert _run(folders["base"], folders["ablated"], "--quiet", option, target).exit_code == 1
+    assert [place.name for place in tmp_path.iterdir()] == ["made"]

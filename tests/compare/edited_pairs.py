@@ -190,6 +190,44 @@ def along_with_random_right_side(W: Matrix, r: torch.Tensor) -> Matrix:
     return W - torch.outer(r, v) * (r @ W).norm() / v.norm()
 
 
+def nearly_its_own_right_side(W: Matrix, r: torch.Tensor) -> Matrix:
+    """Rank one along r, as large as what was there, its right side at a cosine of 0.9 with rᵀW."""
+    a = r @ W
+    v = torch.randn(W.shape[1], generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    v = v - a * (v @ a) / (a @ a)
+    return W - torch.outer(r, 0.9 * a + 0.19**0.5 * v / v.norm() * a.norm())
+
+
+def ablated_in_half_of_the_columns(W: Matrix, r: torch.Tensor) -> Matrix:
+    """What every second input writes along r stays."""
+    a = (r @ W).clone()
+    a[::2] = 0
+    return W - torch.outer(r, a)
+
+
+def clipped(W: Matrix, r: torch.Tensor) -> Matrix:
+    """Only what is positive along r is taken away."""
+    return W - torch.outer(r, (r @ W).clamp(min=0))
+
+
+def moved(W: Matrix, r: torch.Tensor) -> Matrix:
+    """What was written along r is written along another direction instead."""
+    return W - torch.outer(r - direction(8), r @ W)
+
+
+def projected_on_the_wrong_side(W: Matrix, r: torch.Tensor) -> Matrix:
+    """W − W p pᵀ, as tools do that guess the axis from a square shape."""
+    p = torch.randn(W.shape[1], generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    p = p / p.norm()
+    return W - torch.outer(W @ p, p)
+
+
+def row_norms_at_rank_three(W: Matrix, r: torch.Tensor) -> Matrix:
+    """The row-norm-preserving one, of whose change an adapter of rank three keeps the most."""
+    U, S, Vh = torch.linalg.svd(row_norm_preserving(W, r) - W, full_matrices=False)
+    return W + U[:, :3] * S[:3] @ Vh[:3]
+
+
 def with_adapter(tensors: Tensors, names: list[str], rank: int, scale: float = 0.2, seed: int = 3) -> Tensors:
     """A merged LoRA of this rank on these matrices."""
     generator = torch.Generator().manual_seed(seed)

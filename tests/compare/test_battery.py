@@ -3,6 +3,7 @@ in all of them, and nothing is called an ablation that is not one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import torch
 
 from surgery.checkpoint.layout import open_checkpoint
 from surgery.compare.diff import Diff, compare_checkpoints
+from surgery.compare.sentences import base_sentence, headline
 from surgery.compare.verdict import Effect, Kind
 from tests.compare import edited_pairs as pairs
 from tests.compare.edited_pairs import Tensors
 
+Edit = Callable[[Tensors, pairs.Anatomy], Tensors]
 BF16, F16, F32 = torch.bfloat16, torch.float16, torch.float32
 ABLATIONS = {
     "ablation",
@@ -174,8 +177,18 @@ def test_an_adapter_is_no_ablation(parts: list[str], rank: int, dtype: torch.dty
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
 @pytest.mark.parametrize(
     "edit",
-    [pairs.rotated, pairs.redirected, pairs.along_with_random_right_side],
-    ids=["rotated", "redirected", "same left side"],
+    [
+        pairs.rotated,
+        pairs.redirected,
+        pairs.moved,
+        pairs.along_with_random_right_side,
+        pairs.nearly_its_own_right_side,
+        pairs.ablated_in_half_of_the_columns,
+        pairs.clipped,
+        pairs.projected_on_the_wrong_side,
+        pairs.row_norms_at_rank_three,
+    ],
+    ids=lambda edit: edit.__name__,
 )
 def test_what_looks_like_an_ablation_is_not_called_one(
     edit: pairs.MatrixEdit, family: str, dtype: torch.dtype, tmp_path: Path
@@ -197,15 +210,89 @@ def test_a_fine_tune_is_dense(scale: float, dtype: torch.dtype, tmp_path: Path) 
     assert verdict.kind not in ABLATIONS
 
 
+def _reapplied(tensors: Tensors, anatomy: pairs.Anatomy) -> Tensors:
+    once = pairs.edit_writers(tensors, anatomy, pairs.direction(), pairs.ablated(1.0))
+    return pairs.edit_writers(once, anatomy, pairs.direction(), pairs.ablated(1.0))
+
+
+def _halved_twice(tensors: Tensors, anatomy: pairs.Anatomy) -> Tensors:
+    once = pairs.edit_writers(tensors, anatomy, pairs.direction(), pairs.ablated(0.5))
+    return pairs.edit_writers(once, anatomy, pairs.direction(), pairs.ablated(0.5))
+
+
+def _merged_with_its_base(tensors: Tensors, anatomy: pairs.Anatomy) -> Tensors:
+    edited = pairs.edit_writers(tensors, anatomy, pairs.direction(), pairs.ablated(1.0))
+    return {name: 0.7 * tensors[name] + 0.3 * value for name, value in edited.items()}
+
+
+@pytest.mark.parametrize("dtype", [BF16, F32], ids=str)
+@pytest.mark.parametrize(
+    ("edit", "strength"), [(_reapplied, 1.0), (_halved_twice, 0.75), (_merged_with_its_base, 0.3)]
+)
+def test_what_comes_to_an_ablation_is_one(
+    edit: Edit, strength: float, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    edited = edit(*_stored("llama", dtype))
+    verdict = _diff(tmp_path, "llama", edited, dtype, dtype).verdict
+    assert verdict.kind == "ablation"
+    assert verdict.facts["strength_mean"] == pytest.approx(strength, abs=0.01)
+
+
+@pytest.mark.parametrize("quantise", [pairs.q8_0, pairs.four_bits], ids=["8 bits", "4 bits"])
+@pytest.mark.parametrize("dtype", [BF16, F32], ids=str)
+def test_an_ablation_that_was_quantised_is_not_the_same_weights(
+    quantise: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype, tmp_path: Path
+) -> None:
+    tensors, anatomy = _stored("llama", dtype)
+    edited = pairs.edit_writers(tensors, anatomy, pairs.direction(), pairs.ablated(1.0))
+    edited = {name: quantise(value) for name, value in edited.items()}
+    writers = {writer.tensor for writer in anatomy.writers}
+    verdict = _diff(tmp_path, "llama", edited, dtype, dtype).verdict
+    for part in verdict.parts:
+        assert (part.kind == "requantisation") == writers.isdisjoint(part.tensors), part
+        assert part.kind not in ABLATIONS or part.facts["strength_mean"] == pytest.approx(1, abs=0.05)
+    assert {part.kind for part in verdict.parts} >= {"requantisation", "unknown"}
+    lost = [part for part in verdict.parts if "nothing any more along one direction" in headline(part)]
+    assert [part.kind for part in lost] == (["unknown"] if quantise is pairs.q8_0 else [])
+
+
+def test_an_ablation_of_quantised_weights_has_no_directions_of_noise(tmp_path: Path) -> None:
+    tensors, anatomy = _stored("llama", BF16)
+    rounded = {name: pairs.q8_0(value) for name, value in tensors.items()}
+    edited = pairs.edit_writers(rounded, anatomy, pairs.direction(), pairs.ablated(1.0))
+    verdict = _diff(tmp_path, "llama", edited, BF16, BF16).verdict
+    for part in (verdict, *verdict.parts):
+        assert part.kind not in ABLATIONS or part.facts["strength_mean"] == pytest.approx(1, abs=0.05)
+
+
 def test_an_ablated_fine_tune_is_a_fine_tune(tmp_path: Path) -> None:
     tensors, anatomy = _stored("llama", BF16)
     edited = pairs.edit_writers(pairs.fine_tuned(tensors), anatomy, pairs.direction(), pairs.ablated(1.0))
-    assert _diff(tmp_path, "llama", edited, BF16, BF16).verdict.kind == "dense_fine_tune"
+    verdict = _diff(tmp_path / "both", "llama", edited, BF16, BF16).verdict
+    assert verdict.kind == "dense_fine_tune"
+    assert verdict.facts["component_left_along_them"] < 0.05
+    assert "nothing any more along one direction" in headline(verdict)
+    tuned = _diff(tmp_path / "tuned", "llama", pairs.fine_tuned(tensors), BF16, BF16).verdict
+    assert tuned.kind == "dense_fine_tune"
+    assert tuned.facts["component_left_along_them"] == pytest.approx(1, abs=0.1)
+    assert "along one direction" not in headline(tuned)
 
 
 def test_another_training_run_is_another_base(tmp_path: Path) -> None:
     _, other, _ = pairs.base("llama", seed=1)
     assert _diff(tmp_path, "llama", other, BF16, BF16).verdict.kind == "different_base"
+
+
+def test_another_architecture_is_another_base(tmp_path: Path) -> None:
+    config, tensors, _ = pairs.base("llama")
+    wide = {name: torch.cat([value, value]) for name, value in tensors.items()}
+    other = config | {"hidden_size": 2 * pairs.D}, {name: torch.cat([v, v], -1) for name, v in wide.items()}
+    one = pairs.save(tmp_path / "a", config, tensors)
+    for name, (config, tensors) in {"wider": other, "gpt2": pairs.base("gpt2")[:2]}.items():
+        two = pairs.save(tmp_path / name, config, tensors)
+        diff = compare_checkpoints(open_checkpoint(one), open_checkpoint(two))
+        assert diff.verdict.kind == "different_base"
+        assert "another base" in base_sentence(diff)
 
 
 @pytest.mark.parametrize("quantise", [pairs.q8_0, pairs.four_bits], ids=["8 bits", "4 bits"])

@@ -18,6 +18,7 @@ from surgery.compare.diff import Diff, compare_adapter, compare_checkpoints
 from surgery.compare.nearest import cosines_with, nearest_features
 from surgery.dictionary.dictionary import Dictionary
 from surgery.errors import CheckpointError, DictionaryError, EditError
+from surgery.model.anatomy import read_anatomy
 from tests.compare import edited_pairs as pairs
 
 R = pairs.direction().numpy()
@@ -57,7 +58,7 @@ def test_progress_counts_every_byte_once(tmp_path: Path) -> None:
 def test_writers_beyond_the_budget_are_measured_against_the_others(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diff_module, "SKETCH_BYTES", 5 * 2 * 8 * 8 * pairs.D)  # five sketches
+    monkeypatch.setattr(diff_module, "SKETCH_BYTES", 5 * 2 * (8 * 8 + 64 * 4) * pairs.D)  # five writers
     found = _compare(*_folders(tmp_path, family, 0.5))
     kept = [each for each in found.evidence.changed if each.measured.change.size]
     assert len(kept) == 5 < len(found.evidence.changed)
@@ -65,6 +66,29 @@ def test_writers_beyond_the_budget_are_measured_against_the_others(
     assert found.verdict.facts["strength_mean"] == pytest.approx(0.5, abs=0.01)
     assert found.verdict.shared is not None
     assert abs(found.verdict.shared.vectors[0] @ R) > 0.999
+
+
+def test_strengths_of_a_wide_model_are_exact_in_bfloat16(tmp_path: Path) -> None:
+    """A change of a few steps of the type: λ must not be as blurred as a sketch of eight columns shows it."""
+    config, shapes = pairs.FAMILIES["llama"]
+    sizes = ("hidden_size", "vocab_size")
+    config = config | {key: 8 * config[key] for key in sizes}
+    generator = torch.Generator().manual_seed(0)
+    before = {
+        name: 0.02 * torch.randn([8 * size for size in shape], generator=generator).bfloat16()
+        for name, shape in shapes.items()
+    }
+    r = torch.nn.functional.normalize(torch.randn(8 * pairs.D, generator=generator), dim=0)
+    anatomy = read_anatomy(config, {name: tuple(value.shape) for name, value in before.items()})
+    after = {name: value.float() for name, value in before.items()}
+    for writer in anatomy.writers:
+        value = after[writer.tensor].movedim(writer.residual_axis, 0)
+        after[writer.tensor] = (value - torch.outer(r, r @ value)).movedim(0, writer.residual_axis)
+    one, two = pairs.save(tmp_path / "a", config, before), pairs.save(tmp_path / "b", config, after)
+    verdict = _compare(one, two).verdict
+    off = np.array([value - 1 for values in verdict.strengths.values() for value in values])
+    assert verdict.kind == "ablation" and len(off) == len(anatomy.writers)
+    assert np.abs(off).max() < 0.01 and np.sqrt(np.mean(off**2)) < 0.0012
 
 
 def test_side_files_are_compared(tmp_path: Path) -> None:

@@ -71,6 +71,21 @@ def test_the_sketch_has_the_left_vectors_of_the_change(shape: tuple[int, ...], t
     assert found.row_norms == pytest.approx(rest.norm(dim=1).numpy(), rel=0.02)
 
 
+@pytest.mark.parametrize("shape", [(24, 70), (70, 24), (3, 24, 50), (3, 50, 24), (100, 24, 2), (24,)])
+def test_the_sample_is_columns_from_all_over_the_tensor(shape: tuple[int, ...], tmp_path: Path) -> None:
+    axis = shape.index(24)
+    before = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    after = before + torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pair_module, "TILE_ELEMENTS", 100)
+        found = measure(_pair(tmp_path, before, after), axis)
+        bare = measure(_pair(tmp_path, before, after), None)
+    sides = [side.movedim(axis, 0).reshape(24, -1).numpy() for side in (before, after - before)]
+    chosen = np.unique(np.linspace(0, sides[0].shape[1] - 1, 64).astype(int))
+    assert np.array_equal(found.sample, np.stack([side[:, chosen] for side in sides]))
+    assert bare.sample.size == 0
+
+
 @pytest.mark.parametrize(("dtype", "most"), [(torch.bfloat16, 1.15), (torch.float16, 1.15)])
 def test_the_floor_is_the_energy_of_rounding(dtype: torch.dtype, most: float, tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)

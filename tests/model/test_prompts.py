@@ -46,6 +46,7 @@ def test_a_named_field_and_a_count(tmp_path: Path) -> None:
         ("", "holds no rows"),
         ("{", r"a\.jsonl:1: not valid JSON"),
         ("3", "expected an object or a text, found int"),
+        ('{"prompt": 3}', "row 1 holds no text under 'prompt'; it holds: int"),
         (
             '{"colour": "red"}',
             "row 1 has no text under 'prompt or instruction or goal or question or text'; it has: colour",

@@ -169,3 +169,20 @@ def test_nothing_in_a_file_ends_the_code_it_is_quoted_in(adapter: Path, hub: Hub
     (adapter / "adapter_config.json").write_text(json.dumps(config))
     lines = prepare_upload(adapter, NAME).bundle.card.splitlines()
     assert not [line for line in lines if line.startswith("# Fake")]
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "README.md", "adapter_model.safetensors"])
+def test_a_link_that_leads_out_is_never_followed(adapter: Path, tmp_path: Path, hub: Hub, name: str) -> None:
+    (tmp_path / "secret").write_text("not meant for anybody")
+    (adapter / name).unlink(missing_ok=True)
+    (adapter / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(SurgeryError):
+        _publish(adapter, licence="mit")
+    assert NAME not in hub.repos
+
+
+def test_a_link_inside_the_folder_is_followed(adapter: Path, hub: Hub) -> None:
+    (adapter / "blob").write_text("Apache 2.0")
+    (adapter / "LICENSE").symlink_to("blob")
+    _publish(adapter, licence="apache-2.0")
+    assert _sent(hub)["LICENSE"] == b"Apache 2.0"

@@ -330,7 +330,12 @@ def test_no_token_is_an_error_with_a_cure(result: Path, hub: Hub, monkeypatch: p
 
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(result / "no token"))
-    with pytest.raises(UploadError, match="run `hf auth login`, or set HF_TOKEN"):
+    with pytest.raises(
+        UploadError, match=r"run `hf auth login`, or set HF_TOKEN\n.*\n  nothing speaks against"
+    ):
+        _publish(result)
+    (result / "config.json").write_text("{}")
+    with pytest.raises(UploadError, match=r"HF_TOKEN\n.*looked at:\n  config.json: its bytes are not those"):
         _publish(result)
 
 

@@ -89,7 +89,7 @@ def test_directions_can_be_added_and_taken_out() -> None:
 @pytest.mark.parametrize(
     ("override", "path", "message"),
     [
-        ("seed=x", "seed", "expected a whole number, found 'x'"),
+        ("seed=x", "seed", "expected a whole number ≥ 0, found 'x'"),
         ("sead=3", "sead", "unknown key 'sead'; did you mean 'seed'?"),
         ("zzz=3", "zzz",
          "unknown key 'zzz'; the recipe has name, seed, model, direction, edit, verify, output, resolved"),

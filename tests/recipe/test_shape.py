@@ -29,7 +29,7 @@ def shape_at(value: Any, *path: str | int) -> Shape:
 @pytest.mark.parametrize(
     ("value", "path", "said"),
     [
-        ({}, ("seed",), "a whole number"),
+        ({}, ("seed",), "a whole number ≥ 0"),
         ({}, ("name",), "text"),
         ({"model": {}}, ("model", "dtype"), "one of auto, float32, bfloat16, float16"),
         ({"direction": {"a": FIND}}, ("direction", "a", "layer"), "a whole number ≥ 0"),

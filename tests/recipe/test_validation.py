@@ -154,7 +154,8 @@ def test_suites(body: str, path: str, message: str) -> None:
             "name",
             "expected text, found 1.5, which YAML reads as a number; put it in quotes",
         ),
-        ("seed: x\n", 5, 7, "seed", "expected a whole number, found 'x'"),
+        ("seed: x\n", 5, 7, "seed", "expected a whole number ≥ 0, found 'x'"),
+        ("seed: -1\n", 5, 7, "seed", "expected a whole number ≥ 0, found -1"),
         ("sead: 3\n", 5, 1, "sead", "unknown key; did you mean 'seed'?"),
     ],
 )

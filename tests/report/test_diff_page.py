@@ -57,6 +57,8 @@ def test_agreement_is_drawn_where_a_direction_is_shared(tmp_path: Path) -> None:
     assert drawn is not None
     assert len(drawn.agreement) == len(drawn.strength) == 9
     assert max(dot.y for dot in drawn.agreement) < 20  # all of them near 1, which is at the top
+    assert {round(dot.y) for dot in drawn.strength} == {100}  # all at λ = 1
+    assert [text for _, text in drawn.ticks] == ["|cos| 0", "|cos| 1", "λ 0.0", "λ 1.0"]
     assert len(spectra(found.evidence.changed).lines) == 9  # type: ignore[union-attr]
 
 
