@@ -191,6 +191,7 @@ def gain_as_json(gain: Gain | None) -> dict[str, Any] | None:
         "tensor": gain.tensor,
         "offset": gain.offset,
         "centred": gain.centred,
+        "taps": gain.taps,
         "then": gain_as_json(gain.then),
     }
 

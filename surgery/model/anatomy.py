@@ -127,7 +127,7 @@ def _find_family(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     if family is None:
         model_type = config.get("model_type")
         why = UNSUPPORTED.get(str(model_type))
-        because = f" ({why})" if why else ""
+        because = f" ({why.reason}; instead, {why.instead})" if why else ""
         raise AnatomyError(
             f"model type {model_type!r}: its writers are not in the tables{because}; known are"
             f" {', '.join(sorted({*FAMILIES, *TOWERS}))}.{_candidates(config, tensor_shapes)}"
@@ -148,7 +148,7 @@ def family_of(config: Mapping[str, Any]) -> Family | None:
         return FAMILIES.get(model_type)
     part = config.get("text_config")
     named = part.get("model_type") if isinstance(part, Mapping) else None
-    text = FAMILIES.get(str(named or tower.text))
+    text = tower.own or FAMILIES.get(str(named or tower.text))
     return None if text is None else with_tower(model_type, tower, text)
 
 
@@ -246,7 +246,7 @@ def _gain(
         return then
     names = [fill(name, layer) for name in alternatives(gain.tensor)]
     name = next((name for name in names if name in present), names[0])
-    return Gain(name, gain.offset, centred=gain.centred, then=then)
+    return Gain(name, gain.offset, centred=gain.centred, then=then, taps=gain.taps)
 
 
 def _layer_type(settings: Mapping[str, Any], layer: int | None) -> str:
@@ -263,7 +263,7 @@ def _setting_problems(family: Family, settings: Mapping[str, Any]) -> list[str]:
     return [
         f"config.json says {need.setting}: {settings[need.setting]!r}; {need.reason}"
         for need in family.needs
-        if bool(settings.get(need.setting, need.value)) != need.value
+        if not need.met(settings)
     ]
 
 
@@ -283,8 +283,8 @@ def _shape_problems(
                 f" on axis {writer.residual_axis}"
             )
         problems += [
-            f"{gain.tensor}: the norm behind {writer.tensor} is missing or not of shape [{d_model}]"
+            f"{gain.tensor}: what stands behind {writer.tensor} is missing or not {d_model} wide"
             for gain in (writer.gain.chain() if writer.gain is not None else ())
-            if tensor_shapes.get(gain.tensor) != (d_model,)
+            if tensor_shapes.get(gain.tensor, ())[: 2 if gain.taps else None] != (d_model, 1)[: 1 + gain.taps]
         ]
     return problems

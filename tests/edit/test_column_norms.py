@@ -51,7 +51,7 @@ def _columns(plan: Plan, source: Checkpoint, result: Checkpoint) -> list[tuple[n
                 .numpy()
                 for each in (source, result)
             )
-            found.append((*both, tensor_basis(edit, plan, source)))
+            found.append((*both, tensor_basis(edit, plan, source).rows))
     return found
 
 
