@@ -86,7 +86,7 @@ def test_it_is_what_the_plain_function_gives(tmp_path: Path, rounding: Any) -> N
     for edit in plan.edits:
         wanted = project(
             read_tensor(source, edit.tensor),
-            tensor_basis(edit, plan, source),
+            tensor_basis(edit, plan, source).rows,
             edit.strengths,
             residual_axis=edit.residual_axis,
             stretch_at_most=1.3,
