@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from surgery.cli.layout import HEADING, NARROWEST, WIDEST, section, wrapped
-from surgery.edit.plan import gain_as_json
+from surgery.edit.plan_record import gain_as_json
 from surgery.report.numbers import count
 from surgery.report.steps import runs
 from surgery.report.text import one_line
