@@ -16,8 +16,8 @@ from surgery.checkpoint.quantisation import refusal, scale_names
 from surgery.errors import AnatomyError
 from surgery.model.families import FAMILIES
 from surgery.model.families.rows import Rows, draft_layers, fits, listing, presence_problems, resolve_rows
+from surgery.model.families.settings import count, expert_count, is_tied, layer_type
 from surgery.model.families.table import (
-    EXPERT_COUNTS,
     Family,
     Gain,
     Role,
@@ -87,15 +87,15 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     scales = scale_names(config, tensor_shapes)
     tensor_shapes = {name: shape for name, shape in tensor_shapes.items() if name not in scales}
     settings = family.text_settings(config)
-    n_layers, d_model = _count(settings, family.depth), _count(settings, family.width)
-    tied = _is_tied(family, config)
+    n_layers, d_model = count(settings, family.depth), count(settings, family.width)
+    tied = is_tied(family, config)
     rows = resolve_rows(family, tensor_shapes, tied=tied)
     rows = replace(
         rows,
         writers=tuple(row for row in rows.writers if row.unless is None or not settings.get(row.unless)),
         foreign=(*rows.foreign, *draft_layers(family, rows.prefix, settings, n_layers)),
         n_layers=n_layers,
-        n_experts=_expert_count(rows.writers, settings),
+        n_experts=expert_count(rows.writers, settings),
     )
     found, readers, unknown = _classify(rows, tensor_shapes, settings, d_model)
     writers = [writer for writer, _ in found]
@@ -163,32 +163,6 @@ def _candidates(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int
     return f" Tensors as wide as its stream ({width}), to be classified:\n  " + listing(kinds)
 
 
-def _count(settings: Mapping[str, Any], key: str) -> int:
-    names = key.split("|")
-    value = next((settings[name] for name in names if settings.get(name) is not None), settings.get(names[0]))
-    if len(names) > 1 and isinstance(value, list | str):
-        return len(value)
-    if type(value) is not int or value < 1:
-        raise AnatomyError(
-            f"config.json: {names[0]} must be a whole number >= 1, found {value!r}; use the model's own"
-            " config.json"
-        )
-    return value
-
-
-def _expert_count(rows: tuple[WriterRow, ...], settings: Mapping[str, Any]) -> int:
-    if not any("{expert}" in row.pattern for row in rows):
-        return 0
-    key = next((key for key in EXPERT_COUNTS if key in settings), EXPERT_COUNTS[0])
-    return _count(settings, key)
-
-
-def _is_tied(family: Family, config: Mapping[str, Any]) -> bool:
-    settings = family.text_settings(config)
-    said = config.get("tie_word_embeddings", settings.get("tie_word_embeddings", family.tied_by_default))
-    return bool(said)
-
-
 def _unembedding(family: Family, prefix: str, present: Mapping[str, tuple[int, ...]]) -> str | None:
     """The name that stands on disk, or else the one that goes with the prefix of the text tower."""
     before = next((start for start in ("language_model.", "text_model.") if prefix.startswith(start)), "")
@@ -242,21 +216,11 @@ def _gain(
     then = _gain(gain.then, layer, settings, present)
     if gain.flag is not None and not settings.get(gain.flag, gain.assumed):
         return then
-    if gain.layer_type is not None and _layer_type(settings, layer) != gain.layer_type:
+    if gain.layer_type is not None and layer_type(settings, layer) != gain.layer_type:
         return then
     names = [fill(name, layer) for name in alternatives(gain.tensor)]
     name = next((name for name in names if name in present), names[0])
     return Gain(name, gain.offset, centred=gain.centred, then=then, taps=gain.taps)
-
-
-def _layer_type(settings: Mapping[str, Any], layer: int | None) -> str:
-    kinds = settings.get("layer_types")
-    if not isinstance(kinds, list | tuple) or layer is None or layer >= len(kinds):
-        raise AnatomyError(
-            f"config.json: layer_types must name the kind of every layer, found {kinds!r}; use the model's"
-            " own config.json"
-        )
-    return str(kinds[layer])
 
 
 def _setting_problems(family: Family, settings: Mapping[str, Any]) -> list[str]:
@@ -285,6 +249,10 @@ def _shape_problems(
         problems += [
             f"{gain.tensor}: what stands behind {writer.tensor} is missing or not {d_model} wide"
             for gain in (writer.gain.chain() if writer.gain is not None else ())
-            if tensor_shapes.get(gain.tensor, ())[: 2 if gain.taps else None] != (d_model, 1)[: 1 + gain.taps]
+            if not _is_wide(gain, tensor_shapes.get(gain.tensor, ()), d_model)
         ]
     return problems
+
+
+def _is_wide(gain: Gain, shape: tuple[int, ...], d_model: int) -> bool:
+    return shape[:2] == (d_model, 1) and len(shape) == 3 if gain.taps else shape == (d_model,)
