@@ -7,6 +7,8 @@ rounds of a method's time by the time of `cp -r` in the same round. The page cac
 the source is in it where memory suffices, nothing is flushed but where the method says so.
 
     cp                 cp -r --reflink=never
+    cp + fsync         the same, then `sync` of every file: what the disk takes for these bytes
+    cp + fsync + sums  the same, then `sha256sum` of every file: what the usual tools take for all of that
     execute            the executor: no hashes, no fsync
     execute + sums     the executor with journal, SHA-256 of every file, fsync of everything
     audit              every edited element, the leak, and every other byte, read back from both folders
@@ -132,6 +134,16 @@ def run_cp(source: Checkpoint, out: Path) -> None:
     subprocess.run(["cp", "-r", "--reflink=never", str(source.folder), str(out)], check=True)
 
 
+def run_cp_with_fsync(source: Checkpoint, out: Path) -> None:
+    run_cp(source, out)
+    subprocess.run(["sync", *(str(path) for path in [*out.iterdir(), out])], check=True)
+
+
+def run_cp_with_sums(source: Checkpoint, out: Path) -> None:
+    run_cp_with_fsync(source, out)
+    subprocess.run(["sha256sum", *map(str, out.iterdir())], check=True, stdout=subprocess.DEVNULL)
+
+
 def run_execute(source: Checkpoint, out: Path) -> None:
     out.mkdir()
     execute(plan_of(source), source, out, hashes=False)
@@ -242,7 +254,7 @@ def _child(source: Path, out: Path) -> None:
 
 def _table(times: Times) -> None:
     heads = (("median s", 9), ("min", 6), ("max", 6), ("of cp", 6), ("range", 12), ("CPU s", 7), ("of cp", 6))
-    print(f"{'':16s} " + " ".join(f"{head:>{width}s}" for head, width in heads))
+    print(f"{'':17s} " + " ".join(f"{head:>{width}s}" for head, width in heads))
     copies = times["cp"]
     for name, taken in times.items():
         if not taken:
@@ -251,7 +263,7 @@ def _table(times: Times) -> None:
         ratios = [mine[0] / copy[0] for mine, copy in zip(taken, copies, strict=True)]
         processor_ratios = [mine[1] / copy[1] for mine, copy in zip(taken, copies, strict=True)]
         print(
-            f"{name:16s} {statistics.median(walls):9.2f} {min(walls):6.2f} {max(walls):6.2f}"
+            f"{name:17s} {statistics.median(walls):9.2f} {min(walls):6.2f} {max(walls):6.2f}"
             f" {statistics.median(ratios):6.2f} {f'{min(ratios):.2f}–{max(ratios):.2f}':>12s}"
             f" {statistics.median(processors):7.2f} {statistics.median(processor_ratios):6.2f}"
         )
@@ -299,7 +311,8 @@ def main() -> None:
             f" edited, {plan.edited_bytes / plan.total_bytes:.0%} of the bytes; {arguments.rounds} rounds"
         )
         methods: dict[str, Method] = {
-            "cp": run_cp, "execute": run_execute, "execute + sums": run_execute_with_sums,
+            "cp": run_cp, "cp + fsync": run_cp_with_fsync, "cp + fsync + sums": run_cp_with_sums,
+            "execute": run_execute, "execute + sums": run_execute_with_sums,
         }  # fmt: skip
         if not arguments.no_peers:
             import transformers  # noqa: F401  (its import is not what is measured)

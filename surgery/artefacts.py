@@ -26,7 +26,7 @@ from surgery.direction.direction import Direction, write_directions
 from surgery.direction.find import Finding
 from surgery.edit.audit import Audit, audit_as_json
 from surgery.edit.executor import Execution, available_cores
-from surgery.edit.plan import plan_as_json
+from surgery.edit.plan_record import plan_as_json
 from surgery.errors import SourceError
 from surgery.export.check import AdapterCheck
 from surgery.preparation import Prepared

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from surgery.cli.layout import HEADING, NARROWEST, WIDEST, section, wrapped
-from surgery.edit.plan import gain_as_json
+from surgery.edit.plan_record import gain_as_json
 from surgery.report.numbers import count
 from surgery.report.steps import runs
 from surgery.report.text import one_line
@@ -81,6 +81,8 @@ def between(gain: Gain | None) -> str:
 
 def _norm(gain: Gain) -> str:
     factor = "its weight" if gain.offset == 0 else f"{gain.offset:g} + its weight"
+    if gain.taps:
+        return f"convolution over positions {gain.tensor}"
     kind = "LayerNorm" if gain.centred else "RMSNorm"
     return f"{kind} {gain.tensor.rsplit('.', 2)[-2]}, whose gain is {factor}"
 

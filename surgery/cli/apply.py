@@ -27,7 +27,7 @@ def apply(recipe: Path, overrides: tuple[str, ...], dry_run: bool, resume: bool,
     """
     from surgery.apply import apply as run
     from surgery.cli.console import LiveProgress, print_plan, print_report
-    from surgery.edit.plan import plan_as_json
+    from surgery.edit.plan_record import plan_as_json
     from surgery.preparation import prepare
     from surgery.recipe import load_recipe
     from surgery.recipe.editing import Add

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
-from surgery.model.families import FAMILIES, FILES
+from surgery.model.families import FAMILIES, FILES, mergers
 from surgery.model.families.table import Family, Gain, WriterRow
 from surgery.model.families.towers import BY_TYPE as TOWERS
 from surgery.model.families.trials import TRIALS
@@ -40,6 +40,12 @@ edit of the writers clears the stream. *Leak* is what is left where 0 would be e
 `surgery apply` refuses these unless the recipe says `unproved: allow` under `edit`.
 
 """
+_NATURE = """
+No edit of the writers clears their stream of one direction
+([edits.md](edits.md#streams-that-cannot-be-cleared) says why).
+
+"""
+_Reason = TypeVar("_Reason")
 
 
 def families_page() -> str:
@@ -61,6 +67,7 @@ def families_page() -> str:
     return "".join(
         [
             _HEAD,
+            *_summary(),
             proved,
             *_table(_COLUMNS, exact),
             approximate,
@@ -78,11 +85,49 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[st
 
 def _missing() -> Iterator[str]:
     yield f"\n## Refused ({len(UNSUPPORTED)})\n\nRefused by name, with the reason.\n\n"
-    reasons: dict[str, list[str]] = {}
-    for model_type, reason in UNSUPPORTED.items():
-        reasons.setdefault(reason, []).append(model_type)
-    for reason, names in reasons.items():
-        yield f"- {', '.join(f'`{name}`' for name in sorted(names))}: {reason}.\n"
+    for refusal, names in _grouped(UNSUPPORTED).items():
+        yield f"- {_names(names)}: {refusal.reason}. Instead, {refusal.instead}.\n"
+
+
+def _summary() -> Iterator[str]:
+    """What of transformers' two mappings is exact, what of the rest could be, and why the others cannot."""
+    from transformers.models.auto import modeling_auto as auto
+
+    mappings = {
+        "causal language models": set(auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
+        "text towers of models that see": set(auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES),
+    }
+    listed = set.union(*mappings.values())
+    leaking = {name: family.approximate for name, family in FAMILIES.items() if family.approximate}
+    refused = {name: refusal.reason for name, refusal in UNSUPPORTED.items() if refusal.nature}
+    never = {name: reason for name, reason in {**leaking, **refused}.items() if name in listed}
+    work = {name: refusal.reason for name, refusal in UNSUPPORTED.items() if name not in never}
+    yield "| mapping of transformers | model types | exact | not by nature | exact of those that can be |\n"
+    yield f"|{'---|' * 5}\n"
+    for title, names in mappings.items():
+        exact = len({name for name in names if name in TRIALS and name not in leaking})
+        lost = len(names & never.keys())
+        can = len(names) - lost
+        yield f"| {title} | {len(names)} | {exact} | {lost} | {exact} of {can} ({exact / can:.1%}) |\n"
+    yield f"\n## Not exact by nature ({len(never)})\n{_NATURE}"
+    for reason, names_of in _grouped(never).items():
+        yield f"- {_names(names_of)}: {reason}.\n"
+    yield f"\n## Not here for other reasons ({len(work)})\n\n"
+    for reason, names_of in _grouped(work).items():
+        yield f"- {_names(names_of)}: {reason}.\n"
+    yield "\n"
+
+
+def _grouped(reasons: Mapping[str, _Reason]) -> dict[_Reason, list[str]]:
+    """Model types by their reason."""
+    groups: dict[_Reason, list[str]] = {}
+    for name, reason in reasons.items():
+        groups.setdefault(reason, []).append(name)
+    return groups
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
 
 
 def _proofs(model_type: str) -> list[Proof]:
@@ -103,7 +148,9 @@ def _row(model_type: str, proofs: list[Proof]) -> tuple[str, ...]:
     beside = () if tower is None else tower.writers
     return (
         f"`{model_type}`",
-        f"towers.py, `{text}`" if text else f"{FILES[model_type]}.py",
+        f"{'mergers' if tower in mergers.TOWERS else 'projectors'}.py, `{text}`"
+        if text
+        else f"{FILES[model_type]}.py",
         "<br>".join([*(_writers(family) if text is None else ()), *_listed(beside)]) or "no others",
         "<br>".join(_between((*(family.writers if text is None else ()), *beside))) or "nothing",
         verdict,
@@ -116,7 +163,8 @@ def _text_tower(model_type: str) -> str | None:
     """The family of the text tower of a model that sees; None for one that does not."""
     if model_type not in TOWERS:
         return None
-    from surgery.model.twin import quiet_transformers, shrink
+    from surgery.model.twin import quiet_transformers
+    from surgery.model.twin_config import shrink
 
     with quiet_transformers():
         config = shrink({"model_type": model_type, **TRIALS[model_type][0]})
@@ -150,5 +198,9 @@ def _norm(gain: Gain) -> str:
     factor = "weight" if gain.offset == 0 else f"{gain.offset:g} + weight"
     where = f" where {gain.flag}" if gain.flag else ""
     where += f" in {gain.layer_type} layers" if gain.layer_type else ""
-    name = gain.tensor.removesuffix(".weight").split(".")[-1].strip("{}").split("|")[0]
+    name = (
+        gain.tensor.removesuffix(".weight").removesuffix(".conv1d").split(".")[-1].strip("{}").split("|")[0]
+    )
+    if gain.taps:
+        return f"convolution over positions `{name}`, taps weight, its own {gain.offset:g} + weight"
     return f"{'LayerNorm' if gain.centred else 'RMSNorm'} `{name}`, gain {factor}{where}"

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from surgery.checkpoint.hashes import same_file, same_range
 from surgery.checkpoint.layout import Checkpoint
-from surgery.edit.basis import tensor_basis
+from surgery.edit.basis import Basis, tensor_basis
 from surgery.edit.executor import available_cores
 from surgery.edit.plan import Plan, Rounding, TensorEdit
 from surgery.edit.projector import rounding_of
@@ -189,9 +189,9 @@ def _row(edit: TensorEdit, plan: Plan, base: Checkpoint, edited: Checkpoint) -> 
         role=edit.role,
         layer=edit.layer,
         rounding=rounding,
-        strengths=edit.strengths,
+        strengths=basis.strengths,
         achieved=_achieved(read),
-        leak=_deviation(edit, read) / (size or 1.0),
+        leak=_deviation(basis, read) / (size or 1.0),
         off_by=read.off_by,
         at_floor=size <= _AT_FLOOR * noise,
         finite=read.finite,
@@ -200,8 +200,8 @@ def _row(edit: TensorEdit, plan: Plan, base: Checkpoint, edited: Checkpoint) -> 
     )
 
 
-def _deviation(edit: TensorEdit, read: Comparison) -> float:
-    kept = 1 - np.array(edit.strengths)[:, None]
+def _deviation(basis: Basis, read: Comparison) -> float:
+    kept = 1 - np.array(basis.strengths)[:, None]
     return float(np.linalg.norm(read.after - kept * read.before.along * read.stretch))
 
 

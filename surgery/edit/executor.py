@@ -80,8 +80,7 @@ def execute(
         hashes: whether every file is hashed as written; a journal needs it.
         workers: how many threads; default one per available core, at most 8.
         journal: of this very work (see `surgery.edit.identity`); what it lists is checked and not done again,
-        and every
-            file is flushed to the disk as soon as it is finished.
+            and every file is flushed to the disk as soon as it is finished.
 
     Raises:
         OutputError: the folder is not empty, or lies inside the source.

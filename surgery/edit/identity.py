@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from surgery.checkpoint.layout import Checkpoint
-from surgery.edit.plan import Plan, plan_as_json
+from surgery.edit.plan import Plan
+from surgery.edit.plan_record import plan_as_json
 
 
 def work_identity(

@@ -8,9 +8,8 @@ result is the source's bytes.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -138,61 +137,6 @@ def plan_edit(
         tied=edit.tied,
         stretch=edit.stretch_at_most if edit.keep == "column_norms" else None,
     )
-
-
-def plan_as_json(plan: Plan) -> dict[str, Any]:
-    """The plan as plain data: every edit, and each direction by the SHA-256 of its float64 bytes."""
-    return {
-        "rounding": plan.rounding,
-        "total_bytes": plan.total_bytes,
-        "edited_bytes": plan.edited_bytes,
-        "notes": list(plan.notes),
-        "untying": None if plan.untying is None else asdict(plan.untying),
-        "directions": {
-            name: {
-                "d_model": len(vector),
-                "sha256": hashlib.sha256(vector.astype("<f8").tobytes()).hexdigest(),
-            }
-            for name, vector in plan.vectors.items()
-        },
-        "edits": [_edit_as_json(edit) for edit in plan.edits],
-    }
-
-
-def _edit_as_json(edit: TensorEdit) -> dict[str, Any]:
-    return {
-        "file": edit.file,
-        "tensor": edit.tensor,
-        "role": edit.role,
-        "layer": edit.layer,
-        "residual_axis": edit.residual_axis,
-        "dtype": edit.dtype,
-        "shape": list(edit.shape),
-        "bytes": [edit.start, edit.end],
-        "gain": gain_as_json(edit.gain),
-        "bias": edit.bias,
-        "scale": None
-        if edit.scale is None
-        else {"tensor": edit.scale.tensor, "block": list(edit.scale.block)},
-        "stretch": edit.stretch,
-        "why": edit.why,
-        "directions": [
-            {"name": name, "strength": strength}
-            for name, strength in zip(edit.directions, edit.strengths, strict=True)
-        ],
-    }
-
-
-def gain_as_json(gain: Gain | None) -> dict[str, Any] | None:
-    """A norm behind a writer, with those that follow it, as plain data."""
-    if gain is None:
-        return None
-    return {
-        "tensor": gain.tensor,
-        "offset": gain.offset,
-        "centred": gain.centred,
-        "then": gain_as_json(gain.then),
-    }
 
 
 def _unit(name: str, vectors: Mapping[str, npt.NDArray[Any]], d_model: int) -> Array:

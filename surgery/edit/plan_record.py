@@ -1,4 +1,5 @@
-"""Reading back the plan that a result was made with: `surgery/plan.json` and `surgery/direction.safetensors`.
+"""A plan as plain data, and read back from beside a result: `surgery/plan.json` and
+`surgery/direction.safetensors`.
 
 The record is data from outside: each edit must name a tensor that stands in the checkpoint as the record
 says, and each direction must have the SHA-256 that the plan gives it.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,62 @@ Array = npt.NDArray[np.float64]
 
 PLAN_FILE = "plan.json"
 DIRECTION_FILE = "direction.safetensors"
+
+
+def plan_as_json(plan: Plan) -> dict[str, Any]:
+    """The plan as plain data: every edit, and each direction by the SHA-256 of its float64 bytes."""
+    return {
+        "rounding": plan.rounding,
+        "total_bytes": plan.total_bytes,
+        "edited_bytes": plan.edited_bytes,
+        "notes": list(plan.notes),
+        "untying": None if plan.untying is None else asdict(plan.untying),
+        "directions": {
+            name: {
+                "d_model": len(vector),
+                "sha256": hashlib.sha256(vector.astype("<f8").tobytes()).hexdigest(),
+            }
+            for name, vector in plan.vectors.items()
+        },
+        "edits": [_edit_as_json(edit) for edit in plan.edits],
+    }
+
+
+def _edit_as_json(edit: TensorEdit) -> dict[str, Any]:
+    return {
+        "file": edit.file,
+        "tensor": edit.tensor,
+        "role": edit.role,
+        "layer": edit.layer,
+        "residual_axis": edit.residual_axis,
+        "dtype": edit.dtype,
+        "shape": list(edit.shape),
+        "bytes": [edit.start, edit.end],
+        "gain": gain_as_json(edit.gain),
+        "bias": edit.bias,
+        "scale": None
+        if edit.scale is None
+        else {"tensor": edit.scale.tensor, "block": list(edit.scale.block)},
+        "stretch": edit.stretch,
+        "why": edit.why,
+        "directions": [
+            {"name": name, "strength": strength}
+            for name, strength in zip(edit.directions, edit.strengths, strict=True)
+        ],
+    }
+
+
+def gain_as_json(gain: Gain | None) -> dict[str, Any] | None:
+    """A norm behind a writer, with those that follow it, as plain data."""
+    if gain is None:
+        return None
+    return {
+        "tensor": gain.tensor,
+        "offset": gain.offset,
+        "centred": gain.centred,
+        "taps": gain.taps,
+        "then": gain_as_json(gain.then),
+    }
 
 
 def read_plan(folder: Path, checkpoint: Checkpoint) -> Plan:

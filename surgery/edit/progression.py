@@ -1,11 +1,10 @@
 """One file of the result: which of its ranges stand, and the hash that follows them.
 
 A file is written range by range, in any order. Its SHA-256 follows the ranges in file order, each read back
-from the target as soon as those before it stand, while it is still in memory. After each the journal gets the
-hash of
-the file up to there: one pass over what an earlier run left tells how far it is right and takes the hash
-along. The header of a weight file is written last, when every byte behind it has been flushed: before that
-the file begins with zeros and nothing can load it.
+from the target as soon as those before it stand, while it is still in memory. After each the journal gets
+the hash of the file up to there: one pass over what an earlier run left tells how far it is right and takes
+the hash along. The header of a weight file is written last, when every byte behind it has been flushed:
+before that the file begins with zeros and nothing can load it.
 """
 
 from __future__ import annotations

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
+from surgery.edit.basis import Basis
 from surgery.edit.plan import Rounding, TensorEdit
 from surgery.edit.tiles import (
     STRIP_ELEMENTS,
@@ -34,8 +33,6 @@ from surgery.linalg.projection import (
     stretches,
 )
 from surgery.linalg.rounding import Schedule, feedback_schedule, needs_rounding, round_feedback
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def rounding_of(edit: TensorEdit, rounding: Rounding) -> Rounding:
 
 def project_tensor(
     edit: TensorEdit,
-    basis: Array,
+    basis: Basis,
     files: Files,
     buffers: Buffers,
     *,
@@ -82,8 +79,8 @@ def project_tensor(
     """Write the projected tensor of one edit.
 
     Args:
-        edit: which tensor, and the strengths.
-        basis: orthonormal rows (k, d_model), one per strength.
+        edit: which tensor.
+        basis: what is taken out of it, and how much.
         files: where it is read and where it is written.
         buffers: the worker's own.
         layout: how the tensor lies in the file; see `layout_of`.
@@ -93,8 +90,8 @@ def project_tensor(
     Raises:
         EditError: the tensor holds a NaN or an infinity.
     """
-    strengths = torch.tensor(edit.strengths, dtype=torch.float64)
-    q = torch.from_numpy(basis)
+    strengths = torch.tensor(basis.strengths, dtype=torch.float64)
+    q = torch.from_numpy(basis.rows)
     feedback = rounding_of(edit, rounding) == "feedback" and needs_rounding(layout.dtype)
     job = _Job(edit, layout, q, strengths, files, buffers, check, feedback_schedule(q) if feedback else None)
     for offset in layout.matrices():

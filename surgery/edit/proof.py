@@ -177,7 +177,7 @@ def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
     ratios: list[float] = []
 
     def look(hidden: Any) -> None:
-        stream = hidden.detach().double()  # (batch, position, d_model)
+        stream = hidden.detach().double().unflatten(-1, (-1, units.shape[1]))  # several may lie side by side
         ratios.append(float((stream @ units.T).abs().max() / stream.norm(dim=-1).mean()))
 
     with quiet_transformers():

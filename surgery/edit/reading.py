@@ -23,6 +23,7 @@ import numpy.typing as npt
 import torch
 
 from surgery.checkpoint.tensor import byte_view, open_to_read
+from surgery.edit.basis import Basis
 from surgery.edit.plan import TensorEdit
 from surgery.edit.tiles import Buffers, Layout, Tile, load_raw, load_tile, tile_unit
 from surgery.linalg.projection import stretches
@@ -63,21 +64,21 @@ class Comparison:
 
 
 def compare_tensor(
-    source: Path, result: Path, edit: TensorEdit, basis: Array, *, layout: Layout, neighbours: bool = False
+    source: Path, result: Path, edit: TensorEdit, basis: Basis, *, layout: Layout, neighbours: bool = False
 ) -> Comparison:
     """Measure what became of one tensor.
 
     Args:
         source: the file it was read from.
         result: the file it was written to.
-        edit: which tensor, and the strengths.
-        basis: its orthonormal rows (k, d_model).
+        edit: which tensor.
+        basis: what was taken out of it, and how much.
         layout: how it lies in both files.
         neighbours: whether an element may be the neighbour of the nearest one (feedback rounding).
     """
-    q = torch.from_numpy(basis)
+    q = torch.from_numpy(basis.rows)
     before = _components(source, layout, q, squares=edit.stretch is not None)
-    strengths = torch.tensor(edit.strengths, dtype=torch.float64)
+    strengths = torch.tensor(basis.strengths, dtype=torch.float64)
     along = torch.from_numpy(before.along)
     scaled = along * strengths[:, None]
     factors = torch.ones(along.shape[1], dtype=torch.float64)

@@ -70,7 +70,7 @@ def make_adapter(
     matrices = [edit for edit in plan.edits if not edit.bias]
     biases = _bias_vectors(plan, additions, checkpoint, anatomy)
     _refuse_bias_beside_embedding(matrices, biases)
-    rank = max((len(edit.directions) for edit in matrices), default=1)
+    rank = max((len(tensor_basis(edit, plan, checkpoint).rows) for edit in matrices), default=1)
     tensors: dict[str, torch.Tensor] = {}
     for edit in matrices:
         tensors.update(_factors(edit, plan, checkpoint, rank))
@@ -113,10 +113,10 @@ def _factors(edit: TensorEdit, plan: Plan, checkpoint: Checkpoint, rank: int) ->
     import torch
 
     basis = torch.zeros(rank, checkpoint.tensors[edit.tensor].shape[edit.residual_axis], dtype=torch.float64)
-    rows = tensor_basis(edit, plan, checkpoint)
-    basis[: len(rows)] = torch.from_numpy(rows)
+    found = tensor_basis(edit, plan, checkpoint)
+    basis[: len(found.rows)] = torch.from_numpy(found.rows)
     strengths = torch.zeros(rank, dtype=torch.float64)
-    strengths[: len(rows)] = torch.tensor(edit.strengths, dtype=torch.float64)
+    strengths[: len(found.rows)] = torch.tensor(found.strengths, dtype=torch.float64)
     weight = read_tensor(checkpoint, edit.tensor).double()
     key = _PREFIX + _module(edit.tensor)
     along = basis @ (weight if edit.residual_axis == 0 else weight.T)  # (rank, d_in) or (rank, vocabulary)
@@ -135,8 +135,8 @@ def _bias_vectors(
     for edit in plan.edits:
         if edit.bias:
             bias = read_tensor(checkpoint, edit.tensor).double().numpy()
-            rows = tensor_basis(edit, plan, checkpoint)
-            biases[_module(edit.tensor)] = -(np.asarray(edit.strengths) * (rows @ bias)) @ rows
+            found = tensor_basis(edit, plan, checkpoint)
+            biases[_module(edit.tensor)] = -(np.asarray(found.strengths) * (found.rows @ bias)) @ found.rows
     for addition in additions:
         module = _last_mlp_matrix(addition, anatomy)
         biases[module] = biases.get(module, np.zeros(anatomy.d_model)) + addition.vector

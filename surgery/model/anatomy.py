@@ -16,8 +16,8 @@ from surgery.checkpoint.quantisation import refusal, scale_names
 from surgery.errors import AnatomyError
 from surgery.model.families import FAMILIES
 from surgery.model.families.rows import Rows, draft_layers, fits, listing, presence_problems, resolve_rows
+from surgery.model.families.settings import count, expert_count, is_tied, layer_type
 from surgery.model.families.table import (
-    EXPERT_COUNTS,
     Family,
     Gain,
     Role,
@@ -87,15 +87,15 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     scales = scale_names(config, tensor_shapes)
     tensor_shapes = {name: shape for name, shape in tensor_shapes.items() if name not in scales}
     settings = family.text_settings(config)
-    n_layers, d_model = _count(settings, family.depth), _count(settings, family.width)
-    tied = _is_tied(family, config)
+    n_layers, d_model = count(settings, family.depth), count(settings, family.width)
+    tied = is_tied(family, config)
     rows = resolve_rows(family, tensor_shapes, tied=tied)
     rows = replace(
         rows,
         writers=tuple(row for row in rows.writers if row.unless is None or not settings.get(row.unless)),
         foreign=(*rows.foreign, *draft_layers(family, rows.prefix, settings, n_layers)),
         n_layers=n_layers,
-        n_experts=_expert_count(rows.writers, settings),
+        n_experts=expert_count(rows.writers, settings),
     )
     found, readers, unknown = _classify(rows, tensor_shapes, settings, d_model)
     writers = [writer for writer, _ in found]
@@ -127,7 +127,7 @@ def _find_family(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     if family is None:
         model_type = config.get("model_type")
         why = UNSUPPORTED.get(str(model_type))
-        because = f" ({why})" if why else ""
+        because = f" ({why.reason}; instead, {why.instead})" if why else ""
         raise AnatomyError(
             f"model type {model_type!r}: its writers are not in the tables{because}; known are"
             f" {', '.join(sorted({*FAMILIES, *TOWERS}))}.{_candidates(config, tensor_shapes)}"
@@ -148,7 +148,7 @@ def family_of(config: Mapping[str, Any]) -> Family | None:
         return FAMILIES.get(model_type)
     part = config.get("text_config")
     named = part.get("model_type") if isinstance(part, Mapping) else None
-    text = FAMILIES.get(str(named or tower.text))
+    text = tower.own or FAMILIES.get(str(named or tower.text))
     return None if text is None else with_tower(model_type, tower, text)
 
 
@@ -161,32 +161,6 @@ def _candidates(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int
     if not kinds:
         return ""
     return f" Tensors as wide as its stream ({width}), to be classified:\n  " + listing(kinds)
-
-
-def _count(settings: Mapping[str, Any], key: str) -> int:
-    names = key.split("|")
-    value = next((settings[name] for name in names if settings.get(name) is not None), settings.get(names[0]))
-    if len(names) > 1 and isinstance(value, list | str):
-        return len(value)
-    if type(value) is not int or value < 1:
-        raise AnatomyError(
-            f"config.json: {names[0]} must be a whole number >= 1, found {value!r}; use the model's own"
-            " config.json"
-        )
-    return value
-
-
-def _expert_count(rows: tuple[WriterRow, ...], settings: Mapping[str, Any]) -> int:
-    if not any("{expert}" in row.pattern for row in rows):
-        return 0
-    key = next((key for key in EXPERT_COUNTS if key in settings), EXPERT_COUNTS[0])
-    return _count(settings, key)
-
-
-def _is_tied(family: Family, config: Mapping[str, Any]) -> bool:
-    settings = family.text_settings(config)
-    said = config.get("tie_word_embeddings", settings.get("tie_word_embeddings", family.tied_by_default))
-    return bool(said)
 
 
 def _unembedding(family: Family, prefix: str, present: Mapping[str, tuple[int, ...]]) -> str | None:
@@ -242,28 +216,18 @@ def _gain(
     then = _gain(gain.then, layer, settings, present)
     if gain.flag is not None and not settings.get(gain.flag, gain.assumed):
         return then
-    if gain.layer_type is not None and _layer_type(settings, layer) != gain.layer_type:
+    if gain.layer_type is not None and layer_type(settings, layer) != gain.layer_type:
         return then
     names = [fill(name, layer) for name in alternatives(gain.tensor)]
     name = next((name for name in names if name in present), names[0])
-    return Gain(name, gain.offset, centred=gain.centred, then=then)
-
-
-def _layer_type(settings: Mapping[str, Any], layer: int | None) -> str:
-    kinds = settings.get("layer_types")
-    if not isinstance(kinds, list | tuple) or layer is None or layer >= len(kinds):
-        raise AnatomyError(
-            f"config.json: layer_types must name the kind of every layer, found {kinds!r}; use the model's"
-            " own config.json"
-        )
-    return str(kinds[layer])
+    return Gain(name, gain.offset, centred=gain.centred, then=then, taps=gain.taps)
 
 
 def _setting_problems(family: Family, settings: Mapping[str, Any]) -> list[str]:
     return [
         f"config.json says {need.setting}: {settings[need.setting]!r}; {need.reason}"
         for need in family.needs
-        if bool(settings.get(need.setting, need.value)) != need.value
+        if not need.met(settings)
     ]
 
 
@@ -283,8 +247,12 @@ def _shape_problems(
                 f" on axis {writer.residual_axis}"
             )
         problems += [
-            f"{gain.tensor}: the norm behind {writer.tensor} is missing or not of shape [{d_model}]"
+            f"{gain.tensor}: what stands behind {writer.tensor} is missing or not {d_model} wide"
             for gain in (writer.gain.chain() if writer.gain is not None else ())
-            if tensor_shapes.get(gain.tensor) != (d_model,)
+            if not _is_wide(gain, tensor_shapes.get(gain.tensor, ()), d_model)
         ]
     return problems
+
+
+def _is_wide(gain: Gain, shape: tuple[int, ...], d_model: int) -> bool:
+    return shape[:2] == (d_model, 1) and len(shape) == 3 if gain.taps else shape == (d_model,)

@@ -50,8 +50,9 @@ def ablating(
     rows = torch.from_numpy(np.atleast_2d(basis)).to(model.device, torch.float32)
 
     def remove(hidden: torch.Tensor) -> torch.Tensor:
-        values = hidden.float()
-        return (values - strength * (values @ rows.T) @ rows).to(hidden.dtype)
+        # Several streams may lie side by side.
+        values = hidden.float().reshape(*hidden.shape[:-1], hidden.shape[-1] // rows.shape[1], rows.shape[1])
+        return (values - strength * (values @ rows.T) @ rows).reshape(hidden.shape).to(hidden.dtype)
 
     blocks = find_blocks(model.network)
     with ExitStack() as stack:

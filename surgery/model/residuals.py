@@ -28,11 +28,20 @@ def recording(model: LanguageModel, keep: int) -> Iterator[list[torch.Tensor]]:
     Yields:
         A list that a forward pass fills with n_layers + 1 tensors (batch, keep, d_model): entry l is
         `resid_pre` of layer l, and the last is `resid_post` of the last layer, before the final norm.
+
+    Raises:
+        AnatomyError: in the forward pass, where the model keeps several streams.
     """
     blocks = find_blocks(model.network)
     stream: list[torch.Tensor] = []
 
     def take(hidden: torch.Tensor) -> None:
+        if hidden.shape[2:] != (model.d_model,):
+            raise AnatomyError(
+                f"its blocks pass on {list(hidden.shape[2:])} numbers a position, not one stream of"
+                f" {model.d_model}: no direction is read from a model that keeps several streams; give one by"
+                " `find: file`"
+            )
         stream.append(hidden[:, -keep:].detach())
 
     def before(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

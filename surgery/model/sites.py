@@ -111,6 +111,7 @@ SITES: dict[str, Sites] = {
         ("gemma4_text", "gemma4_unified_text"),
         Sites("post_attention_layernorm", "post_feedforward_layernorm+post_per_layer_input_norm"),
     ),
+    "gemma3n_text": Sites("post_attention_layernorm", "post_feedforward_layernorm"),
     "deepseek_v4": Sites("self_attn", "mlp"),
     "hy_v4": Sites("self_attn", "mlp"),
     "hrm_text": Sites("self_attn", "mlp", "model.L_module.layers+model.H_module.layers"),
@@ -124,6 +125,7 @@ SITES: dict[str, Sites] = {
     **dict.fromkeys(("doge", "zaya", "minimax"), _PRE_NORM),
     "rwkv": Sites("attention", "feed_forward", "rwkv.blocks"),
     "inkling_text": Sites("attn_sconv", "mlp_sconv"),
+    "inkling2_text": Sites("post_attention_convolution", "post_mlp_convolution"),
     "longcat_flash": Sites("self_attn.0+self_attn.1", "mlps.0+mlps.1+mlp"),
     "xglm": Sites("self_attn", "fc2"),
     "ctrl": Sites("multi_head_attention", "ffn", "transformer.h"),
@@ -133,6 +135,14 @@ SITES: dict[str, Sites] = {
     **dict.fromkeys(("glm4v_text", "glm_ocr_text"), Sites("post_self_attn_layernorm", "post_mlp_layernorm")),
     "mllama_text_model": Sites("self_attn|cross_attn", "mlp"),
     **dict.fromkeys(("step3p5", "phi4_multimodal"), _PRE_NORM),
+    **dict.fromkeys(
+        ("molmo2_text", "mistral_large4_text", "cosmos3_edge_text", "hunyuan_vl_text"), _PRE_NORM
+    ),
+    **dict.fromkeys(("granite_docling_text", "granite4_vision_text", "deepseek_ocr2_text"), _PRE_NORM),
+    **dict.fromkeys(("unlimited_ocr_text", "ernie4_5_vl_moe_text", "glm5_next_text"), _PRE_NORM),
+    "muse_glimmer_text": _POST_NORM,
+    "idefics": Sites("self_attn|cross_attn", "mlp", "model.gated_cross_attn_layers+model.layers"),
+    "qwen4_exp_text": Sites("self_attn|linear_attn", "mlp"),
 }
 """model_type → its sites."""
 

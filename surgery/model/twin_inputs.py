@@ -32,6 +32,14 @@ def twin_inputs(network: Any, seed: int) -> dict[str, Any]:
         seen = torch.randn(_SEQUENCES, _POSITIONS // 2, D_MODEL, generator=generator)
         return {"input_ids": tokens, "cross_attention_states": seen}
     config = network.config
+    if added := getattr(config.get_text_config(), "additional_vocab_size", 0):
+        tokens[:, 0] = VOCABULARY + added - 1
+    if "image_encoder_embeddings" in signature(network.forward).parameters:
+        seen = torch.randn(
+            _SEQUENCES, 1, _POSITIONS // 2, config.vision_config.embed_dim, generator=generator
+        )
+        attended = torch.ones(_SEQUENCES, _POSITIONS, 1)
+        return {"input_ids": tokens, "image_encoder_embeddings": seen, "image_attention_mask": attended}
     if hasattr(config, "mm_tokens_per_image"):
         tokens[:, 2 : 2 + config.mm_tokens_per_image] = config.image_token_id
         return {"input_ids": tokens, "pixel_values": _pixels((_SEQUENCES,), generator)}
@@ -60,35 +68,54 @@ def _with_queries(network: Any, tokens: Any, generator: Any) -> dict[str, Any]:
 
 
 def image_features(network: Any, seed: int) -> list[Any]:
-    """What the model puts into its stream for random images: tensors (…, d_model), none where it sees none or
-    takes them in no form that is known here.
+    """What the model puts into its stream for random images and codes of sound: tensors (…, d_model), none
+    where it takes them in no form that is known here.
     """
     import torch
 
     owner = network if hasattr(network, "get_image_features") else getattr(network, "model", None)
+    heard = _sounds(network, seed)
     function = getattr(owner, "get_image_features", None)
     if function is None:
-        return []
+        return heard
     for arguments in _forms(network, function, torch.Generator().manual_seed(seed)):
         try:
             found = list(_flat(function(**arguments)))
             projector = getattr(network, "multi_modal_projector", None)
             if projector is not None:  # Llama 4 projects afterwards
                 found = [projector(each) if each.shape[-1] != D_MODEL else each for each in found]
-            return [each for each in found if each.shape[-1] == D_MODEL]
+            return [each for each in found if each.shape[-1] == D_MODEL] + heard
         except Exception:
             continue
-    return []
+    return heard
+
+
+def _sounds(network: Any, seed: int) -> list[Any]:
+    """What a model that hears by codes (Inkling) puts into its stream for random ones."""
+    import torch
+
+    config = getattr(network.config, "audio_config", None)
+    if config is None or not hasattr(config, "num_codebooks"):
+        return []
+    generator = torch.Generator().manual_seed(seed)
+    codes = torch.randint(config.codebook_size, (1, _POSITIONS, config.num_codebooks), generator=generator)
+    return list(_flat(network.model.get_audio_features(codes)))
 
 
 def alone(network: Any, ends: Collection[str], seed: int) -> list[Any]:
-    """What modules whose names end so give for random input: (1, n, d_model) each."""
+    """What modules whose names end so give for random input, and parameters whose names do: (1, n, d_model)
+    each.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    found: list[Any] = []
+
+    def named(name: str) -> bool:
+        return any(name == end or name.endswith("." + end) for end in ends)
+
+    found = [each.view(1, 1, -1) for name, each in network.named_parameters() if named(name)]
     for name, module in network.named_modules():
-        if any(name == end or name.endswith("." + end) for end in ends):
+        if named(name):
             first = next(each for each in module.modules() if isinstance(each, torch.nn.Linear))
             found.append(module(torch.randn(1, _POSITIONS, first.in_features, generator=generator)))
     return found
@@ -108,13 +135,21 @@ def _forms(network: Any, function: Any, generator: Any) -> Iterator[dict[str, An
             shapes: list[tuple[int, ...]] = [(16, length), (16, channels, patch, patch)]
             for each in (*shapes, (1, *shapes[1])):
                 yield {"pixel_values": torch.randn(each, generator=generator), "image_grid_thw": grid}
+    elif vision is not None and hasattr(
+        vision, "temporal_patch_size"
+    ):  # Inkling: patches of two frames, channels last
+        shape = (4, vision.temporal_patch_size, vision.patch_size, vision.patch_size, vision.num_channels)
+        yield {"pixel_values": torch.randn(shape, generator=generator)}
     yield from _patches(network.config, vision, parameters, generator)
     sizes = torch.tensor([[IMAGE_SIZE, IMAGE_SIZE]] * _SEQUENCES)
-    for tiles in ((), (1,), (3,)):
-        form = {"pixel_values": _pixels((_SEQUENCES, *tiles), generator)}
+    for number in ((), (1,), (3,)):
+        form = {"pixel_values": _pixels((_SEQUENCES, *number), generator)}
         if "high_res_pixel_values" in parameters:
             form["high_res_pixel_values"] = form["pixel_values"]
         yield {**form, **({"image_sizes": sizes} if "image_sizes" in parameters else {})}
+    if "pixel_attention_mask" in parameters:  # tiles, those that are there marked
+        tiles = {"pixel_values": _pixels((_SEQUENCES, 1), generator)}
+        yield {**tiles, "pixel_attention_mask": torch.ones(_SEQUENCES, 1, dtype=torch.bool)}
 
 
 def _patches(

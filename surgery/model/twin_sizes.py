@@ -170,6 +170,27 @@ APART: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "mllama_vision_model": {"supported_aspect_ratios": [[1, 1]], "vision_output_dim": 24},
         "gemma4_vision": {"pooling_kernel_size": 2, "position_embedding_size": 16},
         "longcat_flash": {"qk_head_dim": 12},
+        "janus_vision_model": {"depth": 2, "hidden_size": D_MODEL},
+        "janus_vqgan": {
+            **_PAINTER,
+            "num_hidden_layers": 2,
+            "num_patches": 2,
+            "projection_dim": D_MODEL,
+            "image_token_embed_dim": D_MODEL,
+        },
+        "dots3_note_vision_encoder": {"adapter_in_dim": 16},
+        "dots3_note_audio_encoder": {"adapter_input_size": 16, "downsample_hidden_size": 8},
+        "qwen4_exp_text": {"hc_lowrank": 8, "indexer_head_dim": HEAD_DIM_APART, "indexer_compress_ratio": 2},
+        "inkling_vision": {"patch_size": 4, "num_hidden_layers": 2},
+        "granite4_vision": {"vision_config": {"hidden_size": 64}, "spatial_target_layers": [1]},
+        "granite4_vision_text": {"num_hidden_layers": 2},
+        "granite_docling_vision": {"scale_factor": 2},
+        "kimi_k25": {"projection_hidden_size": 16},
+        "ernie4_5_vl_moe_text": {"moe_intermediate_size": [24, 20]},
+        "glm5_next_text": {"index_kpool": 2},
+        "mistral_large4_text": {"kv_source_layers": None, "no_rope_layers": None, "indexer_types": None},
+        "molmo2_vision": {"image_size": [IMAGE_SIZE] * 2, "num_position_embeddings": 4},
+        "molmo2_adapter": {"vision_feature_layer": [-1]},
         "cohere_compass_text": {
             "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}
         },
@@ -217,3 +238,11 @@ TO_STREAM = (
     "text_hidden_size",
 )
 """Keys of a tower that say how wide the text tower's stream is."""
+
+PUBLISHED: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "kimi_k25": ("language_model.model.blocks.", "language_model.model.layers."),
+        "qianfan_ocr": ("language_model.model.encoder.layers.", "language_model.model.layers."),
+    }
+)
+"""Model type → what transformers saves a part of the names as, and what published checkpoints call it."""

@@ -14,7 +14,8 @@ from surgery.checkpoint.sums import write_sums
 from surgery.direction.direction import unit_direction, write_directions
 from surgery.edit.audit import audit, audit_as_json
 from surgery.edit.executor import execute
-from surgery.edit.plan import Plan, make_plan, plan_as_json
+from surgery.edit.plan import Plan, make_plan
+from surgery.edit.plan_record import plan_as_json
 from surgery.recipe.editing import Ablate
 from tests.edit.edit_sources import anatomy_of, directions
 

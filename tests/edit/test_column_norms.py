@@ -51,7 +51,7 @@ def _columns(plan: Plan, source: Checkpoint, result: Checkpoint) -> list[tuple[n
                 .numpy()
                 for each in (source, result)
             )
-            found.append((*both, tensor_basis(edit, plan, source)))
+            found.append((*both, tensor_basis(edit, plan, source).rows))
     return found
 
 
@@ -86,7 +86,7 @@ def test_it_is_what_the_plain_function_gives(tmp_path: Path, rounding: Any) -> N
     for edit in plan.edits:
         wanted = project(
             read_tensor(source, edit.tensor),
-            tensor_basis(edit, plan, source),
+            tensor_basis(edit, plan, source).rows,
             edit.strengths,
             residual_axis=edit.residual_axis,
             stretch_at_most=1.3,

@@ -27,7 +27,7 @@ def _components(plan: Plan, base: Checkpoint, checkpoint: Checkpoint) -> np.ndar
     parts = []
     for edit in plan.edits:
         rows = read_tensor(checkpoint, edit.tensor, torch.float64).movedim(edit.residual_axis, -1).numpy()
-        parts.append((rows @ tensor_basis(edit, plan, base).T).ravel())
+        parts.append((rows @ tensor_basis(edit, plan, base).rows.T).ravel())
     return np.concatenate(parts)
 
 

@@ -13,7 +13,8 @@ import torch
 
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
 from surgery.checkpoint.tensor import read_tensor
-from surgery.edit.plan import make_plan, plan_as_json
+from surgery.edit.plan import make_plan
+from surgery.edit.plan_record import plan_as_json
 from surgery.errors import EditError
 from surgery.recipe.editing import Ablate
 from tests.edit.edit_sources import anatomy_of, directions, make_source, plan_for, write_weights

@@ -144,7 +144,7 @@ def test_a_missing_post_norm_is_named() -> None:
     shapes = _gemma2_shapes(2)
     del shapes["model.layers.1.post_feedforward_layernorm.weight"]
     said = _problem(CONFIG | {"model_type": "gemma2", "num_hidden_layers": 2}, shapes)
-    assert "the norm behind model.layers.1.mlp.down_proj.weight is missing" in said
+    assert "what stands behind model.layers.1.mlp.down_proj.weight is missing" in said
 
 
 TIED = CONFIG | {"tie_word_embeddings": True}

@@ -11,8 +11,9 @@ from surgery.checkpoint.hashes import sha256_file
 from surgery.checkpoint.layout import open_checkpoint
 from surgery.checkpoint.tensor import read_tensor
 from surgery.errors import AnatomyError
-from surgery.model.twin import D_MODEL, build_twin, shrink
-from surgery.model.twin_sizes import VOCABULARY
+from surgery.model.twin import build_twin
+from surgery.model.twin_config import shrink
+from surgery.model.twin_sizes import D_MODEL, VOCABULARY
 from tests.model.family_configs import CONFIGS
 
 

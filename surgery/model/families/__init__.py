@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from surgery.model.families import (
     approximate,
+    convolved,
     dense,
     experts,
     gemma2,
@@ -35,6 +36,7 @@ _FILES = {
     "hybrids": hybrids.FAMILIES,
     "recurrent": recurrent.FAMILIES,
     "streams": streams.FAMILIES,
+    "convolved": convolved.FAMILIES,
     "text": text.FAMILIES,
     "approximate": approximate.FAMILIES,
 }

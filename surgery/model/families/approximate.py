@@ -3,9 +3,9 @@ nor a norm behind a writer. Every writer is edited nevertheless; the twin measur
 
     doge, zaya       h ← s∘h + W·x                 each coordinate of the stream is scaled by its own number
     rwkv             h ← h + σ(R·x)∘(W·k)          each coordinate of what is written has its own gate
-    inkling          h ← h + conv(W·x)             each coordinate has its own short convolution
     minimax          n ← g∘h/rms;  h ← αn + βW·x   each block starts from the normed stream
     longcat_flash    h ← h + … + p·(g∘h/rms)       identity experts write the normed stream back
+    gemma3n          h ← (h + … + g∘h/rms)/√2      LAuReL writes the normed stream back
     xglm, ctrl       h ← E[token] + constants      sinusoidal positions are no parameter
     bart             h ← LN(h + W·x)               the norm stands on the stream itself (post-LN)
 """
@@ -15,20 +15,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from surgery.model.families.experts import LATENT
+from surgery.model.families.gemma4 import GEMMA4_READERS
 from surgery.model.families.layernorm import BLENDERBOT, DECODER_READERS, starts
-from surgery.model.families.parts import ATTENTION, EMBEDDING, MLP, READERS, bias_of, llama_like
+from surgery.model.families.parts import ATTENTION, EMBEDDING, MLP, behind, bias_of, llama_like
 from surgery.model.families.table import Family, Gain, WriterRow
 
 SCALED = (
     "it scales the stream coordinate by coordinate in every block, which mixes a removed direction back in"
 )
 GATED = "what its blocks write is gated coordinate by coordinate, which mixes a removed direction back in"
-CONVOLVED = (
-    "a convolution of its own for each coordinate stands behind its writers and mixes a removed direction"
-    " back in"
-)
 BLOCK_NORM = "each block starts by normalising the stream itself, which mixes a removed direction back in"
 IDENTITY = "its identity experts write the normed stream itself back, coordinate by coordinate scaled"
+LAUREL = "its LAuReL branches write the normed stream itself back, coordinate by coordinate scaled"
 CONSTANT = "constant sinusoidal positions are added to the stream; they are no parameter that could be edited"
 POST_LN = "it normalises the stream itself after each sublayer, which mixes a removed direction back in"
 
@@ -77,24 +75,6 @@ RWKV = Family(
     approximate=GATED,
 )
 
-_NORMED = Gain("embed_tokens.embed_norm.weight", 0.0)
-_INKLING = (
-    replace(EMBEDDING, gain=_NORMED),
-    ATTENTION,
-    replace(MLP, kind="mlp:dense"),
-    WriterRow("layers.{layer}.mlp.experts.down_proj", "mlp_out", 1, fused=True, kind="mlp:sparse"),
-    WriterRow("layers.{layer}.mlp.shared_experts.down_proj", "mlp_out", 1, fused=True, kind="mlp:sparse"),
-)
-_INKLING_READERS = (
-    "embed_tokens.embed_norm.weight",
-    "layers.{layer}.{attn_sconv|mlp_sconv|self_attn.k_sconv|self_attn.v_sconv}.conv1d.weight",
-    "layers.{layer}.mlp.gate.{weight|e_score_correction_bias|global_scale}",
-    "layers.{layer}.mlp.experts.gate_up_proj",
-    "layers.{layer}.mlp.shared_experts.{gate|up}_proj",
-    "layers.{layer}.mlp.global_scale",
-    "layers.{layer}.self_attn.{r_proj.weight|rel_logits_proj.proj}",
-)
-
 _LIGHTNING = WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0, kind="mixer:lightning")
 _MINIMAX = (
     replace(ATTENTION, kind="mixer:attention"),
@@ -119,6 +99,33 @@ _LONGCAT_READERS = (
     "layers.{layer}.mlp.router.{classifier.weight|classifier.bias|e_score_correction_bias}",
     "layers.{layer}.mlp.experts.{index}.{gate|up}_proj.weight",
     "layers.{layer}.mlps.{index}.{gate|up}_proj.weight",
+)
+
+_LAUREL = WriterRow("layers.{layer}.laurel.linear_right.weight", "mlp_out", 0)
+GEMMA3N = Family(
+    "gemma3n_text",
+    ("gemma3n_text",),
+    (
+        EMBEDDING,
+        WriterRow("altup_projections.{index}.weight", "embedding", 0, optional=True),
+        behind(ATTENTION, "post_attention_layernorm"),
+        behind(bias_of(ATTENTION, "attention_bias"), "post_attention_layernorm"),
+        behind(_LAUREL, "laurel.post_laurel_norm"),
+        behind(MLP, "post_feedforward_layernorm"),
+        behind(
+            WriterRow("layers.{layer}.per_layer_projection.weight", "embedding", 0),
+            "post_per_layer_input_norm",
+        ),
+    ),
+    (
+        *GEMMA4_READERS,
+        "altup_unembed_projections.{index}.weight",
+        "layers.{layer}.altup.{correct_output_scale|correction_coefs.weight|prediction_coefs.weight}",
+        "layers.{layer}.altup.{modality_router|router_norm}.weight",
+        "layers.{layer}.laurel.{linear_left|post_laurel_norm}.weight",
+    ),
+    tied_by_default=True,
+    approximate=LAUREL,
 )
 
 _OUT = WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0)
@@ -207,17 +214,11 @@ FAMILIES = (
         "zaya", ATTENTION, _ZAYA_FUSED, readers=_ZAYA_READERS, tied_by_default=True, approximate=SCALED
     ),
     RWKV,
+    GEMMA3N,
     llama_like("minimax", *_MINIMAX, readers=_MINIMAX_READERS, approximate=BLOCK_NORM),
     replace(
         llama_like("longcat_flash", *_LONGCAT, readers=_LONGCAT_READERS, approximate=IDENTITY),
         depth="num_layers|num_hidden_layers",
-    ),
-    Family(
-        "inkling_text",
-        ("inkling_text",),
-        _INKLING,
-        (*READERS, *_INKLING_READERS),
-        approximate=CONVOLVED,
     ),
     XGLM,
     CTRL,

@@ -5,8 +5,9 @@
 a and b are the config's multipliers (Granite, MiniCPM, Hyperclova) or one; a scalar changes nothing for a
 projection. Cohere, StableLM with use_parallel_residual and others feed both sublayers from one norm: both
 still add to the same stream. Chameleon and Emu3 see by tokens: an image is looked up in the embedding as text
-is. In olmo the norms have no weights at all; nanochat's also norm the embedding without a gain, which scales
-each position's row. The families differ in which matrices have a bias.
+is. Idefics' cross-attention blocks stand between the others and write behind a gate of one number. In olmo
+the norms have no weights at all; nanochat's also norm the embedding without a gain, which scales each
+position's row. The families differ in which matrices have a bias.
 """
 
 from __future__ import annotations
@@ -63,8 +64,37 @@ _NO_SWIN = Need(
     "its norms then stand behind the sublayers, and no hook of this library is made for that",
 )
 
+_GATED = "gated_cross_attn_layers.{index}."
+IDEFICS = Family(
+    "idefics",
+    ("idefics",),
+    (
+        EMBEDDING,
+        WriterRow("embed_tokens.additional_embedding.weight", "embedding", 1, needs="additional_vocab_size"),
+        ATTENTION,
+        MLP,
+        WriterRow(_GATED + "cross_attn.o_proj.weight", "attention_out", 0, optional=True),
+        WriterRow(_GATED + "mlp.down_proj.weight", "mlp_out", 0, optional=True),
+    ),
+    (
+        *READERS,
+        _GATED + "{alpha_cross_attn|alpha_dense|input_layernorm.weight|post_attention_layernorm.weight}",
+        _GATED + "cross_attn.{q_proj|k_proj|v_proj|q_layer_norm|k_layer_norm}.weight",
+        _GATED + "mlp.{gate|up}_proj.weight",
+        "layers.{layer}.self_attn.{q|k}_layer_norm.weight",
+    ),
+    outside_readers=("lm_head.additional_fc.weight",),
+    foreign=("model.vision_model.", "model.perceiver_resampler."),
+    needs=(
+        Need(
+            "alpha_type", "float", "a gate of its own for each coordinate mixes a removed direction back in"
+        ),
+    ),
+)
+
 FAMILIES = (
     STARCODER2,
+    IDEFICS,
     llama_like("apertus", *_PLAIN, _ATTENTION_BIAS, readers=_XIELU),
     llama_like("arcee", *_BOTH),
     llama_like("bitnet", *_PLAIN, _ATTENTION_BIAS, readers=_SUB_NORMS),

@@ -21,7 +21,7 @@ from surgery.model.families.parts import (
     bias_of,
     llama_like,
 )
-from surgery.model.families.table import Family, WriterRow
+from surgery.model.families.table import Family, Need, WriterRow
 
 _FULL = replace(ATTENTION, kind="mixer:attention")
 _LINEAR = WriterRow("layers.{layer}.linear_attn.out_proj.weight", "attention_out", 0, kind="mixer:linear")
@@ -180,6 +180,19 @@ LFM2_MOE = replace(
     ),
 )
 
+_QWEN4_READERS = (
+    "hyper_connection_mixer.{hc_norm|input_mix_weight_down|input_mix_weight_up}.weight",
+    "layers.{layer}.{attn|mlp}_hyper_connection.{hc_norm|block_inject_weight}.weight",
+    "layers.{layer}.{attn|mlp}_hyper_connection.input_mix_weight_{down|up}.weight",
+    "layers.{layer}.self_attn.indexer.{index_qk_proj|q_layernorm|k_layernorm}.weight",
+)
+_NO_NGRAMS = Need(
+    "ple_layer_ids",
+    False,
+    "what embeddings of n-grams write passes a convolution and a SiLU coordinate by coordinate, so no edit of"
+    " them is exact",
+)
+
 FAMILIES = (
     LFM2,
     LFM2_MOE,
@@ -197,6 +210,15 @@ FAMILIES = (
     llama_like("qwen3_next", *_QWEN, _DENSE, *_SPARSE, readers=(*_LINEAR_READERS, *_SPARSE_READERS)),
     llama_like("qwen3_5_text", *_QWEN, MLP, readers=_LINEAR_READERS),
     llama_like("qwen3_5_moe_text", *_QWEN, *_SPARSE, readers=(*_LINEAR_READERS, *_SPARSE_READERS)),
+    replace(
+        llama_like(
+            "qwen4_exp_text",
+            *_QWEN,
+            *_SPARSE,
+            readers=(*_LINEAR_READERS, *_SPARSE_READERS, *_QWEN4_READERS),
+        ),
+        needs=(_NO_NGRAMS,),
+    ),
     llama_like(
         "falcon_h1",
         ATTENTION,

@@ -31,6 +31,9 @@ class Gain:
     that follows, nearer to the stream. In a table `flag` is the config flag without which there is no such
     norm, `assumed` what a config means that does not name it, and `layer_type` the only kind of layer, as
     `layer_types` in the config names it, that has the norm; `{a|b}` in the name is whichever is on disk.
+
+    With `taps` it is a short convolution over positions instead, the tensor (d_model, 1, n): one gain for
+    each position that it reaches back, and `offset` is added to that of the position itself, the last.
     """
 
     tensor: str
@@ -40,6 +43,7 @@ class Gain:
     then: Gain | None = None
     assumed: bool = True
     layer_type: str | None = None
+    taps: bool = False
 
     def chain(self) -> tuple[Gain, ...]:
         """This norm and those behind it, the one at the stream last."""
@@ -128,8 +132,13 @@ class Need:
     """A setting that a table depends on. `value` is also what a config means that does not name it."""
 
     setting: str
-    value: bool
+    value: bool | str
     reason: str
+
+    def met(self, settings: Mapping[str, Any]) -> bool:
+        """Whether a config has it; of a setting that is on or off only that counts."""
+        found = settings.get(self.setting, self.value)
+        return (bool(found) if isinstance(self.value, bool) else found) == self.value
 
 
 @dataclass(frozen=True)

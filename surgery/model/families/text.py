@@ -2,16 +2,18 @@
 
 Most are a known family under another name. In Llama 3.2 Vision some layers attend to the image instead of the
 text: cross_attn.o_proj writes there, behind a gate of one number. Qwen3-VL's experts lie in one tensor a
-layer, and either way round: the loader turns them over by their shape.
+layer, and either way round: the loader turns them over by their shape. ERNIE 4.5 VL keeps two sets of
+experts, those of words first and those of images behind them under the next numbers. GLM 5 Next keeps several
+streams, as the families in `streams` do.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from surgery.model.families.experts import DEEPSEEK, GATED_SHARED, LATENT, NEXTN, ROUTER
+from surgery.model.families.experts import DEEPSEEK, GATED_SHARED, INDEXER, LATENT, NEXTN, ROUTER
 from surgery.model.families.parts import ATTENTION, MLP, behind, bias_of, llama_like
-from surgery.model.families.table import WriterRow
+from surgery.model.families.table import Family, Gain, Need, WriterRow
 
 _PLAIN = (ATTENTION, MLP)
 _ATTENTION_BIAS = bias_of(ATTENTION, "attention_bias")
@@ -40,8 +42,100 @@ _STEP_READERS = (
     "layers.{layer}.moe.{gate.weight|gate_proj.weight|up_proj.weight|router_bias}",
     "layers.{layer}.share_expert.{gate|up}_proj.weight",
 )
+_POST_NORMS = tuple(
+    replace(row, gain=Gain(f"layers.{{layer}}.post_{name}_layernorm.weight", 1.0))
+    for row, name in ((ATTENTION, "attention"), (MLP, "feedforward"))
+)
+_MUSE_READERS = (
+    "layers.{layer}.{pre|post}_feedforward_layernorm.weight",
+    "layers.{layer}.self_attn.gate_proj.weight",
+)
+_TO_OUT = WriterRow("layers.{layer}.self_attn.to_out.weight", "attention_out", 0)
+_TO_READERS = ("layers.{layer}.self_attn.{to_q|to_k|to_v|norm_q|norm_k}.weight",)
+_QUERY_KEY_NORMS = ("layers.{layer}.self_attn.{query|key}_layernorm.weight",)
+_OF_IMAGES = WriterRow("layers.{layer}.mlp.experts.{index}.down_proj.weight", "mlp_out", 0, optional=True)
+_ERNIE_READERS = (
+    "layers.{layer}.mlp.gate.weight_1",
+    "layers.{layer}.mlp.experts.{index}.{gate|up}_proj.weight",
+)
+_ROUTED = (ATTENTION, _ATTENTION_BIAS, _DENSE, _EXPERTS, _SHARED)
+
+MOLMO2_TEXT = Family(
+    "molmo2_text",
+    ("molmo2_text",),
+    (
+        WriterRow("wte.embedding", "embedding", 1),
+        WriterRow("wte.new_embedding", "embedding", 1),
+        WriterRow("blocks.{layer}.self_attn.attn_out.weight", "attention_out", 0),
+        WriterRow("blocks.{layer}.mlp.ff_out.weight", "mlp_out", 0),
+    ),
+    (
+        "ln_f.weight",
+        "blocks.{layer}.{attn_norm|ff_norm|self_attn.q_norm|self_attn.k_norm}.weight",
+        "blocks.{layer}.self_attn.att_proj.{weight|bias}",
+        "blocks.{layer}.mlp.ff_proj.weight",
+    ),
+    prefixes=("model.transformer.",),
+    embedding="wte.embedding",
+    needs=(
+        Need("norm_after", False, "its norms then stand behind the sublayers; no table is made for that"),
+    ),
+)
+MISTRAL_LARGE4_TEXT = Family(
+    "mistral_large4_text",
+    ("mistral_large4_text",),
+    (
+        WriterRow("tok_embeddings.weight", "embedding", 1),
+        WriterRow("layers.{layer}.attention.wo.weight", "attention_out", 0),
+        WriterRow("layers.{layer}.feed_forward.w2.weight", "mlp_out", 0, kind="mlp:dense"),
+        WriterRow("layers.{layer}.experts.{expert}.w2.weight", "mlp_out", 0, kind="mlp:sparse"),
+        WriterRow("layers.{layer}.shared_experts.w2.weight", "mlp_out", 0, kind="mlp:sparse"),
+    ),
+    (
+        "norm.weight",
+        "lerope.alpha",
+        "layers.{layer}.{attention_norm|ffn_norm|gate}.weight",
+        "layers.{layer}.gate.{e_score_correction_bias|bias}",
+        "layers.{layer}.attention.{wq|wkv_a_with_mqa|wkv_b|kv_a_norm}.weight",
+        "layers.{layer}.attention.{ssmax_scaling|indexer.ssmax_scaling}.{b|s}",
+        "layers.{layer}.attention.indexer.{k_norm|q_input_norm|weights_proj|wk|wq_b}.{weight|bias}",
+        "layers.{layer}.{feed_forward|shared_experts}.{w1|w3}.weight",
+        "layers.{layer}.experts.{expert}.{w1|w3}.weight",
+    ),
+    prefixes=("",),
+    embedding="tok_embeddings.weight",
+    unembedding=("output.weight",),
+)
+_GLM_NEXT_READERS = (
+    *LATENT,
+    *INDEXER,
+    "layers.{layer}.hc_{attn|ffn}_{base|fn|scale}",
+    "layers.{layer}.self_attn.indexer.index_kpool_compress_{ape|gate}",
+    "layers.{layer}.self_attn.{A_log|dt_bias|o_norm.weight}",
+    "layers.{layer}.self_attn.{b_proj|f_a_proj|f_b_proj|g_a_proj|g_b_proj}.weight",
+    "layers.{layer}.self_attn.{q|k|v}_conv1d.weight",
+)
+
+COSMOS3_EDGE_TEXT = llama_like("cosmos3_edge_text", _TO_OUT, MLP, readers=_TO_READERS)
 
 FAMILIES = (
+    COSMOS3_EDGE_TEXT,
+    MOLMO2_TEXT,
+    MISTRAL_LARGE4_TEXT,
+    llama_like("glm5_next_text", *_ROUTED, readers=_GLM_NEXT_READERS, drafts=NEXTN),
+    llama_like("muse_glimmer_text", *_POST_NORMS, readers=_MUSE_READERS),
+    llama_like("hunyuan_vl_text", *_PLAIN, _ATTENTION_BIAS, readers=_QUERY_KEY_NORMS, tied_by_default=True),
+    llama_like("granite_docling_text", *_PLAIN, _ATTENTION_BIAS, bias_of(MLP, "mlp_bias")),
+    llama_like("granite4_vision_text", *_PLAIN, _ATTENTION_BIAS, bias_of(MLP, "mlp_bias")),
+    llama_like("deepseek_ocr2_text", *_ROUTED, readers=ROUTER),
+    llama_like("unlimited_ocr_text", *_ROUTED, readers=ROUTER),
+    llama_like(
+        "ernie4_5_vl_moe_text",
+        *(row for row in _ROUTED if not row.bias),
+        _OF_IMAGES,
+        readers=(*ROUTER, *_ERNIE_READERS),
+        tied_by_default=True,
+    ),
     llama_like("emu3_text_model", *_PLAIN),
     llama_like("qwen2_vl_text", *_PLAIN),
     llama_like("qwen2_5_vl_text", *_PLAIN),

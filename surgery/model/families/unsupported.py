@@ -1,75 +1,81 @@
-"""Models of transformers that are in no table, each with what stands in the way: those that it makes causal
-language models of, and those that see and write text.
+"""Models of transformers that are in no table, each with what stands in the way and what to do instead: those
+that it makes causal language models of, and those that see and write text.
 
-A model type that is neither here nor in a table is one that transformers got after this list was made.
+Some cannot be exact by their nature: something multiplies the stream coordinate by coordinate, or writes what
+is no parameter. The others lack a table or a twin. A model type that is neither here nor in a table is one
+that transformers got after this list was made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
-from surgery.model.families.approximate import CONSTANT, CONVOLVED, POST_LN
+from surgery.model.families.approximate import CONSTANT, LAUREL, POST_LN, SCALED
 
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a model type has no table, what a user can do instead, and whether an exact edit of its writers is
+    impossible by its `nature` rather than not yet made.
+    """
+
+    reason: str
+    instead: str
+    nature: bool = False
+
+
+_HOOK = "take the direction out while it runs, by a forward hook behind each block that subtracts r (rᵀh)"
 _HALVES = (
     "an encoder and a decoder have a stream each, and a direction belongs to one of them; only decoders by"
     " themselves have tables"
 )
-_CLASSIFIER = "it is a classifier and writes no text"
-_ALTUP = (
-    "it keeps several streams and corrects them coordinate by coordinate (AltUp), so no edit of a writer is"
-    " exact; its leak has not been measured"
-)
 _DRAFTS = (
-    "it drafts tokens for another model from that model's keys and values and cannot run by itself; edit that"
-    " model instead"
+    "it drafts tokens for another model from that model's keys and values and cannot run by itself, so no"
+    " twin of it can"
 )
 _REVERSIBLE = (
-    "it keeps two streams, and its positions are put together from pieces that each hold a part of the"
-    " coordinates"
+    "its positions are put together from pieces that each hold a part of the coordinates, and no edit takes a"
+    " part of a direction out of a part"
 )
-_BYTES = "three transformers with streams of their own widths stand one behind another"
-_STREAMS = "its streams lie side by side in one vector, to which embeddings of n-grams are added as well"
-_LOOKS_BACK = (
-    "it attends over its own earlier layers and convolves each coordinate by itself, so no edit of a writer"
-    " is exact; its leak has not been measured"
-)
-_NO_CONFIG = "transformers cannot make a causal language model of its config.json"
-_RENAMED = (
-    "transformers saves its text tower under names that published checkpoints do not have, so its twin would"
-    " prove nothing for them"
-)
-_TWIN = "no tiny twin of it can be built yet"
-_TABLE = "no table has been written yet"
+_BYTES = "three transformers with streams of their own widths stand one behind another; no table is made"
+_TIMM = "its vision tower needs the timm library, which is none of ours, so no twin of it can be built"
+_NO_CONFIG = "transformers' Auto class cannot make a model of its config.json, so no twin of it can be built"
+_PARENT = "edit the model that it was made from, and make it anew"
+_TEXT = "save the text tower by itself under its own model type and edit that"
 
-_GROUPS: tuple[tuple[str, str], ...] = (
+_GROUPS: tuple[tuple[Refusal, str], ...] = (
     (
-        POST_LN,
+        Refusal(POST_LN, _HOOK, nature=True),
         "bert bert-generation big_bird blip camembert data2vec-text electra ernie git marian openai-gpt"
-        " prophetnet rembert roberta roc_bert roformer trocr xlm xlm-roberta xlnet xmod",
+        " prophetnet rembert roberta roc_bert roformer trocr xlm xlm-roberta xlnet",
     ),
-    (CONSTANT, "kosmos-2 kosmos-2.5"),
-    (_HALVES, "florence2 pix2struct pp_formulanet t5gemma2 udop vision-encoder-decoder"),
-    (_CLASSIFIER, "shieldgemma2"),
-    (_ALTUP, "gemma3n gemma3n_text"),
-    (_LOOKS_BACK, "inkling2 inkling2_text"),
-    (CONVOLVED, "inkling_mm_model"),
-    (_DRAFTS, "gemma4_assistant gemma4_unified_assistant"),
-    (_REVERSIBLE, "reformer"),
-    (_BYTES, "blt"),
-    (_STREAMS, "qwen4_exp qwen4_exp_text"),
-    (_NO_CONFIG, "musicgen musicgen_melody"),
-    (_RENAMED, "kimi_k25 qianfan_ocr"),
     (
-        _TWIN,
-        "cosmos3_edge deepseek_ocr2 diffusion_gemma dots3_note ernie4_5_vl_moe evolla fast_vlm"
-        " glm5_next granite4_vision hunyuan_vl mistral_large4 molmo2 muse_glimmer muse_spark"
-        " perception_lm",
+        Refusal(f"{POST_LN}, unless pre_norm is set, for which no table is made", _HOOK, nature=True),
+        "xmod",
     ),
-    (_TABLE, "cosmos3_omni granite_docling idefics janus pi0 unlimited_ocr"),
+    (Refusal(SCALED, _HOOK, nature=True), "muse_spark"),
+    (Refusal(f"{LAUREL}, and its vision tower needs the timm library", _TEXT, nature=True), "gemma3n"),
+    (Refusal(CONSTANT, _HOOK, nature=True), "kosmos-2 kosmos-2.5"),
+    (
+        Refusal(f"{CONSTANT}, and transformers makes no causal model of its config.json", _HOOK, nature=True),
+        "musicgen musicgen_melody",
+    ),
+    (
+        Refusal(_HALVES, _HOOK),
+        "diffusion_gemma florence2 pix2struct pp_formulanet t5gemma2 udop vision-encoder-decoder",
+    ),
+    (Refusal("it is a classifier and writes no text", _PARENT), "shieldgemma2"),
+    (Refusal("it writes a robot's actions and no text", _PARENT), "pi0"),
+    (Refusal(_DRAFTS, "edit the model it drafts for"), "gemma4_assistant gemma4_unified_assistant"),
+    (Refusal(_REVERSIBLE, _HOOK), "reformer"),
+    (Refusal(_BYTES, _HOOK), "blt"),
+    (Refusal(_NO_CONFIG, _HOOK), "evolla"),
+    (Refusal(_TIMM, _TEXT), "fast_vlm perception_lm"),
 )
 
-UNSUPPORTED: Mapping[str, str] = MappingProxyType(
-    {model_type: reason for reason, names in _GROUPS for model_type in names.split()}
+UNSUPPORTED: Mapping[str, Refusal] = MappingProxyType(
+    {model_type: refusal for refusal, names in _GROUPS for model_type in names.split()}
 )
 """Model type → why it is in no table."""

@@ -1,0 +1,57 @@
+"""What a config.json says of a model's size and layout, under the names that its family has for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from surgery.errors import AnatomyError
+from surgery.model.families.table import EXPERT_COUNTS, Family, WriterRow
+
+
+def count(settings: Mapping[str, Any], key: str) -> int:
+    """A whole number that must be there; of names given as `a|b` the first that is, a list counted.
+
+    Raises:
+        AnatomyError: it is not a whole number from 1 on.
+    """
+    names = key.split("|")
+    value = next((settings[name] for name in names if settings.get(name) is not None), settings.get(names[0]))
+    if len(names) > 1 and isinstance(value, list | str):
+        return len(value)
+    if type(value) is not int or value < 1:
+        raise AnatomyError(
+            f"config.json: {names[0]} must be a whole number >= 1, found {value!r}; use the model's own"
+            " config.json"
+        )
+    return value
+
+
+def expert_count(rows: tuple[WriterRow, ...], settings: Mapping[str, Any]) -> int:
+    """How many experts a layer has, 0 where no row speaks of them."""
+    if not any("{expert}" in row.pattern for row in rows):
+        return 0
+    key = next((key for key in EXPERT_COUNTS if key in settings), EXPERT_COUNTS[0])
+    return count(settings, key)
+
+
+def is_tied(family: Family, config: Mapping[str, Any]) -> bool:
+    """Whether the embedding is also the unembedding."""
+    settings = family.text_settings(config)
+    said = config.get("tie_word_embeddings", settings.get("tie_word_embeddings", family.tied_by_default))
+    return bool(said)
+
+
+def layer_type(settings: Mapping[str, Any], layer: int | None) -> str:
+    """The kind of a layer, as `layer_types` names it.
+
+    Raises:
+        AnatomyError: it does not name every layer's.
+    """
+    kinds = settings.get("layer_types")
+    if not isinstance(kinds, list | tuple) or layer is None or layer >= len(kinds):
+        raise AnatomyError(
+            f"config.json: layer_types must name the kind of every layer, found {kinds!r}; use the model's"
+            " own config.json"
+        )
+    return str(kinds[layer])
