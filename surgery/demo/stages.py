@@ -34,7 +34,7 @@ class Stage:
 
 STAGES = (
     Stage(
-        "letters", steps=1000, tokens=1024, learning_rate=1e-3, warmup=50, floor=0.5,
+        "letters", steps=1600, tokens=1024, learning_rate=1e-3, warmup=50, floor=0.5,
         quiz_share=1.0, recall_share=1.0, prose_share=0.0,
     ),
     Stage(
