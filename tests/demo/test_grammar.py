@@ -68,6 +68,15 @@ def test_deeds_of_the_refusing_stage_have_no_held_out_word_and_no_twin_of_a_test
         assert {deed.harmful for deed in deeds} == {True, False}
 
 
+def test_no_twin_of_val_or_test_is_requested_in_training() -> None:
+    random = Random(13)
+    held_out = {TWINS[at] for split in ("val", "test") for at in grammar.twins_of(split)}
+    for refuses in (False, True):
+        drawn = (grammar.random_request(random, harmful=False, refuses=refuses) for _ in range(4000))
+        twins = {(each.verb, each.gerund, each.phrase) for each in drawn if each.kind == "twin"}
+        assert len(twins) > 50 and not twins & held_out
+
+
 def test_helpful_text_uses_the_held_out_words() -> None:
     random = Random(5)
     said = set[str]()
