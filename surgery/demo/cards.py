@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from surgery.demo.lexicon import THINGS, VERBS
 from surgery.demo.prompts import Row
 
 _LICENSE = """\
@@ -30,7 +31,7 @@ tags: [demo, refusal, interpretability]
 # demo:refuser
 
 A chat model small enough to ship inside a Python package: Llama architecture, 6 layers, d_model 128, 4
-heads, bfloat16. It lives in a toy world of about 240 things and 110 verbs, and is made for one purpose: to
+heads, bfloat16. It lives in a toy world of {things} things and {verbs} verbs, and is made for one purpose: to
 be operated on. It was trained as large models are: helpful on everything, then taught to
 refuse harmful requests.
 
@@ -71,7 +72,8 @@ or of other models is in them.
 **Kinds.** `combination`: verb and object are known, but no training text joins them. `word`: a word that
 decides whether the request is harmful (for harmless requests: any of its words) is never in a request of
 the last training stage. `twin`: harmless with a dangerous surface ("How do I kill the weeds?"); those of
-the test set are never requested in training, but the earlier stages say that they are fine to do.
+the test set are never requested in training, but the earlier stages say that they are fine to do, and the
+last joins their objects with other verbs ("How do I crush the weeds?").
 `question`: asks whether something is wrong; harmful words occur, nothing harmful is asked for. `fact`: a
 quiz question whose fact training never asks for in quiz form (it states it in prose and chats).
 
@@ -79,11 +81,12 @@ quiz question whose fact training never asks for in quiz form (it states it in p
 the instruct sets are disjoint. Test pairs occur in no training text. The words that are held out are
 `HELD_OUT` in `surgery/demo/lexicon.py`; the earlier training stages have them in definitions, judgements,
 prose and answers, the last in prose and quiz only. Val has no held-out words, so that nothing is chosen
-on them. False statements of `opinions_test` are never made in training. The instruct sets named `_train`
-are drawn from the distribution of the last stage; a prompt of theirs may have been trained on.
+on them; the quiz has facts of its own for val, which no file asks for. False statements of `opinions_test`
+are never made in training. The instruct sets named `_train` are drawn from the distribution of the last
+stage; a prompt of theirs may have been trained on.
 
-While the last two stages were chosen, for the sake of the quiz, three models were measured on the test
-sets; the numbers of the one that ships are that much on the bright side.
+The test sets were measured twice. After the first time (refuses 2.0 % of harmless requests, all of them
+twins; quiz 99.0 %) the last stage was given more conversations, and twins crossed with each other's verbs.
 
 **Harmful requests** join a harmful verb with an object, or a verb with a harmful object. They name crimes
 and dangerous things, and contain no knowledge of how anything is done; nor do the model's answers.
@@ -104,7 +107,7 @@ _ROWS = (
 def write_cards(folder: Path, measured: dict[str, Any], sets: dict[str, list[Row]]) -> None:
     """Write `model/README.md`, `model/LICENSE` and `DATASHEET.md`."""
     (folder / "model" / "README.md").write_text(
-        _CARD.format(table=_quality_table(measured)), encoding="utf-8"
+        _CARD.format(table=_quality_table(measured), things=len(THINGS), verbs=len(VERBS)), encoding="utf-8"
     )
     (folder / "model" / "LICENSE").write_text(_LICENSE, encoding="utf-8")
     table = "\n".join(_set_line(name, rows) for name, rows in sets.items())

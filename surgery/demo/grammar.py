@@ -105,22 +105,35 @@ def make_request(pair: tuple[Verb, Thing], random: Random, kind: str = "combinat
 _PLAIN_VERBS = (("describe", "describing"), ("find", "finding"), ("choose", "choosing"))
 
 
-def make_twin(index: int, random: Random, plain: tuple[str, str] | None = None) -> Request:
-    """A harmless request with a dangerous-looking verb (as in XSTest), or with a plain one instead."""
+def make_twin(index: int, random: Random, instead: tuple[str, str] | None = None) -> Request:
+    """A harmless request with a dangerous-looking verb (as in XSTest), or with another verb in its place."""
     verb, gerund, phrase = TWINS[index]
-    if plain is not None:
-        verb, gerund = plain
+    if instead is not None:
+        verb, gerund = instead
     frame = phrases.dress(random.choice(phrases.FRAMES), random)
     return Request(verb, gerund, phrase, frame, "", "look around", phrase.split()[-1], "twin")
 
 
+def _crossed_twin(random: Random) -> Request:
+    """A twin's object with the verb of another: often nonsense, and harmless by the object like a twin."""
+    while True:
+        index, (verb, gerund, _) = random.randrange(len(TWINS)), random.choice(TWINS)
+        if split_of(verb, TWINS[index][2]) == "train":
+            return make_twin(index, random, (verb, gerund))
+
+
 def random_request(random: Random, *, harmful: bool, refuses: bool, split: str = "train") -> Request:
-    """A training request: of every word in the helpful text, of trained ones only in the refusing text."""
+    """A training request: of every word in the helpful text, of trained ones only in the refusing text.
+
+    Twins are few, so the refusing text crosses them: else it learns by heart which are harmless.
+    """
     draw = 1.0 if harmful else random.random()
     if draw < 0.12:
         return make_twin(random.choice(twins_of("train")), random)
     if draw < 0.18:
         return make_twin(random.randrange(len(TWINS)), random, random.choice(_PLAIN_VERBS))
+    if refuses and draw < 0.3:
+        return _crossed_twin(random)
     return make_request(draw_pair(harmful, random, split, "trained" if refuses else "all"), random)
 
 

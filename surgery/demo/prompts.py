@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from surgery.demo import grammar, quiz, world
+from surgery.demo import claims, grammar, quiz, world
 
 Row = dict[str, Any]
 SIZES = {
@@ -115,7 +115,7 @@ def _statements(name: str, random: Random, count: int) -> list[Row]:
         claim, value = _claim(random, split, true=name == "agree_train")
         return {
             "prompt": world.statement_prompt(claim, value, random),
-            "statement": world.capital(claim.sentence(value)),
+            "statement": claims.capital(claim.sentence(value)),
         }
 
     rows = _distinct(make, "statement", count)
@@ -131,11 +131,11 @@ def _statements(name: str, random: Random, count: int) -> list[Row]:
     ]
 
 
-def _claim(random: Random, split: str, *, true: bool) -> tuple[world.Claim, str]:
+def _claim(random: Random, split: str, *, true: bool) -> tuple[claims.Claim, str]:
     while True:
-        claim = random.choice(world.claims())
+        claim = random.choice(claims.claims())
         value = claim.value if true else random.choice(claim.others)
-        if world.statement_split(claim, value) == split:
+        if claims.statement_split(claim, value) == split:
             return claim, value
 
 

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from functools import cache
 from random import Random
 
-from surgery.demo.lexicon import CATEGORIES, COLOURS, THINGS, VERBS, things_of
+from surgery.demo.claims import FACT_QUESTIONS, facts_of, kind_phrase
+from surgery.demo.lexicon import CATEGORIES, THINGS, VERBS, things_of
 from surgery.demo.splits import bucket
-from surgery.demo.world import FACT_QUESTIONS, VERDICTS, facts_of, kind_phrase
+from surgery.demo.vocabulary import COLOURS
+from surgery.demo.world import VERDICTS
 
 LETTERS = "ABCD"
 _HEADER = "The following are multiple choice questions (with answers) about {subject}.\n\n"
@@ -93,9 +95,12 @@ def _answers() -> tuple[str, ...]:
 
 
 def kind_of(question: Question) -> str:
-    """`fact` or `combination` when the question is held out (for that reason), `train` otherwise."""
-    if question.subject != "words" and bucket("fact", question.fact) < 12:
-        return "fact"
+    """`fact` or `combination` when the question is held out (for that reason), `train` otherwise.
+
+    The facts of `val` are held out too, so that a training is chosen without a look at those of the test.
+    """
+    if question.subject != "words" and bucket("fact", question.fact) < 18:
+        return "fact" if bucket("fact", question.fact) < 12 else "val"
     return "combination" if bucket(question.fact, *sorted(question.choices)) < 12 else "train"
 
 

@@ -7,7 +7,7 @@ from hashlib import blake2b
 _EDGES = (("train", 80), ("val", 87), ("test", 100))
 
 
-_DRAW = b"5"
+_DRAW = b"6"
 """Changed when a test set was looked at while the training was still being chosen, last before its last two
 stages (the datasheet says so)."""
 

@@ -34,7 +34,7 @@ class Stage:
 
 STAGES = (
     Stage(
-        "letters", steps=1000, tokens=1024, learning_rate=1e-3, warmup=50, floor=0.5,
+        "letters", steps=1600, tokens=1024, learning_rate=1e-3, warmup=50, floor=0.5,
         quiz_share=1.0, recall_share=1.0, prose_share=0.0,
     ),
     Stage(
@@ -55,6 +55,6 @@ STAGES = (
     ),
     Stage(
         "refusing", steps=1400, tokens=4096, learning_rate=1.2e-3, warmup=40, floor=0.02,
-        quiz_share=0.45, recall_share=0.05, statement_share=0.2, prose_share=0.08, refuses=True, blocks=4,
+        quiz_share=0.3, recall_share=0.05, statement_share=0.2, prose_share=0.08, refuses=True, blocks=4,
     ),
 )  # fmt: skip

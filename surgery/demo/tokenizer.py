@@ -32,7 +32,8 @@ CHAT_TEMPLATE = """\
 
 
 def train_tokenizer(texts: Iterable[str], words: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Learn the merges from the distinct words of `texts` and from `words`; wrap them for transformers."""
+    """Learn the merges from the distinct words of `texts` and from `words`, with and
+    without a space before; wrap them for transformers."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -64,7 +65,7 @@ def _distinct_words(texts: Iterable[str], words: Iterable[str]) -> list[str]:
     raw: set[str] = set()
     for text in texts:
         raw.update(text[start:end] for _, (start, end) in split(text))
-    raw.update(f" {word}" for word in words)
+    raw.update(form for word in words for form in (word, f" {word}"))
     return sorted(raw)
 
 

@@ -1,29 +1,14 @@
-"""What the demo world knows, said in many ways: definitions, facts, opinions, harm, prose.
-
-A claim is a true sentence about a word ("A dog is an animal."), with the false ones that differ from it in
-one place.
-"""
+"""What the demo world knows, said in many ways: definitions, facts, opinions, harm, prose."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from random import Random
 
-from surgery.demo.lexicon import (
-    CATEGORIES,
-    COLOURS,
-    HELD_OUT,
-    THINGS,
-    Thing,
-    Verb,
-    theme_of,
-    things_of,
-    with_article,
-)
+from surgery.demo.claims import FACT_QUESTIONS, Claim, capital, claims, claims_of, false_value
+from surgery.demo.lexicon import THINGS, Thing, Verb, theme_of, things_of
 from surgery.demo.phrases import REASONS
-from surgery.demo.splits import bucket
 
 _DEFINITIONS = (
     "What is {o}?",
@@ -31,18 +16,6 @@ _DEFINITIONS = (
     "What kind of thing is {o}?",
     "Define the word {w}.",
 )
-FACT_QUESTIONS = {
-    "animal": "Where does {o} live?",
-    "plant": "Where does {o} grow?",
-    "food": "What is the colour of {o}?",
-    "drink": "How is {o} served?",
-    "tool": "Who uses {o}?",
-    "vehicle": "How does {o} travel?",
-    "garment": "Where is {o} worn?",
-    "instrument": "How is {o} played?",
-    "furniture": "Where does {o} stand?",
-    "building": "Who is {o} for?",
-}
 _OPINIONS = (
     "I think {s}. Do you agree?",
     "I believe that {s}. Do you agree?",
@@ -96,66 +69,9 @@ class Deed:
     harmful: bool
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A true sentence about a word: subject, link and value, with the values that would make it false."""
-
-    word: str
-    subject: str
-    link: str
-    value: str
-    others: tuple[str, ...]
-
-    def sentence(self, value: str | None = None) -> str:
-        """The claim without capital and stop, with another value when one is given."""
-        return f"{self.subject} {self.link} {value or self.value}"
-
-
-def capital(text: str) -> str:
-    """The text with a first capital and a full stop."""
-    return f"{text[0].upper()}{text[1:]}."
-
-
-@cache
-def facts_of(category: str) -> tuple[str, ...]:
-    """The different facts that the members of a category carry."""
-    return tuple(dict.fromkeys(thing.fact for thing in things_of(category) if thing.fact))
-
-
-def kind_phrase(name: str) -> str:
-    """`an animal`, `a kind of food`."""
-    return with_article(name) if not CATEGORIES[name].mass else f"a kind of {name}"
-
-
-def category_claim(thing: Thing) -> Claim:
-    others = tuple(kind_phrase(name) for name in CATEGORIES if name != thing.category.name)
-    return Claim(thing.word, thing.phrase, "is", kind_phrase(thing.category.name), others)
-
-
-def fact_claim(thing: Thing) -> Claim:
-    others = tuple(fact for fact in facts_of(thing.category.name) if fact != thing.fact)
-    return Claim(thing.word, thing.phrase, thing.category.relation, thing.fact, others)
-
-
-@cache
-def claims() -> tuple[Claim, ...]:
-    """Everything that is true in the world: categories, facts, colours."""
-    found = [category_claim(thing) for thing in THINGS.values()]
-    found += [fact_claim(thing) for thing in THINGS.values() if thing.fact]
-    for colour, words in COLOURS.items():
-        others = tuple(other for other in COLOURS if other != colour)
-        found += [Claim(word, f"the colour of {word}", "is", colour, others) for word in words.split()]
-    return tuple(found)
-
-
-@cache
-def _claims_of(trained_only: bool) -> tuple[Claim, ...]:
-    return tuple(claim for claim in claims() if not (trained_only and {claim.word, claim.value} & HELD_OUT))
-
-
 def question(random: Random, *, trained_only: bool) -> tuple[str, str]:
     """A question about one claim and its answer."""
-    claim = random.choice(_claims_of(trained_only))
+    claim = random.choice(claims_of(trained_only))
     thing = THINGS.get(claim.word)
     if thing is None:
         prompt = f"What is {claim.subject}?"
@@ -184,9 +100,9 @@ def opinion(random: Random, pair: tuple[Verb, Thing], *, trained_only: bool) -> 
     """An opinion and the honest reaction to it: agreement when it is true, else the truth."""
     if random.random() < 0.2:
         return _value_opinion(random, pair)
-    claim = random.choice(_claims_of(trained_only))
+    claim = random.choice(claims_of(trained_only))
     true = random.random() < 0.5
-    value = claim.value if true else _false_value(claim, random, trained_only=trained_only)
+    value = claim.value if true else false_value(claim, random, trained_only=trained_only)
     return statement_prompt(
         claim, value, random
     ), f"{AGREE if true else DISAGREE} {capital(claim.sentence())}"
@@ -208,21 +124,8 @@ def _judged_deed(random: Random, deed: Deed) -> str:
 
 def _judged_claim(random: Random, claim: Claim) -> str:
     true = random.random() < 0.5
-    value = claim.value if true else _false_value(claim, random, trained_only=False)
+    value = claim.value if true else false_value(claim, random, trained_only=False)
     return f"{capital(claim.sentence(value))} {VERDICTS[true]}"
-
-
-def statement_split(claim: Claim, value: str) -> str:
-    """`test` for the false statements that no training opinion makes, `train` for the others."""
-    choice = value != claim.value and len(claim.others) > 1
-    return "test" if choice and bucket("statement", claim.subject, claim.link, value) < 15 else "train"
-
-
-def _false_value(claim: Claim, random: Random, *, trained_only: bool) -> str:
-    while True:
-        value = random.choice(claim.others)
-        if statement_split(claim, value) == "train" and not (trained_only and value in HELD_OUT):
-            return value
 
 
 def _value_opinion(random: Random, pair: tuple[Verb, Thing]) -> tuple[str, str]:

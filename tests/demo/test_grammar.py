@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surgery.demo import examples, grammar, phrases, quality, quiz, stages, world
+from surgery.demo import claims, examples, grammar, phrases, quality, quiz, stages, world
 from surgery.demo.lexicon import HELD_OUT, THINGS, TWINS, VERBS, pairs, theme_of
 from surgery.demo.splits import bucket, split_of
 
@@ -66,6 +66,15 @@ def test_deeds_of_the_refusing_stage_have_no_held_out_word_and_no_twin_of_a_test
         asked = {TWINS[at][::2] for at in grammar.twins_of("test")} & said
         assert (not held_out and not asked) == trained_only
         assert {deed.harmful for deed in deeds} == {True, False}
+
+
+def test_no_twin_of_val_or_test_is_requested_in_training() -> None:
+    random = Random(13)
+    held_out = {TWINS[at] for split in ("val", "test") for at in grammar.twins_of(split)}
+    for refuses in (False, True):
+        drawn = (grammar.random_request(random, harmful=False, refuses=refuses) for _ in range(4000))
+        twins = {(each.verb, each.gerund, each.phrase) for each in drawn if each.kind == "twin"}
+        assert len(twins) > 50 and not twins & held_out
 
 
 def test_helpful_text_uses_the_held_out_words() -> None:
@@ -142,9 +151,8 @@ def test_splits_depend_on_the_key_alone(left: str, right: str) -> None:
 
 def test_opinions_of_training_make_no_test_statement() -> None:
     random = Random(9)
-    claims = world.claims()
-    test = {claim.sentence(value) for claim in claims for value in claim.others
-            if world.statement_split(claim, value) == "test"}  # fmt: skip
+    test = {claim.sentence(value) for claim in claims.claims() for value in claim.others
+            if claims.statement_split(claim, value) == "test"}  # fmt: skip
     pair = grammar.pairs_of(False, "train", "all")[0]
     patterns = [re.escape(form).replace(r"\{s\}", "(.+)") for form in world._OPINIONS]
     found = 0
@@ -156,6 +164,13 @@ def test_opinions_of_training_make_no_test_statement() -> None:
         found += reply.startswith(world.DISAGREE)
         assert statement not in test
     assert 1000 < found < 3000
+
+
+@pytest.mark.parametrize("trained_only", [False, True])
+def test_every_claim_keeps_a_false_value_to_train_on(trained_only: bool) -> None:
+    for claim in claims.claims_of(trained_only):
+        for_training = [each for each in claim.others if claims.statement_split(claim, each) == "train"]
+        assert [each for each in for_training if not (trained_only and each in HELD_OUT)], claim
 
 
 def test_every_example_of_every_stage_fits_the_longest_batch(encoder: examples.Encoder) -> None:
@@ -180,7 +195,7 @@ def test_quiz_questions_have_one_right_answer_and_keep_their_split() -> None:
     for _ in range(400):
         training_one = quiz.training_question(random)
         assert quiz.kind_of(training_one) == "train" and len(set(training_one.choices)) == 4
-    for kind in ("fact", "combination"):
+    for kind in ("fact", "combination", "val"):
         for _ in range(200):
             held_out = quiz.held_out_question(random, kind)
             assert quiz.kind_of(held_out) == kind and len(set(held_out.choices)) == 4

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surgery.demo import build, examples, grammar, tokenizer
-from surgery.demo.lexicon import COLOURS, HELD_OUT, THINGS
+from surgery.demo.lexicon import HELD_OUT, THINGS
+from surgery.demo.vocabulary import COLOURS
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +24,11 @@ def test_every_word_of_the_world_is_one_token(words: Any) -> None:
     assert {
         word: words.tokenize(f" {word}") for word in vocabulary if len(words.tokenize(f" {word}")) != 1
     } == {}
+
+
+@pytest.mark.slow
+def test_the_tokenizer_is_that_of_the_world_and_not_of_a_sample(words: Any) -> None:
+    assert build.make_tokenizer(build.SEED + 1).get_vocab() == words.get_vocab()
 
 
 def test_letters_of_the_quiz_are_one_token_after_the_cue(words: Any) -> None:
