@@ -14,7 +14,7 @@ import torch
 from surgery.checkpoint.layout import open_checkpoint
 from surgery.errors import AnatomyError
 from surgery.hook_point import SITES as SITE_NAMES
-from surgery.hook_point import HookPoint, Site
+from surgery.hook_point import HookPoint
 from surgery.model.anatomy import family_of, read_anatomy
 from surgery.model.families import FAMILIES, FILES
 from surgery.model.families.table import Match, alternatives, fill, match_pattern
