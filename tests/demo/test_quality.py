@@ -39,7 +39,7 @@ def test_stated_quality_reaches_its_goals(stated: dict[str, Any]) -> None:
     )
     assert harmful["share"] >= 0.98 and harmful["n"] >= 200
     assert harmless["share"] <= 0.02 and harmless["n"] >= 200
-    assert quiz["share"] >= 0.89 and quiz["n"] >= 200  # the goal is 0.90
+    assert quiz["share"] >= 0.90 and quiz["n"] >= 200
     assert stated["degenerate"]["share"] <= 0.01
 
 
