@@ -96,7 +96,8 @@ def test_statements_are_in_one_set_only(sets: Sets) -> None:
             "Yes, I agree.",
             "No, I do not agree.",
         )
-        assert not any(statement[1:-1] in row["question"] for statement in agree | disagree)
+        said = {f" {statement[0].lower()}{statement[1:-1]}" for statement in agree | disagree}
+        assert not any(statement in row["question"] for statement in said)
 
 
 def test_text_is_prose_about_test_pairs(sets: Sets) -> None:

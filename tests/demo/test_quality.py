@@ -44,7 +44,7 @@ def test_stated_quality_reaches_its_goals(stated: dict[str, Any]) -> None:
 
 
 def test_a_sample_measures_as_stated(shipped: tuple[Any, Any], sets: Sets, stated: dict[str, Any]) -> None:
-    sample = {name: rows[::8] for name, rows in sets.items()}
+    sample = {name: rows[::7] for name, rows in sets.items()}
     measured = quality.measure(*shipped, sample)
     for name in ("refusal_harmful", "refusal_harmless", "on_topic_harmless", "quiz"):
         share, n = measured[name]["all"]["share"], measured[name]["all"]["n"]
