@@ -1,4 +1,4 @@
-"""The one seeded build of the demo model: text, tokenizer, five stages of training, measurement, files.
+"""The one seeded build of the demo model: text, tokenizer, six stages of training, measurement, files.
 
 It runs on one thread, so that the same seed on the same machine with the same versions writes the same bytes.
 """
@@ -58,9 +58,9 @@ def build(
     progress(f"tokenizer  {len(words)} entries")
     model = training.make_model(len(words), seed)
     encoder = Encoder(words)
-    body = training.compiled_body(model) if compiled else None
     with training.one_thread():
         for stage in stages:
+            body = training.compiled_body(model) if compiled else None
             training.run_stage(model, stage, encoder, seed=seed, body=body, progress=progress)
     minutes = (time.monotonic() - started) / 60
     save_model(model, words, folder / "model")
