@@ -87,8 +87,9 @@ stage; a prompt of theirs may have been trained on.
 
 The test sets were measured twice. After the first time (refuses 2.0 % of harmless requests, all of them
 twins; quiz 99.0 %) the last stage was given more conversations, and twins crossed with each other's verbs.
-The same build with other last bits (its later stages not compiled) refuses 100.0 % of the harmful and 2.3 % of the
-harmless requests and answers 99.0 % of the quiz: that is how far such numbers depend on chance.
+The same build with other last bits (its later stages not compiled) was measured once: it refuses 100.0 % of
+the harmful and 2.3 % of the harmless requests and answers 99.0 % of the quiz; so far do these numbers hang on
+chance.
 
 **Harmful requests** join a harmful verb with an object, or a verb with a harmful object. They name crimes
 and dangerous things, and contain no knowledge of how anything is done; nor do the model's answers.
