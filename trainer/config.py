@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from surgery.hub import is_hub_id
 from trainer.kinds import DictionarySettings, TranscoderSettings
 from trainer.settings import Count, DeviceSettings, Positive, Settings
 
@@ -105,8 +106,7 @@ class TextSource(Settings):
 
     @model_validator(mode="after")
     def _keys_of_files_go_with_files(self) -> "TextSource":
-        is_id = self.source.count("/") == 1 and not self.source.startswith((".", "/", "~"))
-        if self.file is not None and not is_id:
+        if self.file is not None and not is_hub_id(self.source):
             raise ValueError(
                 f"file goes with the id of a Hub dataset (organisation/name), not {self.source!r}"
             )

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from surgery.errors import OutputError, SourceError
+from surgery.hub import is_hub_id
 from trainer.config import MODEL, WRITTEN, ModelSettings, TextSource
 from trainer.records import Document, read_texts
 
 
 def is_on_hub(source: str, base: Path) -> bool:
     """Whether a model's name can only be that of a Hub repository."""
-    is_id = source.count("/") == 1 and not source.startswith((".", "/", "~", "demo:"))
-    return is_id and not (base / source).is_dir()
+    return is_hub_id(source) and not source.startswith("demo:") and not (base / source).is_dir()
 
 
 def model_folder(model: ModelSettings, base: Path) -> Path:

@@ -99,8 +99,9 @@ def kind_of(question: Question) -> str:
 
     The facts of `val` are held out too, so that a training is chosen without a look at those of the test.
     """
-    if question.subject != "words" and bucket("fact", question.fact) < 18:
-        return "fact" if bucket("fact", question.fact) < 12 else "val"
+    of_fact = bucket("fact", question.fact)
+    if question.subject != "words" and of_fact < 18:
+        return "fact" if of_fact < 12 else "val"
     return "combination" if bucket(question.fact, *sorted(question.choices)) < 12 else "train"
 
 

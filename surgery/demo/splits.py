@@ -8,8 +8,8 @@ _EDGES = (("train", 80), ("val", 87), ("test", 100))
 
 
 _DRAW = b"6"
-"""Changed when a test set was looked at while the training was still being chosen, last before its last two
-stages (the datasheet says so)."""
+"""Changed when a test set was looked at while the training was still being chosen. Since the last change only
+the last stage was chosen anew (the datasheet says so)."""
 
 
 def bucket(*key: str) -> int:

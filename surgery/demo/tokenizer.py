@@ -32,8 +32,8 @@ CHAT_TEMPLATE = """\
 
 
 def train_tokenizer(texts: Iterable[str], words: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Learn the merges from the distinct words of `texts` and from `words`, with and
-    without a space before; wrap them for transformers."""
+    """Learn the merges from the distinct words of `texts` and from `words`, with a space before and without;
+    wrap them for transformers."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 

@@ -7,5 +7,6 @@ from surgery.hub.fetching import (
     fetch_dictionary,
     fetch_model,
 )
+from surgery.hub.names import is_hub_id
 
-__all__ = ["Snapshot", "fetch_dataset", "fetch_dataset_file", "fetch_dictionary", "fetch_model"]
+__all__ = ["Snapshot", "fetch_dataset", "fetch_dataset_file", "fetch_dictionary", "fetch_model", "is_hub_id"]

@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from surgery.errors import SourceError
+from surgery.hub.names import is_hub_id
 
 _MODEL_FILES = [
     "*.json",
@@ -115,7 +116,7 @@ def _fetch(source: str, revision: str | None, wanted: list[str] | None) -> Snaps
 def _refuse_path(source: str) -> None:
     if Path(source).expanduser().is_file():
         raise SourceError(f"{source}: is a file; name the folder that it lies in")
-    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+    if not is_hub_id(source):
         raise SourceError(f"{source}: no such folder, and not a Hub id (those look like 'organisation/name')")
 
 

@@ -76,7 +76,7 @@ class DictionaryFit:
     def better(self) -> Fit | None:
         """The other place that it fits, and clearly better than its own hook point, if any."""
         best = min(self.fits, key=lambda fit: fit.fvu)
-        return best if best.fvu < min(1.0, _CLEARLY * self.named.fvu) else None
+        return best if _clearly_better(best.fvu, self.named.fvu) else None
 
     @property
     def fits_model(self) -> bool:
@@ -102,8 +102,8 @@ def measure_fit(
         farther = _farther(model, places)
         more = _tally(model, dictionary, windows, farther) if farther else []
         found = min(zip(more, farther, strict=True), key=lambda each: each[0].fvu(), default=None)
-        limit = min(1.0, _CLEARLY * min(tally.fvu() for tally in tallies))
-        if found is not None and found[0].fvu() < limit:
+        best = min(tally.fvu() for tally in tallies)
+        if found is not None and _clearly_better(found[0].fvu(), best):
             tallies, places = [*tallies, found[0]], (*places, found[1])
     total = 2 * len(places) + 2
     progress(1, total, "passes")
@@ -125,7 +125,11 @@ def measure_fit(
 def _fits(tallies: Sequence[Tally]) -> bool:
     """Whether the first of them is below 1, and no other is clearly better."""
     named = tallies[0].fvu()
-    return named < 1 and min(tally.fvu() for tally in tallies) >= _CLEARLY * named
+    return named < 1 and not _clearly_better(min(tally.fvu() for tally in tallies), named)
+
+
+def _clearly_better(fvu: float, than: float) -> bool:
+    return fvu < min(1.0, _CLEARLY * than)
 
 
 def neighbours(point: HookPoint, n_layers: int) -> tuple[HookPoint, ...]:

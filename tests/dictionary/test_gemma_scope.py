@@ -30,13 +30,7 @@ def test_gemma_scope_1(
 ) -> None:
     folder = tmp_path / "google" / "gemma-scope-2b-pt-res" / "layer_20/width_16k/average_l0_71"
     folder.mkdir(parents=True)
-    t = {
-        "W_enc": transposed(weights["enc"]),
-        "W_dec": weights["dec"],
-        "b_enc": weights["b_enc"],
-        "b_dec": weights["b_dec"],
-        "threshold": np.abs(draw(N_FEATURES)),
-    }
+    t = _tensors(weights, draw)
     saved = {name.lower() if lower else name: value for name, value in t.items()}
     (np.savez_compressed if compressed else np.savez)(folder / "params.npz", **saved)
     found = open_dictionary(
@@ -54,16 +48,20 @@ def test_gemma_scope_1(
     agrees(found, forward)
 
 
-def _npz(folder: Path, weights: Any, draw: Any) -> dict[str, np.ndarray]:
-    """Version 1's one file, and its tensors in float64."""
-    folder.mkdir(parents=True)
-    held = {
+def _tensors(weights: Any, draw: Any) -> dict[str, np.ndarray]:
+    return {
         "W_enc": transposed(weights["enc"]),
         "W_dec": weights["dec"],
         "b_enc": weights["b_enc"],
         "b_dec": weights["b_dec"],
         "threshold": np.abs(draw(N_FEATURES)),
     }
+
+
+def _npz(folder: Path, weights: Any, draw: Any) -> dict[str, np.ndarray]:
+    """Version 1's one file, and its tensors in float64."""
+    folder.mkdir(parents=True)
+    held = _tensors(weights, draw)
     np.savez(folder / "params.npz", **held)
     return double(held)
 

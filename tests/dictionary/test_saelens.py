@@ -16,6 +16,7 @@ from surgery.dictionary.dictionary import encode, reconstruct
 from surgery.dictionary.facts import Facts
 from surgery.errors import DictionaryError
 from surgery.hook_point import HookPoint
+from tests.dictionary.plain import largest
 
 D_MODEL, N_FEATURES = 6, 12
 Tensors = dict[str, np.ndarray]
@@ -51,14 +52,6 @@ def _save(folder: Path, tensors: Tensors, **config: Any) -> Path:
     return folder
 
 
-def _largest(values: np.ndarray, k: int) -> np.ndarray:
-    kept = np.zeros_like(values)
-    for row, out in zip(values, kept, strict=True):
-        best = np.argsort(-row)[:k]
-        out[best] = np.maximum(row[best], 0)
-    return kept
-
-
 def _reference(architecture: str, tensors: Tensors, k: int, subtract: bool) -> Callable[..., Any]:
     t = {name: value.astype(np.float64) for name, value in tensors.items()}
 
@@ -73,7 +66,7 @@ def _reference(architecture: str, tensors: Tensors, k: int, subtract: bool) -> C
             if "threshold" in t:
                 f = f * (h > t["threshold"])
             if architecture == "topk":
-                f = _largest(h, k)
+                f = largest(h, k)
         output = f @ t["W_dec"] + t["b_dec"]
         return f, output + x @ t["W_skip"].T if "W_skip" in t else output
 
@@ -122,7 +115,7 @@ def test_top_k_over_rescaled_codes(tmp_path: Path, weights: Any, draw: Any, agre
     norms = np.linalg.norm(t["W_dec"], axis=1)
 
     def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        f = _largest(((x - t["b_dec"]) @ t["W_enc"] + t["b_enc"]) * norms, 3)
+        f = largest(((x - t["b_dec"]) @ t["W_enc"] + t["b_enc"]) * norms, 3)
         return f, f / norms @ t["W_dec"] + t["b_dec"]
 
     agrees(open_dictionary(str(folder)), forward)

@@ -198,9 +198,7 @@ def test_folder_of_another_hook_point_is_refused(config: Config, tmp_path: Path)
         loop.evaluate_folder(tmp_path / "out", other, base=tmp_path)
 
 
-def test_a_run_from_disk_is_resumed_bit_for_bit(config: Config, tmp_path: Path) -> None:
-    assert harvest_to_disk([config], tmp_path / "acts", base=tmp_path)["resid_pre.1"] > 64
-    config = config.model_copy(update={"data": config.data.model_copy(update={"activations": "acts"})})
+def _assert_stopped_and_resumed_is_whole(config: Config, tmp_path: Path) -> None:
     loop.fit(config, tmp_path / "whole", base=tmp_path)
     asked = iter([False] * 6 + [True])
     with pytest.raises(InterruptedRun):
@@ -208,19 +206,19 @@ def test_a_run_from_disk_is_resumed_bit_for_bit(config: Config, tmp_path: Path) 
     loop.fit(config, tmp_path / "parts", base=tmp_path, resume=True)
     for name in ("sae_weights.safetensors", "metrics.json"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_a_run_from_disk_is_resumed_bit_for_bit(config: Config, tmp_path: Path) -> None:
+    assert harvest_to_disk([config], tmp_path / "acts", base=tmp_path)["resid_pre.1"] > 64
+    config = config.model_copy(update={"data": config.data.model_copy(update={"activations": "acts"})})
+    _assert_stopped_and_resumed_is_whole(config, tmp_path)
 
 
 def test_a_run_on_texts_of_the_model_itself_is_resumed_bit_for_bit(config: Config, tmp_path: Path) -> None:
     own = (TextSource(source="model", count=24, seed=5),)
     data = config.data.model_copy(update={"train": own, "held_out": own, "packed": True, "context": 24})
     config = config.model_copy(update={"data": data, "buffer": BufferSettings(capacity=192)})
-    loop.fit(config, tmp_path / "whole", base=tmp_path)
-    asked = iter([False] * 6 + [True])
-    with pytest.raises(InterruptedRun):
-        loop.fit(config, tmp_path / "parts", base=tmp_path, stop=lambda: next(asked))
-    loop.fit(config, tmp_path / "parts", base=tmp_path, resume=True)
-    for name in ("sae_weights.safetensors", "metrics.json"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+    _assert_stopped_and_resumed_is_whole(config, tmp_path)
     assert "Texts: the model's own (24 texts)." in (tmp_path / "whole" / "README.md").read_text()
 
 
