@@ -90,7 +90,8 @@ def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
         dtype=recipe.model.dtype,
         trust_remote_code=recipe.model.trust_remote_code,
     )
-    _check_numbers(model)
+    if model.takes_prompts:
+        _check_numbers(model)
     observer.stage("direction")
     sources = Sources(prompts=read, resolve=loaded.resolve)
     try:

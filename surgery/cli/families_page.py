@@ -25,8 +25,8 @@ largest component along a random direction, relative to the stream's length, at 
 after every writer of a tiny random twin was edited by the editor itself: the worst over the trials, in which
 the settings under *Varied* differ from the defaults (exact means at most 1e-5; before the edit it is some
 tenths). For a model that sees, what its projector puts into the stream for a random image is measured as
-well; its row names the text tower's family. The tables are in `surgery/model/families/`, the trials in
-`trials.py` there.
+well; its row names the text tower's family. Of an encoder and a decoder the decoder's stream is meant. The
+tables are in `surgery/model/families/`, the trials in `trials.py` there.
 
 Layers behind the last one that only draft tokens (multi-token prediction) are copied unedited: they read the
 finished stream and do not feed it. Of weights that are quantised on disk FP8 is edited; other formats are

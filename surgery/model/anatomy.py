@@ -126,7 +126,7 @@ def _find_family(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     family = family_of(config)
     if family is None:
         model_type = config.get("model_type")
-        why = UNSUPPORTED.get(str(model_type))
+        why = UNSUPPORTED.get(_text_type(config))
         because = f" ({why.reason}; instead, {why.instead})" if why else ""
         raise AnatomyError(
             f"model type {model_type!r}: its writers are not in the tables{because}; known are"
@@ -146,10 +146,19 @@ def family_of(config: Mapping[str, Any]) -> Family | None:
     tower = TOWERS.get(model_type)
     if tower is None:
         return FAMILIES.get(model_type)
-    part = config.get("text_config")
-    named = part.get("model_type") if isinstance(part, Mapping) else None
-    text = tower.own or FAMILIES.get(str(named or tower.text))
+    text = tower.own or FAMILIES.get(_text_type(config))
     return None if text is None else with_tower(model_type, tower, text)
+
+
+def _text_type(config: Mapping[str, Any]) -> str:
+    """The model type of the part that writes text, the model's own where it is one part."""
+    model_type = str(config.get("model_type"))
+    tower = TOWERS.get(model_type)
+    if tower is None:
+        return model_type
+    part = config.get(tower.part)
+    named = part.get("model_type") if isinstance(part, Mapping) else None
+    return str(named or tower.text)
 
 
 def _candidates(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -165,7 +174,8 @@ def _candidates(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int
 
 def _unembedding(family: Family, prefix: str, present: Mapping[str, tuple[int, ...]]) -> str | None:
     """The name that stands on disk, or else the one that goes with the prefix of the text tower."""
-    before = next((start for start in ("language_model.", "text_model.") if prefix.startswith(start)), "")
+    starts = ("language_model.", "text_model.", "decoder.")
+    before = next((start for start in starts if prefix.startswith(start)), "")
     names = [name for name in family.unembedding if name in present]
     names += [before + name for name in family.unembedding if before + name in family.unembedding]
     return names[0] if names else None

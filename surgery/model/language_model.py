@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,8 @@ class LanguageModel:
 
     @property
     def n_layers(self) -> int:
-        return int(self.network.config.get_text_config().num_hidden_layers)
+        config = self.network.config.get_text_config()  # BART counts its encoder's as num_hidden_layers
+        return int(getattr(config, "decoder_layers", config.num_hidden_layers))
 
     @property
     def d_model(self) -> int:
@@ -44,6 +46,11 @@ class LanguageModel:
     @property
     def model_type(self) -> str:
         return str(self.network.config.model_type)
+
+    @property
+    def takes_prompts(self) -> bool:
+        """Whether tokens alone run it, and not only beside an image or what an encoder says."""
+        return "decoder_input_ids" not in signature(self.network.forward).parameters
 
     @property
     def device(self) -> Any:
@@ -139,7 +146,16 @@ class Batch:
 def batches(
     model: LanguageModel, token_lists: Sequence[Sequence[int]], *, batch_size: int | None = None
 ) -> Iterator[Batch]:
-    """Group token lists of like length into left-padded batches of at most `BATCH_TOKENS` tokens."""
+    """Group token lists of like length into left-padded batches of at most `BATCH_TOKENS` tokens.
+
+    Raises:
+        SourceError: prompts alone do not run the model.
+    """
+    if not model.takes_prompts:
+        raise SourceError(
+            f"{model.name}: beside a prompt it reads an image or what an encoder says, so prompts alone do"
+            " not run it; give the direction by `find: file`, and no `verify`"
+        )
     order = sorted(range(len(token_lists)), key=lambda row: (-len(token_lists[row]), row))
     start = 0
     while start < len(order):

@@ -46,7 +46,7 @@ SITES: dict[str, Sites] = {
     "glm4": Sites("post_self_attn_layernorm", "post_mlp_layernorm"),
     **dict.fromkeys(
         ("gpt2", "gpt-sw3", "gpt_bigcode", "gptj", "codegen", "gpt_neo"),
-        Sites("attn", "mlp", "transformer.h"),
+        Sites("attn+crossattention", "mlp", "transformer.h"),
     ),
     "gpt_neox": Sites("attention", "mlp", "gpt_neox.layers"),
     "opt": Sites("self_attn", "fc2", "model.decoder.layers"),
@@ -93,7 +93,7 @@ SITES: dict[str, Sites] = {
     "xlm-roberta-xl": Sites("attention.output.dense", "output.dense", "roberta.encoder.layer"),
     "megatron-bert": Sites("attention.output.dense", "output.dense", "bert.encoder.layer"),
     **dict.fromkeys(
-        ("blenderbot", "pegasus", "whisper", "mbart", "bigbird_pegasus"),
+        ("blenderbot", "pegasus", "whisper", "mbart", "bigbird_pegasus", "pp_formulanet"),
         Sites("self_attn+encoder_attn", "fc2", "model.decoder.layers"),
     ),
     **dict.fromkeys(
@@ -111,6 +111,16 @@ SITES: dict[str, Sites] = {
         ("gemma4_text", "gemma4_unified_text"),
         Sites("post_attention_layernorm", "post_feedforward_layernorm+post_per_layer_input_norm"),
     ),
+    "diffusion_gemma": Sites(
+        "post_attention_layernorm",
+        "post_feedforward_layernorm",
+        "model.encoder.language_model.layers+model.decoder.layers",
+    ),
+    "t5gemma2": Sites("post_self_attn_layernorm", "post_feedforward_layernorm"),
+    "pix2struct": Sites(
+        "self_attention.attention+encoder_decoder_attention.attention", "mlp.DenseReluDense", "decoder.layer"
+    ),
+    "udop": Sites("layer.0.SelfAttention+layer.1.EncDecAttention", "layer.2.DenseReluDense", "decoder.block"),
     "gemma3n_text": Sites("post_attention_layernorm", "post_feedforward_layernorm"),
     "deepseek_v4": Sites("self_attn", "mlp"),
     "hy_v4": Sites("self_attn", "mlp"),
@@ -233,7 +243,8 @@ class Together:
 def _part(block: Any, names: str) -> Any:
     if "+" in names or not names:
         parts = [_submodule(block, name) for name in names.split("+") if name]
-        return Together([part for part in parts if part is not None])
+        found = [part for part in parts if part is not None]
+        return found[0] if len(found) == 1 else Together(found)
     for name in names.split("|"):
         if (part := _submodule(block, name)) is not None:
             return part

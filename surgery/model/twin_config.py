@@ -20,6 +20,7 @@ from surgery.model.twin_sizes import (
     SIDE,
     SIDE_BY_SIDE,
     SMALL,
+    STAND_INS,
     TO_STREAM,
     VOCABULARY,
 )
@@ -28,6 +29,8 @@ _MAX_LAYERS = 6
 _CORE = ("hidden_size", "num_attention_heads")
 _AS_WIDE = ("word_embed_proj_dim",)
 _KINDS = ("layer_types", "mlp_layer_types", "layers_block_type")
+_TEXT_PARTS = ("text_config", "decoder")
+"""Keys under which a model of several towers has the settings of the one that writes text."""
 _SENSES = ("vision_config", "audio_config")
 _A_LAYER = ("num_attention_heads_per_layer",)
 _LISTED = ("activation_sparsity_pattern",)
@@ -58,8 +61,9 @@ def shrink(config: Mapping[str, Any]) -> Any:
         )
     kind = CONFIG_MAPPING[model_type]
     full = kind.from_dict(_kept(config)).to_dict()
-    if isinstance(full.get("text_config"), dict):
-        small = {**full, **_towers(full)}
+    part = next((key for key in _TEXT_PARTS if isinstance(full.get(key), dict)), None)
+    if part is not None:
+        small = {**full, **_towers(full, part)}
     else:
         senses = {key: _side(full[key]) for key in _SENSES if _is_tower(full.get(key))}
         small = _with_own({**full, **_text_sizes(full, kind.attribute_map), **senses}, str(model_type))
@@ -67,24 +71,28 @@ def shrink(config: Mapping[str, Any]) -> Any:
 
 
 def _kept(config: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in config.items() if key not in _DROPPED}
+    kept = {
+        key: STAND_INS.get(value["model_type"], value) if _is_tower(value) else value
+        for key, value in config.items()
+        if key not in _DROPPED
+    }
     return copy.deepcopy(kept)  # config classes fill in what they are given
 
 
-def _towers(full: Mapping[str, Any]) -> dict[str, Any]:
+def _towers(full: Mapping[str, Any], part: str) -> dict[str, Any]:
     """Every tower small: the text one with its own sizes, the others narrower than its stream."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    text = full["text_config"]
+    text = full[part]
     model_type = str(text.get("model_type"))
     aliases = CONFIG_MAPPING[model_type].attribute_map if model_type in CONFIG_MAPPING else {}
-    towers = {key: _side(value) for key, value in full.items() if _is_tower(value) and key != "text_config"}
+    towers = {key: _side(value) for key, value in full.items() if _is_tower(value) and key != part}
     small = _with_own({**_kept(text), **_text_sizes(text, aliases)}, model_type)
     joined = {key: value for key, value in SIDE_BY_SIDE.items() if full.get(key)}
     joined |= {key: D_MODEL for key in TO_STREAM if full.get(key)}
     return {
         **_with_own({**towers, **joined}, str(full["model_type"])),
-        "text_config": _with_small_tokens(small),
+        part: _with_small_tokens(small),
         **_with_small_tokens({key: full[key] for key in full if _is_token(key)}),
         **_SPECIAL_TOKENS,
     }

@@ -23,7 +23,11 @@ def twin_inputs(network: Any, seed: int) -> dict[str, Any]:
 
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randint(3, VOCABULARY - SPECIAL, (_SEQUENCES, _POSITIONS), generator=generator)
-    if any(name.endswith(".encoder_attn") for name, _ in network.named_modules()):
+    if _needs(network, "pixel_values"):
+        return _with_queries(network, tokens, generator)
+    if "decoder_input_ids" in signature(network.forward).parameters:
+        return _of_both(network, tokens, generator)
+    if any(name.endswith((".encoder_attn", ".crossattention")) for name, _ in network.named_modules()):
         heard = torch.randn(_SEQUENCES, _POSITIONS // 2, D_MODEL, generator=generator)
         if "encoder_hidden_states" in signature(network.forward).parameters:
             return {"input_ids": tokens, "encoder_hidden_states": heard}
@@ -43,9 +47,25 @@ def twin_inputs(network: Any, seed: int) -> dict[str, Any]:
     if hasattr(config, "mm_tokens_per_image"):
         tokens[:, 2 : 2 + config.mm_tokens_per_image] = config.image_token_id
         return {"input_ids": tokens, "pixel_values": _pixels((_SEQUENCES,), generator)}
-    if _needs(network, "pixel_values"):
-        return _with_queries(network, tokens, generator)
     return {"input_ids": tokens}
+
+
+def _of_both(network: Any, tokens: Any, generator: Any) -> dict[str, Any]:
+    """Arguments of an encoder-decoder: the decoder's tokens, and what the encoder could have said."""
+    import torch
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    if "self_conditioning_logits" in signature(network.forward).parameters:
+        logits = torch.randn(*tokens.shape, VOCABULARY, generator=generator)
+        return {"input_ids": tokens, "decoder_input_ids": tokens, "self_conditioning_logits": logits}
+    if hasattr(network.config, "eoi_token_index"):
+        tokens[:, 1] = network.config.eoi_token_index
+    project = getattr(network, "enc_to_dec_proj", None)
+    width = D_MODEL if project is None else project.in_features
+    heard = torch.randn(_SEQUENCES, _POSITIONS // 2, width, generator=generator)
+    said = BaseModelOutputWithPooling(last_hidden_state=heard, pooler_output=heard)
+    said.attention_mask = None  # which UDOP looks for
+    return {"decoder_input_ids": tokens, "encoder_outputs": said}
 
 
 def _needs(network: Any, name: str) -> bool:
@@ -73,6 +93,8 @@ def image_features(network: Any, seed: int) -> list[Any]:
     """
     import torch
 
+    if network.config.is_encoder_decoder:
+        return []  # an image goes to the encoder's stream
     owner = network if hasattr(network, "get_image_features") else getattr(network, "model", None)
     heard = _sounds(network, seed)
     function = getattr(owner, "get_image_features", None)

@@ -24,6 +24,9 @@ IMAGE_SIZE, PATCH_SIZE, IMAGE_TOKENS = 28, 14, 4
 SMALL: Mapping[str, Any] = MappingProxyType(
     {
         "ffn_dim": D_MLP,
+        "d_ff": D_MLP,
+        "d_kv": D_MODEL // HEADS,
+        "num_decoder_layers": 3,
         "ffn_hidden_size": D_MLP,
         "n_inner": D_MLP,
         "intermediate_size_mlp": D_MLP,
@@ -168,6 +171,9 @@ APART: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "llava_onevision": {"image_grid_pinpoints": _TWO_TILES},
         "mllama_text_model": {"num_hidden_layers": 2, "cross_attention_layers": [1]},
         "mllama_vision_model": {"supported_aspect_ratios": [[1, 1]], "vision_output_dim": 24},
+        "t5gemma2_text": {"hidden_size": D_MODEL, "vocab_size": VOCABULARY},
+        "t5gemma2_encoder": {"eoi_token_index": VOCABULARY - 2},
+        "donut-swin": {"depths": [1, 1], "num_heads": [2, 2]},
         "gemma4_vision": {"pooling_kernel_size": 2, "position_embedding_size": 16},
         "longcat_flash": {"qk_head_dim": 12},
         "janus_vision_model": {"depth": 2, "hidden_size": D_MODEL},
@@ -238,6 +244,11 @@ TO_STREAM = (
     "text_hidden_size",
 )
 """Keys of a tower that say how wide the text tower's stream is."""
+
+STAND_INS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {"timm_wrapper": {"model_type": "siglip_vision_model", "model_args": {"embed_dim": SIDE["hidden_size"]}}}
+)
+"""Towers that another library builds → one of transformers' own that stands for them in a twin."""
 
 PUBLISHED: Mapping[str, tuple[str, str]] = MappingProxyType(
     {

@@ -151,7 +151,9 @@ SAMPLE = (
     "bloom",
     "deepseek_v3",
     "deepseek_v4",
+    "diffusion_gemma",
     "doge",
+    "fast_vlm",
     "falcon",
     "gemma4_text",
     "glm4",
@@ -166,8 +168,12 @@ SAMPLE = (
     "olmo_hybrid",
     "opt",
     "phi",
+    "pix2struct",
     "qwen3_next",
     "qwen3_vl_moe",
+    "t5gemma2",
+    "udop",
+    "vision-encoder-decoder",
     "zamba2",
 )
 """The model types beside those of `CONFIGS` that every test run tries; the slow one tries all."""

@@ -328,3 +328,38 @@ def test_a_missing_projector_is_named() -> None:
 def test_a_norm_behind_some_kinds_of_layers_needs_their_names() -> None:
     config = CONFIG | {"model_type": "olmo_hybrid", "num_hidden_layers": 1, "layer_types": "many"}
     assert "layer_types must name the kind of every layer" in _problem(config, llama_shapes(1))
+
+
+def _seeing(decoder: dict[str, Any]) -> tuple[dict[str, Any], Shapes]:
+    """A GPT-2 that reads an image, as VisionEncoderDecoder holds it; the whole says that nothing is tied."""
+    config = {"model_type": "vision-encoder-decoder", "tie_word_embeddings": False, "decoder": decoder}
+    shapes: Shapes = {"transformer.wte.weight": (V, D), "transformer.wpe.weight": (F, D)}
+    for part, width in (("attn", D), ("crossattention", D), ("mlp", F)):
+        shapes[f"transformer.h.0.{part}.c_proj.weight"] = (width, D)
+        shapes[f"transformer.h.0.{part}.c_proj.bias"] = (D,)
+    shapes = {f"decoder.{name}": shape for name, shape in shapes.items()}
+    return config, shapes | {"encoder.layernorm.weight": (F,), "enc_to_dec_proj.weight": (D, F)}
+
+
+GPT2_READER = {"model_type": "gpt2", "n_embd": D, "n_layer": 1, "add_cross_attention": True}
+
+
+def test_of_an_encoder_decoder_the_decoders_stream_is_edited() -> None:
+    anatomy = read_anatomy(*_seeing(GPT2_READER))
+    assert set(anatomy.readers) == {"encoder.layernorm.weight", "enc_to_dec_proj.weight"}
+    assert anatomy.tied and anatomy.unembedding == "decoder.lm_head.weight"
+    assert [writer.tensor for writer in anatomy.writers if writer.tied] == ["decoder.transformer.wte.weight"]
+
+
+def test_cross_attention_must_be_what_the_config_says() -> None:
+    config, shapes = _seeing({key: GPT2_READER[key] for key in ("model_type", "n_embd", "n_layer")})
+    assert "config.json has no add_cross_attention, so loaders would drop" in _problem(config, shapes)
+    del shapes["decoder.transformer.h.0.crossattention.c_proj.weight"]
+    said = _problem({**config, "decoder": GPT2_READER}, shapes)
+    assert "missing: decoder.transformer.h.0.crossattention.c_proj.weight" in said
+
+
+def test_why_a_decoder_has_no_table_is_said_where_another_model_holds_it() -> None:
+    config, shapes = _seeing({"model_type": "trocr"})
+    assert "model type 'vision-encoder-decoder'" in _problem(config, shapes)
+    assert "it normalises the stream itself after each sublayer" in _problem(config, shapes)

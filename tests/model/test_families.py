@@ -68,14 +68,17 @@ def test_some_twin_has_each_writer_of_the_table(model_type: str, tmp_path: Path)
     family.
     """
     tower = TOWERS.get(model_type)
-    own = FAMILIES[model_type].writers if tower is None else tower.writers
+    if tower is None:
+        own = FAMILIES[model_type].writers
+    else:
+        own = (*tower.writers, *(() if tower.own is None else tower.own.writers))
     rows = {row.pattern for row in own if not (tower and row.optional)} - UNREACHED.get(model_type, set())
     for index, settings in enumerate(TRIALS[model_type]):
         config = {"model_type": model_type, **settings}
         checkpoint = open_checkpoint(build_twin(config, tmp_path / str(index), seed=0))
         family = family_of(checkpoint.config)
         assert family is not None
-        prefixes = family.prefixes if tower is None else ("",)
+        prefixes = (*family.prefixes, "")
         names = [writer.tensor for writer in read_anatomy(checkpoint.config, checkpoint.shapes).writers]
         rows -= {row for row in rows if _is_among(names, prefixes, row)}
     assert not rows
@@ -84,8 +87,8 @@ def test_some_twin_has_each_writer_of_the_table(model_type: str, tmp_path: Path)
 def test_every_family_is_tried_here_and_known_to_the_hooks() -> None:
     by_themselves = {name for name in FAMILIES if FILES[name] != "text"} | {"mistral4"}
     assert set(TRIALS) == by_themselves | set(TOWERS)
-    without_text_config = {"phi4_multimodal"}
-    assert set(SITES) == set(FAMILIES) | without_text_config and not set(FAMILIES) & set(TOWERS)
+    as_a_whole = {"phi4_multimodal", "diffusion_gemma"}
+    assert set(SITES) == set(FAMILIES) | as_a_whole and not set(FAMILIES) & set(TOWERS)
     assert {config["model_type"] for config in CONFIGS.values()} < set(TRIALS)
     assert {tower.text for tower in TOWERS.values()} <= set(FAMILIES)
 
@@ -135,6 +138,8 @@ ONE_EACH = (
     "mbart",
     "llava",
     "blip-2",
+    "udop",
+    "vision-encoder-decoder",
 )
 """Model types that together have every shape of an entry in SITES."""
 

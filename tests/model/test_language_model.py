@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import MBartConfig, MBartForCausalLM
 
 from surgery.errors import SourceError
+from surgery.model.families.trials import TRIALS
 from surgery.model.language_model import (
+    LanguageModel,
     chat_tokens,
     continuation_log_probs,
     decode,
@@ -18,6 +21,8 @@ from surgery.model.language_model import (
     load_language_model,
     plain_tokens,
 )
+from surgery.model.twin import build_twin
+from tests.conftest import build_tokenizer
 
 PROMPTS = ["apple", "How do I water the fern?", "I cannot help with that river stone 1 2 3 4 5 6 7"]
 
@@ -78,3 +83,23 @@ def test_generation_reports_progress(tiny_model: Any) -> None:
 def test_a_folder_without_a_model_is_a_source_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot load this model"):
         load_language_model(tmp_path)
+
+
+@pytest.mark.parametrize("model_type", ["blip-2", "pix2struct"])
+def test_a_model_that_prompts_alone_do_not_run_is_refused_where_they_would(
+    model_type: str, tmp_path: Path
+) -> None:
+    folder = build_twin({"model_type": model_type, **TRIALS[model_type][0]}, tmp_path / "twin", seed=0)
+    build_tokenizer().save_pretrained(folder)
+    model = load_language_model(folder, device="cpu")
+    assert not model.takes_prompts
+    with pytest.raises(SourceError, match=r"prompts alone do not run it; give the direction by `find: file`"):
+        final_log_probs(model, [[5, 6, 7]])
+
+
+def test_the_layers_of_a_decoder_are_counted_and_not_its_encoders() -> None:
+    sizes = {"vocab_size": 99, "d_model": 8, "decoder_ffn_dim": 8, "decoder_attention_heads": 2}
+    network = MBartForCausalLM(MBartConfig(encoder_layers=3, decoder_layers=2, **sizes))
+    assert network.config.num_hidden_layers == 3
+    model = LanguageModel(network, tokenizer=None, name="mbart")
+    assert model.n_layers == 2 and model.takes_prompts

@@ -8,6 +8,7 @@ from surgery.model.families import (
     approximate,
     convolved,
     dense,
+    encoder_decoder,
     experts,
     gemma2,
     gemma4,
@@ -38,6 +39,7 @@ _FILES = {
     "streams": streams.FAMILIES,
     "convolved": convolved.FAMILIES,
     "text": text.FAMILIES,
+    "encoder_decoder": encoder_decoder.FAMILIES,
     "approximate": approximate.FAMILIES,
 }
 

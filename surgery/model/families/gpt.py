@@ -9,13 +9,16 @@ GPT-J, GPT-NeoX, Phi, Falcon and CodeGen run both sublayers side by side: both a
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from surgery.model.families.parts import bias_of
 from surgery.model.families.table import Family, Need, WriterRow
 
 _BLOCK_NORMS = ("h.{layer}.ln_{1|2}.{weight|bias}", "ln_f.{weight|bias}")
-_MASKS = ("h.{layer}.attn.{bias|masked_bias}",)  # constants that old files stored
+_MASKS = ("h.{layer}.{attn|crossattention}.{bias|masked_bias}",)  # constants that old files stored
 _WTE = WriterRow("wte.weight", "embedding", 1)
 _WPE = WriterRow("wpe.weight", "embedding", 1)
+_CROSS = WriterRow("h.{layer}.crossattention.c_proj.weight", "attention_out", 1, needs="add_cross_attention")
 
 
 def _with_bias(row: WriterRow, flag: str | None = None, *, assumed: bool = False) -> tuple[WriterRow, ...]:
@@ -29,11 +32,13 @@ GPT2 = Family(
         _WTE,
         _WPE,
         *_with_bias(WriterRow("h.{layer}.attn.c_proj.weight", "attention_out", 1)),
+        *_with_bias(_CROSS, _CROSS.needs),
         *_with_bias(WriterRow("h.{layer}.mlp.c_proj.weight", "mlp_out", 1)),
     ),
     readers=(
         *_BLOCK_NORMS,
-        "h.{layer}.attn.{c_attn|q_attn}.{weight|bias}",
+        "h.{layer}.ln_cross_attn.{weight|bias}",
+        "h.{layer}.{attn|crossattention}.{c_attn|q_attn}.{weight|bias}",
         "h.{layer}.mlp.c_fc.{weight|bias}",
         *_MASKS,
     ),
@@ -42,25 +47,15 @@ GPT2 = Family(
     tied_by_default=True,
     width="n_embd",
     depth="n_layer",
-    needs=(Need("add_cross_attention", False, "its cross-attention also writes and is not in the table"),),
 )
 
-GPT_BIGCODE = Family(
+GPT_BIGCODE = replace(
+    GPT2,
     name="gpt_bigcode",
     model_types=("gpt_bigcode",),
-    writers=(
-        _WTE,
-        _WPE,
-        *_with_bias(WriterRow("h.{layer}.attn.c_proj.weight", "attention_out", 0)),
-        *_with_bias(WriterRow("h.{layer}.mlp.c_proj.weight", "mlp_out", 0)),
-    ),
-    readers=GPT2.readers,
+    writers=(_WTE, _WPE, *(replace(row, residual_axis=0) for row in GPT2.writers[2:] if not row.needs)),
     prefixes=("transformer.",),
-    embedding="wte.weight",
-    tied_by_default=True,
-    width="n_embd",
-    depth="n_layer",
-    needs=GPT2.needs,
+    needs=(Need("add_cross_attention", False, "transformers fails to run its cross-attention"),),
 )
 
 GPTJ = Family(

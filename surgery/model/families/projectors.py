@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from surgery.model.families.gemma4 import DIFFUSION_GEMMA_TEXT
 from surgery.model.families.table import Gain, WriterRow
 from surgery.model.families.tower import Tower, linear, vector
 
@@ -23,6 +24,23 @@ _SEPARATORS = (vector("view_seperator"), replace(vector("image_newline"), option
 
 TOWERS = (
     Tower(
+        ("vision-encoder-decoder",),
+        (),
+        ("enc_to_dec_proj.{weight|bias}",),
+        text="mbart",
+        part="decoder",
+        foreign=("encoder.",),
+    ),
+    Tower(
+        ("diffusion_gemma",),
+        (WriterRow("model.encoder.embed_vision.embedding_projection.weight", "embedding", 0),),
+        ("model.encoder.language_model.layers.{layer}.layer_scalar",),
+        alone=("embed_vision",),
+        own=DIFFUSION_GEMMA_TEXT,
+        foreign=("model.encoder.vision_tower.",),
+    ),
+    Tower(("fast_vlm",), _LINEAR_2, _LINEAR_1, text="qwen2", alone=("multi_modal_projector",)),
+    Tower(
         (
             "llava",
             "vipllava",
@@ -30,6 +48,7 @@ TOWERS = (
             "internvl",
             "aya_vision",
             "cohere2_vision",
+            "perception_lm",
             "lfm2_vl",
             "lfm3_vl",
         ),

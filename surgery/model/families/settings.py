@@ -38,6 +38,8 @@ def expert_count(rows: tuple[WriterRow, ...], settings: Mapping[str, Any]) -> in
 def is_tied(family: Family, config: Mapping[str, Any]) -> bool:
     """Whether the embedding is also the unembedding."""
     settings = family.text_settings(config)
+    if family.text_config == "decoder":  # a whole model, which goes by its own word
+        config = settings
     said = config.get("tie_word_embeddings", settings.get("tie_word_embeddings", family.tied_by_default))
     return bool(said)
 

@@ -14,7 +14,8 @@ class Tower:
     for a beginning that not every checkpoint has; `text` is the family of a config that has no `text_config`.
     `alone` are the ends of names of modules and parameters that are looked at by themselves in the proof:
     what no random image reaches. `own` is the family of a text tower that has other names on disk here than
-    by itself.
+    by itself; `part` is the key of config.json under which its settings stand, and `foreign` are starts of
+    names in an encoder that it only reads.
     """
 
     model_types: tuple[str, ...]
@@ -23,6 +24,8 @@ class Tower:
     text: str = "llama"
     alone: tuple[str, ...] = ()
     own: Family | None = None
+    part: str = "text_config"
+    foreign: tuple[str, ...] = ()
 
 
 def linear(name: str, axis: int = 0, *, gain: Gain | None = None) -> tuple[WriterRow, ...]:

@@ -64,7 +64,7 @@ PLACES = (
 )
 """Where checkpoints keep what a text model by itself calls `model.`."""
 
-STARTS = ("", "language_model.", "model.language_model.", "text_model.")
+STARTS = ("", "language_model.", "model.language_model.", "text_model.", "decoder.")
 """Where checkpoints keep what a text model has at its top, its unembedding before all."""
 
 BY_TYPE = {
@@ -77,7 +77,7 @@ def with_tower(model_type: str, tower: Tower, text: Family) -> Family:
     """The family of a model that has this text tower with that projector."""
     inner = tuple(prefix.removeprefix("model.") for prefix in text.prefixes)
     places = (
-        *(f"language_model.{prefix}" for prefix in text.prefixes),
+        *(start + prefix for start in ("language_model.", "decoder.") for prefix in text.prefixes),
         *(place + prefix for place in PLACES for prefix in inner),
         *text.prefixes,
         *inner,
@@ -90,8 +90,8 @@ def with_tower(model_type: str, tower: Tower, text: Family) -> Family:
         unembedding=_anywhere(text.unembedding),
         outside=tower.writers,
         outside_readers=(*_anywhere(text.outside_readers), *tower.readers),
-        foreign=(*text.foreign, *FOREIGN),
-        text_config="text_config",
+        foreign=(*text.foreign, *FOREIGN, *tower.foreign),
+        text_config=tower.part,
     )
 
 

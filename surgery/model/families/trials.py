@@ -14,6 +14,7 @@ from surgery.model.families.trials_of_towers import INDEXER
 from surgery.model.families.trials_of_towers import TRIALS as OF_TOWERS
 
 _TIED: dict[str, Any] = {"tie_word_embeddings": True}
+_CROSS: dict[str, Any] = {"add_cross_attention": True}
 _BIAS: dict[str, Any] = {"attention_bias": True}
 _BIASES: dict[str, Any] = {"attention_bias": True, "mlp_bias": True}
 
@@ -119,8 +120,8 @@ TRIALS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
         "glm4_moe": ({}, {**_BIAS, **_TIED, "use_qk_norm": True}),
         "glm4_moe_lite": ({}, _BIAS),
         "glm_moe_dsa": ({}, _BIAS),
-        "gpt-sw3": ({},),
-        "gpt2": ({}, {"tie_word_embeddings": False}),
+        "gpt-sw3": ({}, _CROSS),
+        "gpt2": ({}, {**_CROSS, "tie_word_embeddings": False}),
         "gpt_bigcode": ({}, {"multi_query": False}),
         "gpt_neo": ({},),
         "gpt_neox": ({}, {**_TIED, "use_parallel_residual": False, "attention_bias": False}),

@@ -17,6 +17,8 @@ INDEXER = {
     "indexer_compress_ratio": 16,
 }
 
+_TIMM = {"model_type": "timm_wrapper", "model_args": {"embed_dim": 1024}}
+
 TRIALS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
     {
         "aria": ({},),
@@ -37,10 +39,14 @@ TRIALS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
         ),
         "deepseek_vl": ({},),
         "deepseek_vl_hybrid": ({},),
+        "diffusion_gemma": (
+            {"text_config": {"num_experts": 8, "top_k_experts": 2, "moe_intermediate_size": 64}},
+        ),
         "dots3_note": ({},),
         "emu3": ({},),
         "ernie4_5_vl_moe": ({"text_config": {"rope_parameters": {**_ROPE, "mrope_section": [22, 22, 20]}}},),
         "exaone4_5": ({},),
+        "fast_vlm": ({"vision_config": _TIMM},),
         "fuyu": ({},),
         "gemma3": ({}, {"text_config": {"model_type": "gemma3_text", "attention_bias": True}}),
         "gemma4": ({"vision_config": {"model_type": "gemma4_vision"}},),
@@ -110,8 +116,11 @@ TRIALS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
         "ovis2": ({},),
         "paddleocr_vl": (_MROPE,),
         "paligemma": ({},),
+        "perception_lm": ({"vision_config": _TIMM},),
         "phi4_multimodal": ({}, {"tie_word_embeddings": True}),
+        "pix2struct": ({}, {"tie_word_embeddings": True}),
         "pp_chart2table": ({},),
+        "pp_formulanet": ({},),
         "qianfan_ocr": ({},),
         "qwen2_5_omni_thinker": (_MROPE,),
         "qwen2_5_vl": (_MROPE,),
@@ -124,9 +133,18 @@ TRIALS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
         "qwen4_exp": ({"text_config": {"model_type": "qwen4_exp_text", **INDEXER}},),
         "smolvlm": ({},),
         "step3p7": ({"text_config": {"sliding_window": 512}},),
+        "t5gemma2": ({}, {"decoder": {"attention_bias": True}}),
+        "udop": ({}, {"feed_forward_proj": "gated-gelu", "num_decoder_layers": 3}),
         "unlimited_ocr": ({},),
         "video_llama_3": ({},),
         "video_llava": ({},),
+        "vision-encoder-decoder": (
+            {"encoder": {"model_type": "donut-swin"}, "decoder": {"model_type": "mbart"}},
+            {
+                "encoder": {"model_type": "vit"},
+                "decoder": {"model_type": "gpt2", "add_cross_attention": True},
+            },
+        ),
         "vipllava": ({},),
     }
 )

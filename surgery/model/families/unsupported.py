@@ -27,10 +27,6 @@ class Refusal:
 
 
 _HOOK = "take the direction out while it runs, by a forward hook behind each block that subtracts r (rᵀh)"
-_HALVES = (
-    "an encoder and a decoder have a stream each, and a direction belongs to one of them; only decoders by"
-    " themselves have tables"
-)
 _DRAFTS = (
     "it drafts tokens for another model from that model's keys and values and cannot run by itself, so no"
     " twin of it can"
@@ -40,7 +36,6 @@ _REVERSIBLE = (
     " part of a direction out of a part"
 )
 _BYTES = "three transformers with streams of their own widths stand one behind another; no table is made"
-_TIMM = "its vision tower needs the timm library, which is none of ours, so no twin of it can be built"
 _NO_CONFIG = "transformers' Auto class cannot make a model of its config.json, so no twin of it can be built"
 _PARENT = "edit the model that it was made from, and make it anew"
 _TEXT = "save the text tower by itself under its own model type and edit that"
@@ -48,8 +43,8 @@ _TEXT = "save the text tower by itself under its own model type and edit that"
 _GROUPS: tuple[tuple[Refusal, str], ...] = (
     (
         Refusal(POST_LN, _HOOK, nature=True),
-        "bert bert-generation big_bird blip camembert data2vec-text electra ernie git marian openai-gpt"
-        " prophetnet rembert roberta roc_bert roformer trocr xlm xlm-roberta xlnet",
+        "bert bert-generation big_bird blip camembert data2vec-text electra ernie florence2 git marian"
+        " openai-gpt prophetnet rembert roberta roc_bert roformer trocr xlm xlm-roberta xlnet",
     ),
     (
         Refusal(f"{POST_LN}, unless pre_norm is set, for which no table is made", _HOOK, nature=True),
@@ -62,17 +57,12 @@ _GROUPS: tuple[tuple[Refusal, str], ...] = (
         Refusal(f"{CONSTANT}, and transformers makes no causal model of its config.json", _HOOK, nature=True),
         "musicgen musicgen_melody",
     ),
-    (
-        Refusal(_HALVES, _HOOK),
-        "diffusion_gemma florence2 pix2struct pp_formulanet t5gemma2 udop vision-encoder-decoder",
-    ),
     (Refusal("it is a classifier and writes no text", _PARENT), "shieldgemma2"),
     (Refusal("it writes a robot's actions and no text", _PARENT), "pi0"),
     (Refusal(_DRAFTS, "edit the model it drafts for"), "gemma4_assistant gemma4_unified_assistant"),
     (Refusal(_REVERSIBLE, _HOOK), "reformer"),
     (Refusal(_BYTES, _HOOK), "blt"),
     (Refusal(_NO_CONFIG, _HOOK), "evolla"),
-    (Refusal(_TIMM, _TEXT), "fast_vlm perception_lm"),
 )
 
 UNSUPPORTED: Mapping[str, Refusal] = MappingProxyType(

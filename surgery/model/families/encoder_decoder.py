@@ -1,0 +1,112 @@
+"""Models with an encoder and a decoder: the stream that is edited is the decoder's, which words come from.
+
+    h ← embed[token];   h ← h + W_s·attention(norm h)
+    h ← h + W_c·attention(norm h, e);   h ← h + W_m·mlp(norm h)
+
+e, what the encoder says, has a stream of its own and enters by keys and values only, which read. Where both
+streams start from one embedding (UDOP, T5Gemma 2), that tensor is edited, and with it what the encoder starts
+from; nothing else of the encoder is. T5Gemma 2 joins both attentions in one and norms what it adds as Gemma 3
+does; its embedding of <eoi> is a parameter of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from surgery.model.families.layernorm import MBART
+from surgery.model.families.parts import READERS, bias_of
+from surgery.model.families.table import Family, Gain, WriterRow
+
+PP_FORMULANET = replace(
+    MBART,
+    name="pp_formulanet",
+    model_types=("pp_formulanet",),
+    text_config="text_config",
+    foreign=("model.encoder.",),
+    tied_by_default=False,
+)
+
+_ATTENTIONS = "layer.{layer}.{self_attention|encoder_decoder_attention}."
+PIX2STRUCT = Family(
+    name="pix2struct",
+    model_types=("pix2struct",),
+    writers=(
+        WriterRow("embed_tokens.weight", "embedding", 1),
+        WriterRow("layer.{layer}.self_attention.attention.output.weight", "attention_out", 0),
+        WriterRow("layer.{layer}.encoder_decoder_attention.attention.output.weight", "attention_out", 0),
+        WriterRow("layer.{layer}.mlp.DenseReluDense.wo.weight", "mlp_out", 0),
+    ),
+    readers=(
+        "final_layer_norm.weight",
+        _ATTENTIONS + "layer_norm.weight",
+        _ATTENTIONS + "attention.{query|key|value|relative_attention_bias}.weight",
+        "layer.{layer}.mlp.{layer_norm|DenseReluDense.wi_0|DenseReluDense.wi_1}.weight",
+    ),
+    prefixes=("decoder.",),
+    unembedding=("decoder.lm_head.weight",),
+    foreign=("encoder.",),
+    text_config="text_config",
+    depth="num_layers|num_hidden_layers",
+)
+
+UDOP = Family(
+    name="udop",
+    model_types=("udop",),
+    writers=(
+        WriterRow("shared.weight", "embedding", 1),
+        WriterRow("decoder.block.{layer}.layer.0.SelfAttention.o.weight", "attention_out", 0),
+        WriterRow("decoder.block.{layer}.layer.1.EncDecAttention.o.weight", "attention_out", 0),
+        WriterRow("decoder.block.{layer}.layer.2.DenseReluDense.wo.weight", "mlp_out", 0),
+    ),
+    readers=(
+        "decoder.final_layer_norm.weight",
+        "decoder.block.{layer}.layer.{0|1|2}.layer_norm.weight",
+        "decoder.block.{layer}.layer.0.SelfAttention.{q|k|v|relative_attention_bias}.weight",
+        "decoder.block.{layer}.layer.1.EncDecAttention.{q|k|v}.weight",
+        "decoder.block.{layer}.layer.2.DenseReluDense.{wi|wi_0|wi_1}.weight",
+    ),
+    prefixes=("",),
+    embedding="shared.weight",
+    unembedding=("lm_head.weight", "decoder.embed_tokens.weight", "encoder.embed_tokens.weight"),
+    foreign=("encoder.", "patch_embed.", "decoder.embed_patches.", "decoder.relative_bias."),
+    tied_by_default=True,
+    width="d_model",
+    depth="num_decoder_layers|num_layers",
+)
+
+_SHARED = "encoder.embed_tokens."
+_LAYER = "decoder.layers.{layer}."
+_O = WriterRow(
+    _LAYER + "self_attn.o_proj.weight",
+    "attention_out",
+    0,
+    gain=Gain(_LAYER + "post_self_attn_layernorm.weight", 1.0),
+)
+_DOWN = WriterRow(
+    _LAYER + "mlp.down_proj.weight",
+    "mlp_out",
+    0,
+    gain=Gain(_LAYER + "post_feedforward_layernorm.weight", 1.0),
+)
+T5GEMMA2 = Family(
+    name="t5gemma2",
+    model_types=("t5gemma2",),
+    writers=(
+        WriterRow(_SHARED + "weight", "embedding", 1),
+        WriterRow(_SHARED + "eoi_embedding", "embedding", 0, bias=True),
+        _O,
+        bias_of(_O, "attention_bias"),
+        _DOWN,
+    ),
+    readers=(
+        *("decoder." + name for name in READERS),
+        _LAYER + "{pre|post}_{self_attn|feedforward}_layernorm.weight",
+    ),
+    embedding=_SHARED + "weight",
+    unembedding=("lm_head.out_proj.weight",),
+    foreign=("model.encoder.",),
+    text_config="decoder",
+    tied_by_default=True,
+)
+
+FAMILIES = (PP_FORMULANET, PIX2STRUCT, UDOP, T5GEMMA2)
