@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from surgery.errors import AnatomyError
+from surgery.model.families import FAMILIES
 
 
 @dataclass(frozen=True)
@@ -31,60 +32,32 @@ class Sites:
     copies: tuple[str, ...] = ()
 
 
-_PRE_NORM = Sites("self_attn", "mlp")
-_POST_NORM = Sites("post_attention_layernorm", "post_feedforward_layernorm")
-
-SITES: dict[str, Sites] = {
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma"), _PRE_NORM),
-    **dict.fromkeys(("gemma2", "gemma3_text"), _POST_NORM),
-    **dict.fromkeys(("apertus", "arcee", "bitnet", "cohere", "cohere2", "cwm", "diffllama"), _PRE_NORM),
-    **dict.fromkeys(("ernie4_5", "glm", "granite", "granite_swa", "helium"), _PRE_NORM),
-    **dict.fromkeys(("hunyuan_v1_dense", "internlm3", "iquestcoder", "jais2", "minicpm3"), _PRE_NORM),
-    **dict.fromkeys(("ministral", "ministral3", "nanochat", "nemotron", "olmo", "seed_oss"), _PRE_NORM),
-    **dict.fromkeys(("smollm3", "stablelm", "starcoder2", "vaultgemma", "youtu"), _PRE_NORM),
-    **dict.fromkeys(("olmo2", "olmo3", "exaone4"), _POST_NORM),
-    "glm4": Sites("post_self_attn_layernorm", "post_mlp_layernorm"),
-    **dict.fromkeys(
-        ("gpt2", "gpt-sw3", "gpt_bigcode", "gptj", "codegen", "gpt_neo"),
-        Sites("attn+crossattention", "mlp", "transformer.h"),
+_USUAL = Sites("self_attn", "mlp")
+_OTHERS = {
+    "gemma2 gemma3_text olmo2 olmo3 exaone4 flex_olmo beam gemma3n_text muse_glimmer_text": Sites(
+        "post_attention_layernorm", "post_feedforward_layernorm"
     ),
+    "glm4 kolibri1 glm4v_text glm_ocr_text": Sites("post_self_attn_layernorm", "post_mlp_layernorm"),
+    "gpt2 gpt-sw3 gpt_bigcode gptj codegen gpt_neo": Sites("attn+crossattention", "mlp", "transformer.h"),
     "gpt_neox": Sites("attention", "mlp", "gpt_neox.layers"),
     "opt": Sites("self_attn", "fc2", "model.decoder.layers"),
     "biogpt": Sites("self_attn", "fc2", "biogpt.layers"),
-    **dict.fromkeys(("phi", "persimmon"), _PRE_NORM),
     "falcon": Sites("self_attention", "mlp", "transformer.h"),
     "mpt": Sites("attn", "ffn.down_proj", "transformer.blocks"),
     "hyperclovax": Sites("post_norm1|self_attn", "post_norm2|mlp"),
-    **dict.fromkeys(
-        ("mixtral", "phimoe", "minimax_m2", "qwen2_moe", "qwen3_moe", "mellum", "olmoe"), _PRE_NORM
-    ),
-    **dict.fromkeys(("deepseek_v2", "deepseek_v3", "deepseek_v32", "glm_moe_dsa", "glm4_moe"), _PRE_NORM),
-    **dict.fromkeys(("glm4_moe_lite", "dots1", "solar_open", "exaone_moe", "ernie4_5_moe"), _PRE_NORM),
-    **dict.fromkeys(("hunyuan_v1_moe", "hy_v3", "mimo_v2_flash", "cohere2_moe", "gpt_oss"), _PRE_NORM),
     "axk1": Sites("self_attn", "post_mlp_layernorm|mlp"),
     "afmoe": Sites("post_attention_layernorm", "post_mlp_layernorm"),
-    "flex_olmo": _POST_NORM,
     "llama4_text": Sites("self_attn", "feed_forward", "model.layers"),
-    "aria_text": _PRE_NORM,
     "granitemoe": Sites("self_attn", "block_sparse_moe"),
-    **dict.fromkeys(
-        ("granitemoeshared", "granitemoe_swa"), Sites("self_attn", "block_sparse_moe+shared_mlp")
-    ),
+    "granitemoeshared granitemoe_swa": Sites("self_attn", "block_sparse_moe+shared_mlp"),
     "falcon_h1": Sites("self_attn+mamba", "feed_forward"),
     "jetmoe": Sites("self_attention", "mlp"),
     "granitemoehybrid": Sites("self_attn|mamba", "block_sparse_moe+shared_mlp"),
-    "lfm2_moe": Sites("self_attn|conv", "feed_forward"),
-    "lfm2": Sites("self_attn|conv", "feed_forward"),
+    "lfm2_moe lfm2": Sites("self_attn|conv", "feed_forward"),
     "lfm3": Sites("post_operator_norm", "post_ffn_norm"),
-    "kimi_linear": _PRE_NORM,
-    "beam": _POST_NORM,
-    "kolibri1": Sites("post_self_attn_layernorm", "post_mlp_layernorm"),
-    "flint": _PRE_NORM,
     "recurrent_gemma": Sites("temporal_block", "mlp_block"),
-    **dict.fromkeys(
-        ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"), Sites("self_attn|linear_attn", "mlp")
-    ),
-    **dict.fromkeys(("jamba", "bamba"), Sites("self_attn|mamba", "feed_forward")),
+    "qwen3_next qwen3_5_text qwen3_5_moe_text qwen4_exp_text": Sites("self_attn|linear_attn", "mlp"),
+    "jamba bamba": Sites("self_attn|mamba", "feed_forward"),
     "bloom": Sites("self_attention.dense", "mlp.dense_4h_to_h", "transformer.h"),
     "modernbert-decoder": Sites("attn", "mlp", "model.layers"),
     "roberta-prelayernorm": Sites(
@@ -92,24 +65,16 @@ SITES: dict[str, Sites] = {
     ),
     "xlm-roberta-xl": Sites("attention.output.dense", "output.dense", "roberta.encoder.layer"),
     "megatron-bert": Sites("attention.output.dense", "output.dense", "bert.encoder.layer"),
-    **dict.fromkeys(
-        ("blenderbot", "pegasus", "whisper", "mbart", "bigbird_pegasus", "pp_formulanet"),
-        Sites("self_attn+encoder_attn", "fc2", "model.decoder.layers"),
-    ),
-    **dict.fromkeys(
-        ("bart", "plbart", "mvp", "blenderbot-small"),
-        Sites("self_attn+encoder_attn", "fc2", "model.decoder.layers"),
+    "blenderbot pegasus whisper mbart bigbird_pegasus pp_formulanet bart plbart mvp blenderbot-small": Sites(
+        "self_attn+encoder_attn", "fc2", "model.decoder.layers"
     ),
     "gpt_neox_japanese": Sites("attention", "mlp", "gpt_neox_japanese.layers"),
-    "moshi": _PRE_NORM,
-    **dict.fromkeys(("mamba", "falcon_mamba", "mamba2"), Sites("mixer", "", "backbone.layers")),
+    "mamba falcon_mamba mamba2": Sites("mixer", "", "backbone.layers"),
     "nemotron_h": Sites("mixer", "", "model.layers"),
-    "zamba": Sites("mamba|mamba_decoder.mamba", "", copies=("mamba_decoder.input_layernorm",)),
-    "zamba2": Sites("mamba|mamba_decoder.mamba", "", copies=("mamba_decoder.input_layernorm",)),
+    "zamba zamba2": Sites("mamba|mamba_decoder.mamba", "", copies=("mamba_decoder.input_layernorm",)),
     "xlstm": Sites("mlstm_layer", "ffn", "backbone.blocks"),
-    **dict.fromkeys(
-        ("gemma4_text", "gemma4_unified_text"),
-        Sites("post_attention_layernorm", "post_feedforward_layernorm+post_per_layer_input_norm"),
+    "gemma4_text gemma4_unified_text": Sites(
+        "post_attention_layernorm", "post_feedforward_layernorm+post_per_layer_input_norm"
     ),
     "diffusion_gemma": Sites(
         "post_attention_layernorm",
@@ -121,38 +86,25 @@ SITES: dict[str, Sites] = {
         "self_attention.attention+encoder_decoder_attention.attention", "mlp.DenseReluDense", "decoder.layer"
     ),
     "udop": Sites("layer.0.SelfAttention+layer.1.EncDecAttention", "layer.2.DenseReluDense", "decoder.block"),
-    "gemma3n_text": Sites("post_attention_layernorm", "post_feedforward_layernorm"),
-    "deepseek_v4": Sites("self_attn", "mlp"),
-    "hy_v4": Sites("self_attn", "mlp"),
     "hrm_text": Sites("self_attn", "mlp", "model.L_module.layers+model.H_module.layers"),
     "dbrx": Sites("norm_attn_norm.attn", "ffn", "transformer.blocks"),
-    "bailing_hybrid": _PRE_NORM,
     "cpmant": Sites("self_att.self_attention.attention_out", "ffn.ffn.w_out", "cpmant.encoder.layers"),
     "olmo_hybrid": Sites("linear_attn|post_attention_layernorm", "post_feedforward_layernorm|mlp"),
-    **dict.fromkeys(("minimax_m3_vl_text", "laguna", "axk2", "dots3_note_text"), _PRE_NORM),
-    "cohere_compass_text": _PRE_NORM,
-    **dict.fromkeys(("chameleon", "emu3_text_model"), _PRE_NORM),
-    **dict.fromkeys(("doge", "zaya", "minimax"), _PRE_NORM),
     "rwkv": Sites("attention", "feed_forward", "rwkv.blocks"),
     "inkling_text": Sites("attn_sconv", "mlp_sconv"),
     "inkling2_text": Sites("post_attention_convolution", "post_mlp_convolution"),
     "longcat_flash": Sites("self_attn.0+self_attn.1", "mlps.0+mlps.1+mlp"),
     "xglm": Sites("self_attn", "fc2"),
     "ctrl": Sites("multi_head_attention", "ffn", "transformer.h"),
-    **dict.fromkeys(("qwen2_vl_text", "qwen2_5_vl_text", "qwen2_5_omni_text", "qwen3_vl_text"), _PRE_NORM),
-    **dict.fromkeys(("qwen3_vl_moe_text", "qwen3_omni_moe_text", "glm4v_moe_text"), _PRE_NORM),
-    **dict.fromkeys(("paddleocr_vl_text", "mistral4"), _PRE_NORM),
-    **dict.fromkeys(("glm4v_text", "glm_ocr_text"), Sites("post_self_attn_layernorm", "post_mlp_layernorm")),
     "mllama_text_model": Sites("self_attn|cross_attn", "mlp"),
-    **dict.fromkeys(("step3p5", "phi4_multimodal"), _PRE_NORM),
-    **dict.fromkeys(
-        ("molmo2_text", "mistral_large4_text", "cosmos3_edge_text", "hunyuan_vl_text"), _PRE_NORM
-    ),
-    **dict.fromkeys(("granite_docling_text", "granite4_vision_text", "deepseek_ocr2_text"), _PRE_NORM),
-    **dict.fromkeys(("unlimited_ocr_text", "ernie4_5_vl_moe_text", "glm5_next_text"), _PRE_NORM),
-    "muse_glimmer_text": _POST_NORM,
     "idefics": Sites("self_attn|cross_attn", "mlp", "model.gated_cross_attn_layers+model.layers"),
-    "qwen4_exp_text": Sites("self_attn|linear_attn", "mlp"),
+}
+"""Model types → their sites, where these are not the usual ones."""
+
+SITES: dict[str, Sites] = {
+    **dict.fromkeys(FAMILIES, _USUAL),
+    "phi4_multimodal": _USUAL,
+    **{model_type: sites for names, sites in _OTHERS.items() for model_type in names.split()},
 }
 """model_type → its sites."""
 

@@ -10,12 +10,10 @@ from surgery.model.families import (
     dense,
     encoder_decoder,
     experts,
-    gemma2,
     gemma4,
     gpt,
     hybrids,
     layernorm,
-    llama,
     postnorm,
     recurrent,
     routed,
@@ -24,41 +22,34 @@ from surgery.model.families import (
 )
 from surgery.model.families.table import Family
 
-_FILES = {
-    "llama": llama.FAMILIES,
-    "dense": dense.FAMILIES,
-    "gemma2": gemma2.FAMILIES,
-    "postnorm": postnorm.FAMILIES,
-    "gemma4": gemma4.FAMILIES,
-    "gpt": gpt.FAMILIES,
-    "layernorm": layernorm.FAMILIES,
-    "experts": experts.FAMILIES,
-    "routed": routed.FAMILIES,
-    "hybrids": hybrids.FAMILIES,
-    "recurrent": recurrent.FAMILIES,
-    "streams": streams.FAMILIES,
-    "convolved": convolved.FAMILIES,
-    "text": text.FAMILIES,
-    "encoder_decoder": encoder_decoder.FAMILIES,
-    "approximate": approximate.FAMILIES,
-}
+_FILES = (
+    dense,
+    postnorm,
+    gemma4,
+    gpt,
+    layernorm,
+    encoder_decoder,
+    experts,
+    routed,
+    hybrids,
+    recurrent,
+    streams,
+    convolved,
+    text,
+    approximate,
+)
 
 FAMILIES: MappingProxyType[str, Family] = MappingProxyType(
-    {
-        model_type: family
-        for families in _FILES.values()
-        for family in families
-        for model_type in family.model_types
-    }
+    {name: family for file in _FILES for family in file.FAMILIES for name in family.model_types}
 )
 """model_type of config.json → family."""
 
 FILES: MappingProxyType[str, str] = MappingProxyType(
     {
-        model_type: file
-        for file, families in _FILES.items()
-        for family in families
-        for model_type in family.model_types
+        name: file.__name__.rpartition(".")[2]
+        for file in _FILES
+        for family in file.FAMILIES
+        for name in family.model_types
     }
 )
 """model_type → name of the file with its table."""

@@ -17,7 +17,15 @@ from dataclasses import replace
 from surgery.model.families.experts import LATENT
 from surgery.model.families.gemma4 import GEMMA4_READERS
 from surgery.model.families.layernorm import BLENDERBOT, DECODER_READERS, starts
-from surgery.model.families.parts import ATTENTION, EMBEDDING, MLP, behind, bias_of, llama_like
+from surgery.model.families.parts import (
+    ATTENTION,
+    BIASED_ATTENTION,
+    EMBEDDING,
+    MLP,
+    behind,
+    bias_of,
+    llama_like,
+)
 from surgery.model.families.table import Family, Gain, WriterRow
 
 SCALED = (
@@ -108,8 +116,7 @@ GEMMA3N = Family(
     (
         EMBEDDING,
         WriterRow("altup_projections.{index}.weight", "embedding", 0, optional=True),
-        behind(ATTENTION, "post_attention_layernorm"),
-        behind(bias_of(ATTENTION, "attention_bias"), "post_attention_layernorm"),
+        *(behind(row, "post_attention_layernorm") for row in BIASED_ATTENTION),
         behind(_LAUREL, "laurel.post_laurel_norm"),
         behind(MLP, "post_feedforward_layernorm"),
         behind(
@@ -204,8 +211,7 @@ BART = replace(
 FAMILIES = (
     llama_like(
         "doge",
-        ATTENTION,
-        bias_of(ATTENTION, "attention_bias"),
+        *BIASED_ATTENTION,
         MLP,
         readers=_DOGE_READERS,
         approximate=SCALED,

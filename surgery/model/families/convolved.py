@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgery.model.families.parts import ATTENTION, EMBEDDING, MLP, READERS
+from surgery.model.families.parts import ATTENTION, EMBEDDING, FUSED, MLP, READERS
 from surgery.model.families.table import Family, Gain, WriterRow
 
 
@@ -20,7 +20,6 @@ def _through(name: str) -> Gain:
     return Gain(f"layers.{{layer}}.{name}.weight", 1.0, taps=True)
 
 
-_EXPERTS = WriterRow("layers.{layer}.mlp.experts.down_proj", "mlp_out", 1, fused=True, kind="mlp:sparse")
 _AFTER_MLP = _through("mlp_sconv.conv1d")
 INKLING_TEXT = Family(
     "inkling_text",
@@ -29,8 +28,8 @@ INKLING_TEXT = Family(
         replace(EMBEDDING, gain=Gain("embed_tokens.embed_norm.weight", 0.0)),
         replace(ATTENTION, gain=_through("attn_sconv.conv1d")),
         replace(MLP, kind="mlp:dense", gain=_AFTER_MLP),
-        replace(_EXPERTS, gain=_AFTER_MLP),
-        replace(_EXPERTS, pattern="layers.{layer}.mlp.shared_experts.down_proj", gain=_AFTER_MLP),
+        replace(FUSED, gain=_AFTER_MLP),
+        replace(FUSED, pattern="layers.{layer}.mlp.shared_experts.down_proj", gain=_AFTER_MLP),
     ),
     (
         *READERS,

@@ -1,13 +1,14 @@
-"""Families that write as Llama does, with nothing but scalars between writer and stream.
+"""Llama and the families that write as it does, with nothing but scalars between writer and stream.
 
     h ← a · embed_tokens[token];   h ← h + b · o_proj(attention(norm h));   h ← h + b · down_proj(mlp(norm h))
 
-a and b are the config's multipliers (Granite, MiniCPM, Hyperclova) or one; a scalar changes nothing for a
-projection. Cohere, StableLM with use_parallel_residual and others feed both sublayers from one norm: both
-still add to the same stream. Chameleon and Emu3 see by tokens: an image is looked up in the embedding as text
-is. Idefics' cross-attention blocks stand between the others and write behind a gate of one number. In olmo
-the norms have no weights at all; nanochat's also norm the embedding without a gain, which scales each
-position's row. The families differ in which matrices have a bias.
+Linear weights are (out, in) on disk, so the residual axis of o_proj and down_proj is 0, also where o_proj is
+square. a and b are one, √d_model (Gemma) or the config's multipliers (Granite, MiniCPM, Hyperclova); a scalar
+changes nothing for a projection. Cohere, StableLM with use_parallel_residual and others feed both sublayers
+from one norm: both still add to the same stream. Chameleon and Emu3 see by tokens: an image is looked up in
+the embedding as text is. Idefics' cross-attention blocks stand between the others and write behind a gate of
+one number. In olmo the norms have no weights at all; nanochat's also norm the embedding without a gain, which
+scales each position's row. The families differ in which matrices have a bias.
 """
 
 from __future__ import annotations
@@ -16,19 +17,20 @@ from dataclasses import replace
 
 from surgery.model.families.parts import (
     ATTENTION,
+    BIASED,
+    BIASED_ATTENTION,
     EMBEDDING,
     LATENT_READERS,
     MLP,
+    MLP_BIAS,
+    PLAIN,
     READERS,
     bias_of,
     llama_like,
 )
 from surgery.model.families.table import Family, Need, WriterRow
 
-_PLAIN = (ATTENTION, MLP)
-_ATTENTION_BIAS = bias_of(ATTENTION, "attention_bias")
-_MLP_BIAS = bias_of(MLP, "mlp_bias")
-_BOTH = (*_PLAIN, _ATTENTION_BIAS, _MLP_BIAS)
+_BOTH = (*BIASED, MLP_BIAS)
 
 _C_PROJ = WriterRow("layers.{layer}.mlp.c_proj.weight", "mlp_out", 0)
 STARCODER2 = Family(
@@ -93,42 +95,48 @@ IDEFICS = Family(
 )
 
 FAMILIES = (
+    llama_like("llama", *_BOTH),
+    llama_like("mistral", *PLAIN),
+    llama_like("qwen2", *PLAIN),
+    llama_like("qwen3", *BIASED),
+    llama_like("phi3", *PLAIN),
+    llama_like("gemma", *BIASED, tied_by_default=True),
     STARCODER2,
     IDEFICS,
-    llama_like("apertus", *_PLAIN, _ATTENTION_BIAS, readers=_XIELU),
+    llama_like("apertus", *BIASED, readers=_XIELU),
     llama_like("arcee", *_BOTH),
-    llama_like("bitnet", *_PLAIN, _ATTENTION_BIAS, readers=_SUB_NORMS),
+    llama_like("bitnet", *BIASED, readers=_SUB_NORMS),
     replace(llama_like("chameleon", *_BOTH), needs=(_NO_SWIN,), foreign=("model.vqmodel.",)),
-    llama_like("cohere", *_PLAIN, _ATTENTION_BIAS, tied_by_default=True),
-    llama_like("cohere2", *_PLAIN, _ATTENTION_BIAS, tied_by_default=True),
-    llama_like("cohere_compass_text", *_PLAIN, _ATTENTION_BIAS, tied_by_default=True),
-    llama_like("cwm", *_PLAIN, _MLP_BIAS),
-    llama_like("diffllama", *_PLAIN, _ATTENTION_BIAS, readers=_LAMBDAS),
+    llama_like("cohere", *BIASED, tied_by_default=True),
+    llama_like("cohere2", *BIASED, tied_by_default=True),
+    llama_like("cohere_compass_text", *BIASED, tied_by_default=True),
+    llama_like("cwm", *PLAIN, MLP_BIAS),
+    llama_like("diffllama", *BIASED, readers=_LAMBDAS),
     llama_like(
-        "ernie4_5", *_PLAIN, bias_of(ATTENTION, "use_bias"), bias_of(MLP, "use_bias"), tied_by_default=True
+        "ernie4_5", *PLAIN, bias_of(ATTENTION, "use_bias"), bias_of(MLP, "use_bias"), tied_by_default=True
     ),
-    llama_like("glm", *_PLAIN),
+    llama_like("glm", *PLAIN),
     llama_like("granite", *_BOTH),
     llama_like("granite_swa", *_BOTH, readers=_SINKS, tied_by_default=True),
-    llama_like("helium", *_PLAIN, _MLP_BIAS),
-    llama_like("hunyuan_v1_dense", *_PLAIN, _ATTENTION_BIAS, readers=_QUERY_KEY_NORMS),
+    llama_like("helium", *PLAIN, MLP_BIAS),
+    llama_like("hunyuan_v1_dense", *BIASED, readers=_QUERY_KEY_NORMS),
     llama_like("internlm3", *_BOTH),
     llama_like("iquestcoder", *_BOTH),
     llama_like(
         "jais2",
-        *_PLAIN,
+        *PLAIN,
         bias_of(ATTENTION, "attention_bias", assumed=True),
         bias_of(MLP, "mlp_bias", assumed=True),
     ),
     llama_like("minicpm3", *_BOTH, readers=LATENT_READERS, tied_by_default=True),
-    llama_like("ministral", *_PLAIN),
-    llama_like("ministral3", *_PLAIN),
-    llama_like("nanochat", ATTENTION, _ATTENTION_BIAS, _FC2, readers=("layers.{layer}.mlp.fc1.weight",)),
+    llama_like("ministral", *PLAIN),
+    llama_like("ministral3", *PLAIN),
+    llama_like("nanochat", *BIASED_ATTENTION, _FC2, readers=("layers.{layer}.mlp.fc1.weight",)),
     llama_like("nemotron", *_BOTH),
-    llama_like("olmo", *_PLAIN, _ATTENTION_BIAS),
-    llama_like("seed_oss", *_PLAIN, bias_of(ATTENTION, "attention_out_bias"), _MLP_BIAS),
+    llama_like("olmo", *BIASED),
+    llama_like("seed_oss", *PLAIN, bias_of(ATTENTION, "attention_out_bias"), MLP_BIAS),
     llama_like("smollm3", *_BOTH, tied_by_default=True),
-    llama_like("stablelm", *_PLAIN, readers=_HEAD_NORMS),
-    llama_like("vaultgemma", *_PLAIN, _ATTENTION_BIAS, readers=_PRE_FEEDFORWARD, tied_by_default=True),
-    llama_like("youtu", *_PLAIN, _ATTENTION_BIAS, readers=LATENT_READERS, tied_by_default=True),
+    llama_like("stablelm", *PLAIN, readers=_HEAD_NORMS),
+    llama_like("vaultgemma", *BIASED, readers=_PRE_FEEDFORWARD, tied_by_default=True),
+    llama_like("youtu", *BIASED, readers=LATENT_READERS, tied_by_default=True),
 )

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from surgery.model.families.layernorm import MBART
-from surgery.model.families.parts import READERS, bias_of
+from surgery.model.families.parts import EMBEDDING, READERS, with_bias
 from surgery.model.families.table import Family, Gain, WriterRow
 
 PP_FORMULANET = replace(
@@ -31,7 +31,7 @@ PIX2STRUCT = Family(
     name="pix2struct",
     model_types=("pix2struct",),
     writers=(
-        WriterRow("embed_tokens.weight", "embedding", 1),
+        EMBEDDING,
         WriterRow("layer.{layer}.self_attention.attention.output.weight", "attention_out", 0),
         WriterRow("layer.{layer}.encoder_decoder_attention.attention.output.weight", "attention_out", 0),
         WriterRow("layer.{layer}.mlp.DenseReluDense.wo.weight", "mlp_out", 0),
@@ -94,8 +94,7 @@ T5GEMMA2 = Family(
     writers=(
         WriterRow(_SHARED + "weight", "embedding", 1),
         WriterRow(_SHARED + "eoi_embedding", "embedding", 0, bias=True),
-        _O,
-        bias_of(_O, "attention_bias"),
+        *with_bias(_O, "attention_bias"),
         _DOWN,
     ),
     readers=(

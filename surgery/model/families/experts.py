@@ -12,12 +12,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgery.model.families.parts import ATTENTION, LATENT_READERS, MLP, behind, bias_of, llama_like
+from surgery.model.families.parts import (
+    ATTENTION,
+    BIASED_ATTENTION,
+    DENSE,
+    EXPERTS,
+    LATENT_READERS,
+    behind,
+    bias_of,
+    llama_like,
+)
 from surgery.model.families.table import WriterRow
-
-_BIAS = bias_of(ATTENTION, "attention_bias")
-_DENSE = replace(MLP, kind="mlp:dense")
-_EXPERTS = WriterRow("layers.{layer}.mlp.experts.{expert}.down_proj.weight", "mlp_out", 0, kind="mlp:sparse")
 
 
 def _shared(name: str, flag: str | None, *, assumed: bool = True) -> WriterRow:
@@ -25,7 +30,7 @@ def _shared(name: str, flag: str | None, *, assumed: bool = True) -> WriterRow:
     return WriterRow(pattern, "mlp_out", 0, kind="mlp:sparse", needs=flag, assumed=assumed)
 
 
-DEEPSEEK = (ATTENTION, _BIAS, _DENSE, _EXPERTS, _shared("shared_experts", "n_shared_experts"))
+DEEPSEEK = (*BIASED_ATTENTION, DENSE, EXPERTS, _shared("shared_experts", "n_shared_experts"))
 
 ROUTER = (
     "layers.{layer}.mlp.{gate|router|router.gate|router.layer}.{weight|bias}",
@@ -93,7 +98,7 @@ _JETMOE_READERS = (
 _POST_ATTENTION = behind(ATTENTION, "post_attention_layernorm")
 _AFMOE = tuple(
     behind(row, "post_mlp_layernorm")
-    for row in (_DENSE, _EXPERTS, _shared("shared_experts", "num_shared_experts"))
+    for row in (DENSE, EXPERTS, _shared("shared_experts", "num_shared_experts"))
 )
 _AFMOE_READERS = (
     "layers.{layer}.{pre|post}_mlp_layernorm.weight",
@@ -101,14 +106,13 @@ _AFMOE_READERS = (
 )
 _POST_FEEDFORWARD = ("layers.{layer}.{pre|post}_feedforward_layernorm.weight",)
 _AXK1 = (
-    ATTENTION,
-    _BIAS,
-    _DENSE,
-    behind(_EXPERTS, "post_mlp_layernorm"),
+    *BIASED_ATTENTION,
+    DENSE,
+    behind(EXPERTS, "post_mlp_layernorm"),
     behind(_shared("shared_experts", "n_shared_experts"), "post_mlp_layernorm"),
 )
-_BEAM = tuple(behind(row, "post_feedforward_layernorm") for row in (_DENSE, _EXPERTS))
-_KOLIBRI = tuple(behind(row, "post_ffn_norm") for row in (_EXPERTS, _shared("shared_experts", None)))
+_BEAM = tuple(behind(row, "post_feedforward_layernorm") for row in (DENSE, EXPERTS))
+_KOLIBRI = tuple(behind(row, "post_ffn_norm") for row in (EXPERTS, _shared("shared_experts", None)))
 _KOLIBRI_READERS = (
     "layers.{layer}.post_{attn|ffn}_norm.weight",
     "layers.{layer}.moe.router.expert_bias",
@@ -127,47 +131,46 @@ FAMILIES = (
     ),
     llama_like(
         "flint",
-        ATTENTION,
-        _BIAS,
-        _DENSE,
-        _EXPERTS,
+        *BIASED_ATTENTION,
+        DENSE,
+        EXPERTS,
         _shared("shared_expert", None),
         readers=(*ROUTER, *GATED_SHARED, "layers.{layer}.self_attn.softmax_offset"),
     ),
     llama_like("mixtral", ATTENTION, _W2, readers=_MIXTRAL),
-    llama_like("phimoe", ATTENTION, _BIAS, _W2, readers=_MIXTRAL),
+    llama_like("phimoe", *BIASED_ATTENTION, _W2, readers=_MIXTRAL),
     llama_like("minimax_m2", ATTENTION, _W2, readers=_MIXTRAL),
     llama_like(
         "qwen2_moe",
         ATTENTION,
-        _DENSE,
-        _EXPERTS,
+        DENSE,
+        EXPERTS,
         _shared("shared_expert", None),
         readers=(*ROUTER, *GATED_SHARED),
     ),
-    llama_like("qwen3_moe", ATTENTION, _BIAS, _DENSE, _EXPERTS, readers=ROUTER),
-    llama_like("mellum", ATTENTION, _BIAS, _DENSE, _EXPERTS, readers=ROUTER),
-    llama_like("olmoe", ATTENTION, _BIAS, _EXPERTS, readers=ROUTER),
+    llama_like("qwen3_moe", *BIASED_ATTENTION, DENSE, EXPERTS, readers=ROUTER),
+    llama_like("mellum", *BIASED_ATTENTION, DENSE, EXPERTS, readers=ROUTER),
+    llama_like("olmoe", *BIASED_ATTENTION, EXPERTS, readers=ROUTER),
     llama_like("deepseek_v2", *DEEPSEEK, readers=LATENT),
     llama_like("deepseek_v3", *DEEPSEEK, readers=LATENT, drafts=NEXTN),
     llama_like("deepseek_v32", *DEEPSEEK, readers=(*LATENT, *INDEXER), drafts=NEXTN),
     llama_like("glm_moe_dsa", *DEEPSEEK, readers=(*LATENT, *INDEXER), drafts=NEXTN),
-    llama_like("glm4_moe", *(row for row in DEEPSEEK if row is not _BIAS), readers=ROUTER, drafts=NEXTN),
+    llama_like("glm4_moe", *(row for row in DEEPSEEK if not row.bias), readers=ROUTER, drafts=NEXTN),
     llama_like("glm4_moe_lite", *DEEPSEEK, readers=LATENT, drafts=NEXTN),
     llama_like("axk1", *_AXK1, readers=(*LATENT, "layers.{layer}.post_mlp_layernorm.weight")),
     llama_like("dots1", *DEEPSEEK, readers=ROUTER),
     llama_like(
         "solar_open",
         ATTENTION,
-        _EXPERTS,
+        EXPERTS,
         _shared("shared_experts", "n_shared_experts"),
         readers=ROUTER,
     ),
     llama_like(
         "exaone_moe",
         ATTENTION,
-        _DENSE,
-        _EXPERTS,
+        DENSE,
+        EXPERTS,
         _shared("shared_experts", "num_shared_experts"),
         readers=ROUTER,
         drafts=NEXTN,
@@ -176,9 +179,9 @@ FAMILIES = (
         "ernie4_5_moe",
         ATTENTION,
         bias_of(ATTENTION, "use_bias"),
-        _DENSE,
-        bias_of(_DENSE, "use_bias"),
-        _EXPERTS,
+        DENSE,
+        bias_of(DENSE, "use_bias"),
+        EXPERTS,
         _shared("shared_experts", "moe_num_shared_experts"),
         bias_of(_shared("shared_experts", None), "use_bias"),
         readers=ROUTER,
@@ -187,9 +190,8 @@ FAMILIES = (
     ),
     llama_like(
         "hunyuan_v1_moe",
-        ATTENTION,
-        _BIAS,
-        _EXPERTS,
+        *BIASED_ATTENTION,
+        EXPERTS,
         _shared("shared_mlp", None),
         readers=(
             *ROUTER,
@@ -197,20 +199,19 @@ FAMILIES = (
             "layers.{layer}.self_attn.{query|key}_layernorm.weight",
         ),
     ),
-    llama_like("hy_v3", ATTENTION, _BIAS, _DENSE, _EXPERTS, _shared("shared_mlp", None), readers=ROUTER),
+    llama_like("hy_v3", *BIASED_ATTENTION, DENSE, EXPERTS, _shared("shared_mlp", None), readers=ROUTER),
     llama_like(
         "mimo_v2_flash",
         ATTENTION,
-        _DENSE,
-        _EXPERTS,
+        DENSE,
+        EXPERTS,
         readers=(*ROUTER, "layers.{layer}.self_attn.attention_sink_bias"),
     ),
     llama_like(
         "cohere2_moe",
-        ATTENTION,
-        _BIAS,
-        _DENSE,
-        _EXPERTS,
+        *BIASED_ATTENTION,
+        DENSE,
+        EXPERTS,
         _shared("shared_experts", "num_shared_experts", assumed=False),
         readers=ROUTER,
         tied_by_default=True,
@@ -226,7 +227,7 @@ FAMILIES = (
         "flex_olmo",
         _POST_ATTENTION,
         bias_of(_POST_ATTENTION, "attention_bias"),
-        behind(_EXPERTS, "post_feedforward_layernorm"),
+        behind(EXPERTS, "post_feedforward_layernorm"),
         readers=(*ROUTER, *_POST_FEEDFORWARD),
     ),
     llama_like(
@@ -237,22 +238,20 @@ FAMILIES = (
         _ONE_TENSOR_BIAS,
         readers=_GPT_OSS,
     ),
-    llama_like("llama4_text", ATTENTION, _BIAS, *_LLAMA4, readers=_LLAMA4_READERS),
+    llama_like("llama4_text", *BIASED_ATTENTION, *_LLAMA4, readers=_LLAMA4_READERS),
     llama_like(
         "aria_text",
-        ATTENTION,
-        _BIAS,
+        *BIASED_ATTENTION,
         _ARIA,
         replace(_shared("shared_experts", None), kind=None),
         bias_of(replace(_shared("shared_experts", None), kind=None), "mlp_bias"),
         readers=(*ROUTER, "layers.{layer}.mlp.experts.fc1.weight"),
     ),
-    llama_like("granitemoe", ATTENTION, _BIAS, _OUTPUT_LINEAR, readers=_GRANITE),
-    llama_like("granitemoeshared", ATTENTION, _BIAS, _OUTPUT_LINEAR, _SHARED_MLP, readers=_GRANITE),
+    llama_like("granitemoe", *BIASED_ATTENTION, _OUTPUT_LINEAR, readers=_GRANITE),
+    llama_like("granitemoeshared", *BIASED_ATTENTION, _OUTPUT_LINEAR, _SHARED_MLP, readers=_GRANITE),
     llama_like(
         "granitemoe_swa",
-        ATTENTION,
-        _BIAS,
+        *BIASED_ATTENTION,
         _GRANITE_SWA,
         _SHARED_MLP,
         readers=(*_GRANITE, "layers.{layer}.block_sparse_moe.experts.gate_up_proj"),

@@ -79,19 +79,4 @@ GEMMA4_UNIFIED_TEXT = replace(
     writers=(*WRITERS[:3], replace(MLP, gain=_AFTER_MLP)),
 )
 
-DIFFUSION_GEMMA_TEXT = replace(
-    GEMMA4_TEXT,
-    name="diffusion_gemma_text",
-    model_types=("diffusion_gemma_text",),
-    writers=(
-        *WRITERS[:3],
-        replace(MLP, gain=replace(_first(1), assumed=True)),
-        replace(_EXPERTS, gain=replace(_first(2), assumed=True), needs=None),
-        WriterRow("self_conditioning.down_proj.weight", "embedding", 0),
-    ),
-    readers=(*GEMMA4_READERS, "self_conditioning.{pre_norm|gate_proj|up_proj}.weight"),
-    prefixes=("model.decoder.",),
-)
-"""What encoder and decoder have in common; the norm behind self-conditioning has no gain."""
-
 FAMILIES = (GEMMA4_TEXT, GEMMA4_UNIFIED_TEXT)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgery.model.families.parts import bias_of
+from surgery.model.families.parts import EMBEDDING, with_bias
 from surgery.model.families.table import Family, Need, WriterRow
 
 _BLOCK_NORMS = ("h.{layer}.ln_{1|2}.{weight|bias}", "ln_f.{weight|bias}")
@@ -21,19 +21,15 @@ _WPE = WriterRow("wpe.weight", "embedding", 1)
 _CROSS = WriterRow("h.{layer}.crossattention.c_proj.weight", "attention_out", 1, needs="add_cross_attention")
 
 
-def _with_bias(row: WriterRow, flag: str | None = None, *, assumed: bool = False) -> tuple[WriterRow, ...]:
-    return row, bias_of(row, flag, assumed=assumed)
-
-
 GPT2 = Family(
     name="gpt2",
     model_types=("gpt2", "gpt-sw3"),
     writers=(
         _WTE,
         _WPE,
-        *_with_bias(WriterRow("h.{layer}.attn.c_proj.weight", "attention_out", 1)),
-        *_with_bias(_CROSS, _CROSS.needs),
-        *_with_bias(WriterRow("h.{layer}.mlp.c_proj.weight", "mlp_out", 1)),
+        *with_bias(WriterRow("h.{layer}.attn.c_proj.weight", "attention_out", 1)),
+        *with_bias(_CROSS, _CROSS.needs),
+        *with_bias(WriterRow("h.{layer}.mlp.c_proj.weight", "mlp_out", 1)),
     ),
     readers=(
         *_BLOCK_NORMS,
@@ -64,7 +60,7 @@ GPTJ = Family(
     writers=(
         _WTE,
         WriterRow("h.{layer}.attn.out_proj.weight", "attention_out", 0),
-        *_with_bias(WriterRow("h.{layer}.mlp.fc_out.weight", "mlp_out", 0)),
+        *with_bias(WriterRow("h.{layer}.mlp.fc_out.weight", "mlp_out", 0)),
     ),
     readers=(
         *_BLOCK_NORMS,
@@ -86,8 +82,8 @@ GPT_NEO = Family(
     writers=(
         _WTE,
         _WPE,
-        *_with_bias(WriterRow("h.{layer}.attn.attention.out_proj.weight", "attention_out", 0)),
-        *_with_bias(WriterRow("h.{layer}.mlp.c_proj.weight", "mlp_out", 0)),
+        *with_bias(WriterRow("h.{layer}.attn.attention.out_proj.weight", "attention_out", 0)),
+        *with_bias(WriterRow("h.{layer}.mlp.c_proj.weight", "mlp_out", 0)),
     ),
     readers=(
         *_BLOCK_NORMS,
@@ -107,8 +103,8 @@ GPT_NEOX = Family(
     model_types=("gpt_neox",),
     writers=(
         WriterRow("embed_in.weight", "embedding", 1),
-        *_with_bias(_NEOX_ATTENTION, "attention_bias", assumed=True),
-        *_with_bias(WriterRow("layers.{layer}.mlp.dense_4h_to_h.weight", "mlp_out", 0)),
+        *with_bias(_NEOX_ATTENTION, "attention_bias", assumed=True),
+        *with_bias(WriterRow("layers.{layer}.mlp.dense_4h_to_h.weight", "mlp_out", 0)),
     ),
     readers=(
         "layers.{layer}.{input|post_attention}_layernorm.{weight|bias}",
@@ -127,14 +123,14 @@ OPT = Family(
     name="opt",
     model_types=("opt",),
     writers=(
-        WriterRow("embed_tokens.weight", "embedding", 1),
+        EMBEDDING,
         WriterRow("embed_positions.weight", "embedding", 1),
-        *_with_bias(
+        *with_bias(
             WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0),
             "enable_bias",
             assumed=True,
         ),
-        *_with_bias(WriterRow("layers.{layer}.fc2.weight", "mlp_out", 0), "enable_bias", assumed=True),
+        *with_bias(WriterRow("layers.{layer}.fc2.weight", "mlp_out", 0), "enable_bias", assumed=True),
     ),
     readers=(
         "final_layer_norm.{weight|bias}",
@@ -151,10 +147,10 @@ BIOGPT = Family(
     name="biogpt",
     model_types=("biogpt",),
     writers=(
-        WriterRow("embed_tokens.weight", "embedding", 1),
+        EMBEDDING,
         WriterRow("embed_positions.weight", "embedding", 1),
-        *_with_bias(WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0)),
-        *_with_bias(WriterRow("layers.{layer}.fc2.weight", "mlp_out", 0)),
+        *with_bias(WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0)),
+        *with_bias(WriterRow("layers.{layer}.fc2.weight", "mlp_out", 0)),
     ),
     readers=(*OPT.readers, "layer_norm.{weight|bias}"),
     prefixes=("biogpt.",),
@@ -166,9 +162,9 @@ PHI = Family(
     name="phi",
     model_types=("phi",),
     writers=(
-        WriterRow("embed_tokens.weight", "embedding", 1),
-        *_with_bias(WriterRow("layers.{layer}.self_attn.dense.weight", "attention_out", 0)),
-        *_with_bias(WriterRow("layers.{layer}.mlp.fc2.weight", "mlp_out", 0)),
+        EMBEDDING,
+        *with_bias(WriterRow("layers.{layer}.self_attn.dense.weight", "attention_out", 0)),
+        *with_bias(WriterRow("layers.{layer}.mlp.fc2.weight", "mlp_out", 0)),
     ),
     readers=(
         "final_layernorm.{weight|bias}",
@@ -184,9 +180,9 @@ PERSIMMON = Family(
     name="persimmon",
     model_types=("persimmon",),
     writers=(
-        WriterRow("embed_tokens.weight", "embedding", 1),
-        *_with_bias(WriterRow("layers.{layer}.self_attn.dense.weight", "attention_out", 0)),
-        *_with_bias(WriterRow("layers.{layer}.mlp.dense_4h_to_h.weight", "mlp_out", 0)),
+        EMBEDDING,
+        *with_bias(WriterRow("layers.{layer}.self_attn.dense.weight", "attention_out", 0)),
+        *with_bias(WriterRow("layers.{layer}.mlp.dense_4h_to_h.weight", "mlp_out", 0)),
     ),
     readers=(
         "final_layernorm.{weight|bias}",
@@ -202,8 +198,8 @@ FALCON = Family(
     model_types=("falcon",),
     writers=(
         WriterRow("word_embeddings.weight", "embedding", 1),
-        *_with_bias(WriterRow("h.{layer}.self_attention.dense.weight", "attention_out", 0), "bias"),
-        *_with_bias(WriterRow("h.{layer}.mlp.dense_4h_to_h.weight", "mlp_out", 0), "bias"),
+        *with_bias(WriterRow("h.{layer}.self_attention.dense.weight", "attention_out", 0), "bias"),
+        *with_bias(WriterRow("h.{layer}.mlp.dense_4h_to_h.weight", "mlp_out", 0), "bias"),
     ),
     readers=(
         "ln_f.{weight|bias}",

@@ -13,7 +13,10 @@ from dataclasses import replace
 
 from surgery.model.families.parts import (
     ATTENTION,
+    BIASED_ATTENTION,
+    DENSE,
     EMBEDDING,
+    EXPERTS,
     LATENT_READERS,
     MLP,
     READERS,
@@ -30,9 +33,8 @@ _LINEAR_READERS = (
     "layers.{layer}.linear_attn.{A_log|dt_bias|norm.weight|conv1d.weight}",
 )
 _QWEN = (_FULL, bias_of(_FULL, "attention_bias"), _LINEAR)
-_DENSE = replace(MLP, kind="mlp:dense")
 _SPARSE = (
-    WriterRow("layers.{layer}.mlp.experts.{expert}.down_proj.weight", "mlp_out", 0, kind="mlp:sparse"),
+    EXPERTS,
     WriterRow("layers.{layer}.mlp.shared_expert.down_proj.weight", "mlp_out", 0, kind="mlp:sparse"),
 )
 _SPARSE_READERS = (
@@ -207,7 +209,7 @@ FAMILIES = (
     ),
     llama_like("kimi_linear", ATTENTION, *_KIMI_SPARSE, readers=_KIMI_READERS),
     RECURRENT_GEMMA,
-    llama_like("qwen3_next", *_QWEN, _DENSE, *_SPARSE, readers=(*_LINEAR_READERS, *_SPARSE_READERS)),
+    llama_like("qwen3_next", *_QWEN, DENSE, *_SPARSE, readers=(*_LINEAR_READERS, *_SPARSE_READERS)),
     llama_like("qwen3_5_text", *_QWEN, MLP, readers=_LINEAR_READERS),
     llama_like("qwen3_5_moe_text", *_QWEN, *_SPARSE, readers=(*_LINEAR_READERS, *_SPARSE_READERS)),
     replace(
@@ -221,8 +223,7 @@ FAMILIES = (
     ),
     llama_like(
         "falcon_h1",
-        ATTENTION,
-        bias_of(ATTENTION, "attention_bias"),
+        *BIASED_ATTENTION,
         _MAMBA,
         bias_of(_MAMBA, "projectors_bias"),
         _FEED_FORWARD,

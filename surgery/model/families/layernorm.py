@@ -13,12 +13,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgery.model.families.parts import READERS, bias_of
+from surgery.model.families.parts import EMBEDDING, READERS, bias_of, with_bias
 from surgery.model.families.table import Family, Gain, Need, WriterRow
-
-
-def _with_bias(row: WriterRow, flag: str | None = None) -> tuple[WriterRow, ...]:
-    return row, bias_of(row, flag)
 
 
 def starts(norm: str, *embeddings: str, bias: bool = True) -> tuple[WriterRow, ...]:
@@ -33,8 +29,8 @@ BLOOM = Family(
     model_types=("bloom",),
     writers=(
         *starts("word_embeddings_layernorm", "word_embeddings.weight"),
-        *_with_bias(WriterRow("h.{layer}.self_attention.dense.weight", "attention_out", 0)),
-        *_with_bias(WriterRow("h.{layer}.mlp.dense_4h_to_h.weight", "mlp_out", 0)),
+        *with_bias(WriterRow("h.{layer}.self_attention.dense.weight", "attention_out", 0)),
+        *with_bias(WriterRow("h.{layer}.mlp.dense_4h_to_h.weight", "mlp_out", 0)),
     ),
     readers=(
         "{word_embeddings_layernorm.weight|ln_f.weight|ln_f.bias}",
@@ -81,8 +77,8 @@ _BERT_EMBEDDINGS = tuple(
     f"embeddings.{kind}_embeddings.weight" for kind in ("word", "position", "token_type")
 )
 _BERT_BLOCK = (
-    *_with_bias(WriterRow("encoder.layer.{layer}.attention.output.dense.weight", "attention_out", 0)),
-    *_with_bias(WriterRow("encoder.layer.{layer}.output.dense.weight", "mlp_out", 0)),
+    *with_bias(WriterRow("encoder.layer.{layer}.attention.output.dense.weight", "attention_out", 0)),
+    *with_bias(WriterRow("encoder.layer.{layer}.output.dense.weight", "mlp_out", 0)),
 )
 _BERT_READERS = (
     "encoder.layer.{layer}.attention.self.{query|key|value}.{weight|bias}",
@@ -142,9 +138,8 @@ MEGATRON_BERT = replace(
 _SELF = WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0)
 _FROM_ENCODER = WriterRow("layers.{layer}.encoder_attn.out_proj.weight", "attention_out", 0)
 _FC2 = WriterRow("layers.{layer}.fc2.weight", "mlp_out", 0)
-_TOKENS = WriterRow("embed_tokens.weight", "embedding", 1)
 _PLACES = WriterRow("embed_positions.weight", "embedding", 1)
-DECODER_BLOCK = (*_with_bias(_SELF), *_with_bias(_FROM_ENCODER), *_with_bias(_FC2))
+DECODER_BLOCK = (*with_bias(_SELF), *with_bias(_FROM_ENCODER), *with_bias(_FC2))
 DECODER_READERS = (
     "{layer_norm|layernorm_embedding}.{weight|bias}",
     "layers.{layer}.{self_attn|encoder_attn|final}_layer_norm.{weight|bias}",
@@ -155,7 +150,7 @@ DECODER_READERS = (
 BLENDERBOT = Family(
     name="blenderbot",
     model_types=("blenderbot", "pegasus", "whisper"),
-    writers=(_TOKENS, _PLACES, *DECODER_BLOCK),
+    writers=(EMBEDDING, _PLACES, *DECODER_BLOCK),
     readers=DECODER_READERS,
     prefixes=("model.decoder.",),
     unembedding=("lm_head.weight", "proj_out.weight"),
@@ -168,7 +163,7 @@ MBART = replace(
     BLENDERBOT,
     name="mbart",
     model_types=("mbart",),
-    writers=(*starts("layernorm_embedding", _TOKENS.pattern, _PLACES.pattern), *DECODER_BLOCK),
+    writers=(*starts("layernorm_embedding", EMBEDDING.pattern, _PLACES.pattern), *DECODER_BLOCK),
     readers=("{layernorm_embedding.weight|layer_norm.weight|layer_norm.bias}", *DECODER_READERS[1:]),
 )
 
@@ -177,11 +172,11 @@ BIGBIRD_PEGASUS = replace(
     name="bigbird_pegasus",
     model_types=("bigbird_pegasus",),
     writers=(
-        _TOKENS,
+        EMBEDDING,
         _PLACES,
-        *_with_bias(_SELF, "use_bias"),
-        *_with_bias(_FROM_ENCODER, "use_bias"),
-        *_with_bias(_FC2),
+        *with_bias(_SELF, "use_bias"),
+        *with_bias(_FROM_ENCODER, "use_bias"),
+        *with_bias(_FC2),
     ),
 )
 
@@ -215,7 +210,7 @@ _O_LINEAR = WriterRow("layers.{layer}.self_attn.o_proj.linear.weight", "attentio
 MOSHI = Family(
     name="moshi",
     model_types=("moshi",),
-    writers=(_TOKENS, _O_LINEAR, WriterRow("layers.{layer}.mlp.fc2.weight", "mlp_out", 0)),
+    writers=(EMBEDDING, _O_LINEAR, WriterRow("layers.{layer}.mlp.fc2.weight", "mlp_out", 0)),
     readers=(
         *READERS,
         "layers.{layer}.self_attn.{q|k|v}_proj.linear.weight",

@@ -10,6 +10,11 @@ EMBEDDING = WriterRow("embed_tokens.weight", "embedding", 1)
 ATTENTION = WriterRow("layers.{layer}.self_attn.o_proj.weight", "attention_out", 0)
 MLP = WriterRow("layers.{layer}.mlp.down_proj.weight", "mlp_out", 0)
 
+DENSE = replace(MLP, kind="mlp:dense")
+EXPERTS = WriterRow("layers.{layer}.mlp.experts.{expert}.down_proj.weight", "mlp_out", 0, kind="mlp:sparse")
+FUSED = WriterRow("layers.{layer}.mlp.experts.down_proj", "mlp_out", 1, fused=True, kind="mlp:sparse")
+SHARED = WriterRow("layers.{layer}.mlp.shared_experts.down_proj.weight", "mlp_out", 0, kind="mlp:sparse")
+
 READERS = (
     "norm.{weight|bias}",
     "layers.{layer}.{input|post_attention}_layernorm.{weight|bias}",
@@ -36,9 +41,21 @@ def bias_of(row: WriterRow, flag: str | None = None, *, assumed: bool = False) -
     return replace(row, pattern=pattern, residual_axis=0, bias=True, needs=flag, assumed=assumed)
 
 
-def behind(row: WriterRow, norm: str, *, flag: str | None = None) -> WriterRow:
-    """The same row with an RMSNorm of its layer between it and the stream; its weight is the gain."""
-    return replace(row, gain=Gain(f"layers.{{layer}}.{norm}.weight", 0.0, flag))
+def with_bias(row: WriterRow, flag: str | None = None, *, assumed: bool = False) -> tuple[WriterRow, ...]:
+    """A matrix and the bias beside it; see `bias_of`."""
+    return row, bias_of(row, flag, assumed=assumed)
+
+
+BIASED_ATTENTION = with_bias(ATTENTION, "attention_bias")
+MLP_BIAS = bias_of(MLP, "mlp_bias")
+PLAIN = (ATTENTION, MLP)
+BIASED = (*BIASED_ATTENTION, MLP)
+"""The writers of a block with Llama's names, without and with the bias that a config may ask for."""
+
+
+def behind(row: WriterRow, norm: str, *, offset: float = 0.0, flag: str | None = None) -> WriterRow:
+    """The same row with an RMSNorm of its layer between it and the stream, whose gain is offset + weight."""
+    return replace(row, gain=Gain(f"layers.{{layer}}.{norm}.weight", offset, flag))
 
 
 def llama_like(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgery.model.families.gemma4 import DIFFUSION_GEMMA_TEXT
 from surgery.model.families.table import Gain, WriterRow
 from surgery.model.families.tower import Tower, linear, vector
 
@@ -36,7 +35,7 @@ TOWERS = (
         (WriterRow("model.encoder.embed_vision.embedding_projection.weight", "embedding", 0),),
         ("model.encoder.language_model.layers.{layer}.layer_scalar",),
         alone=("embed_vision",),
-        own=DIFFUSION_GEMMA_TEXT,
+        text="diffusion_gemma_text",
         foreign=("model.encoder.vision_tower.",),
     ),
     Tower(("fast_vlm",), _LINEAR_2, _LINEAR_1, text="qwen2", alone=("multi_modal_projector",)),

@@ -15,18 +15,19 @@ from dataclasses import replace
 from surgery.model.families.experts import DEEPSEEK, INDEXER, LATENT, NEXTN, ROUTER
 from surgery.model.families.parts import (
     ATTENTION,
+    BIASED_ATTENTION,
+    DENSE,
+    EXPERTS,
+    FUSED,
     LATENT_READERS,
     MLP,
     READERS,
+    SHARED,
     behind,
     bias_of,
     llama_like,
 )
 from surgery.model.families.table import Family, Gain, WriterRow
-
-_DENSE = replace(MLP, kind="mlp:dense")
-_EXPERTS = WriterRow("layers.{layer}.mlp.experts.{expert}.down_proj.weight", "mlp_out", 0, kind="mlp:sparse")
-_SHARED = WriterRow("layers.{layer}.mlp.shared_experts.down_proj.weight", "mlp_out", 0, kind="mlp:sparse")
 
 DBRX = Family(
     name="dbrx",
@@ -56,9 +57,9 @@ BAILING_HYBRID = Family(
     writers=(
         WriterRow("word_embeddings.weight", "embedding", 1),
         _BAILING_DENSE,
-        _DENSE,
-        _EXPERTS,
-        _SHARED,
+        DENSE,
+        EXPERTS,
+        SHARED,
     ),
     readers=(
         *READERS,
@@ -109,7 +110,6 @@ _OLMO_READERS = (
     "layers.{layer}.linear_attn.{q_conv1d|k_conv1d|v_conv1d|conv1d}.weight",
 )
 
-_FUSED = WriterRow("layers.{layer}.mlp.experts.down_proj", "mlp_out", 1, fused=True, kind="mlp:sparse")
 _LISTED = tuple(
     WriterRow(f"layers.{{layer}}.block_sparse_moe.{name}.weight", "mlp_out", 0, kind="mlp:listed")
     for name in ("experts.{expert}.w2", "shared_experts.down_proj")
@@ -124,7 +124,7 @@ _MINIMAX_M3_READERS = (
     "layers.{layer}.mlp.shared_experts.gate_up_proj.weight",
     "layers.{layer}.self_attn.{index_q_proj|index_k_proj|index_q_norm|index_k_norm}.weight",
 )
-_SHARED_ONE = replace(_SHARED, pattern="layers.{layer}.mlp.shared_expert.down_proj.weight")
+_SHARED_ONE = replace(SHARED, pattern="layers.{layer}.mlp.shared_expert.down_proj.weight")
 _LAGUNA_READERS = (
     *ROUTER,
     "layers.{layer}.self_attn.g_proj.weight",
@@ -153,18 +153,23 @@ FAMILIES = (
         replace(MLP, gain=_AFTER_MLP),
         readers=_OLMO_READERS,
     ),
-    llama_like(
-        "minimax_m3_vl_text", ATTENTION, _DENSE, _FUSED, _SHARED, *_LISTED, readers=_MINIMAX_M3_READERS
-    ),
+    llama_like("minimax_m3_vl_text", ATTENTION, DENSE, FUSED, SHARED, *_LISTED, readers=_MINIMAX_M3_READERS),
     llama_like(
         "laguna",
-        ATTENTION,
-        bias_of(ATTENTION, "attention_bias"),
-        _DENSE,
-        _EXPERTS,
+        *BIASED_ATTENTION,
+        DENSE,
+        EXPERTS,
         _SHARED_ONE,
         readers=_LAGUNA_READERS,
     ),
     llama_like("axk2", *DEEPSEEK, readers=_AXK2_READERS, drafts=NEXTN),
     llama_like("dots3_note_text", *DEEPSEEK, readers=_DOTS3_READERS, drafts=NEXTN),
+    llama_like(
+        "mistral4",
+        *BIASED_ATTENTION,
+        DENSE,
+        FUSED,
+        SHARED,
+        readers=(*LATENT, "layers.{layer}.mlp.experts.gate_up_proj"),
+    ),
 )

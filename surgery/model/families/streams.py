@@ -9,7 +9,15 @@ between them; its norms have no gain, and the second stream starts from a parame
 
 from __future__ import annotations
 
-from surgery.model.families.parts import ATTENTION, EMBEDDING, LATENT_READERS, bias_of, llama_like
+from surgery.model.families.parts import (
+    BIASED_ATTENTION,
+    DENSE,
+    EMBEDDING,
+    FUSED,
+    LATENT_READERS,
+    SHARED,
+    llama_like,
+)
 from surgery.model.families.table import Family, WriterRow
 
 DEEPSEEK_V4 = Family(
@@ -38,9 +46,6 @@ DEEPSEEK_V4 = Family(
     foreign=("mtp.", "model.mtp."),
 )
 
-_EXPERTS = WriterRow("layers.{layer}.mlp.experts.down_proj", "mlp_out", 1, fused=True, kind="mlp:sparse")
-_SHARED = WriterRow("layers.{layer}.mlp.shared_experts.down_proj.weight", "mlp_out", 0, kind="mlp:sparse")
-_DENSE = WriterRow("layers.{layer}.mlp.down_proj.weight", "mlp_out", 0, kind="mlp:dense")
 _HY_READERS = (
     *LATENT_READERS,
     "hc_pre.hc_head.hc_head_{base|fn|scale}",
@@ -82,11 +87,10 @@ FAMILIES = (
     HRM_TEXT,
     llama_like(
         "hy_v4",
-        ATTENTION,
-        bias_of(ATTENTION, "attention_bias"),
-        _DENSE,
-        _EXPERTS,
-        _SHARED,
+        *BIASED_ATTENTION,
+        DENSE,
+        FUSED,
+        SHARED,
         readers=_HY_READERS,
     ),
 )

@@ -4,7 +4,8 @@ Most are a known family under another name. In Llama 3.2 Vision some layers atte
 text: cross_attn.o_proj writes there, behind a gate of one number. Qwen3-VL's experts lie in one tensor a
 layer, and either way round: the loader turns them over by their shape. ERNIE 4.5 VL keeps two sets of
 experts, those of words first and those of images behind them under the next numbers. GLM 5 Next keeps several
-streams, as the families in `streams` do.
+streams, as the families in `streams` do. Diffusion Gemma runs the same blocks as encoder and as decoder; what
+it adds of its last guess passes a norm without a gain.
 """
 
 from __future__ import annotations
@@ -12,13 +13,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 from surgery.model.families.experts import DEEPSEEK, GATED_SHARED, INDEXER, LATENT, NEXTN, ROUTER
-from surgery.model.families.parts import ATTENTION, MLP, behind, bias_of, llama_like
-from surgery.model.families.table import Family, Gain, Need, WriterRow
+from surgery.model.families.gemma4 import GEMMA4_TEXT
+from surgery.model.families.parts import (
+    ATTENTION,
+    BIASED,
+    BIASED_ATTENTION,
+    DENSE,
+    EXPERTS,
+    MLP,
+    MLP_BIAS,
+    PLAIN,
+    SHARED,
+    behind,
+    bias_of,
+    llama_like,
+)
+from surgery.model.families.table import Family, Need, WriterRow
 
-_PLAIN = (ATTENTION, MLP)
-_ATTENTION_BIAS = bias_of(ATTENTION, "attention_bias")
-_DENSE = replace(MLP, kind="mlp:dense")
-_EXPERTS = WriterRow("layers.{layer}.mlp.experts.{expert}.down_proj.weight", "mlp_out", 0, kind="mlp:sparse")
 _TURNED = WriterRow(
     "layers.{layer}.mlp.experts.down_proj", "mlp_out", 1, fused=True, kind="mlp:sparse", turned_axis=2
 )
@@ -29,11 +40,9 @@ _CROSS_READERS = (
     "layers.{layer}.cross_attn.{q_proj|k_proj|v_proj|q_norm|k_norm}.weight",
     "layers.{layer}.{cross_attn_attn_gate|cross_attn_mlp_gate}",
 )
-_FUSED = WriterRow("layers.{layer}.mlp.experts.down_proj", "mlp_out", 1, fused=True, kind="mlp:sparse")
-_SHARED = WriterRow("layers.{layer}.mlp.shared_experts.down_proj.weight", "mlp_out", 0, kind="mlp:sparse")
 _STEP = (
     ATTENTION,
-    _DENSE,
+    DENSE,
     WriterRow("layers.{layer}.moe.down_proj.weight", "mlp_out", 1, fused=True, kind="mlp:sparse"),
     WriterRow("layers.{layer}.share_expert.down_proj.weight", "mlp_out", 0, kind="mlp:sparse"),
 )
@@ -42,9 +51,9 @@ _STEP_READERS = (
     "layers.{layer}.moe.{gate.weight|gate_proj.weight|up_proj.weight|router_bias}",
     "layers.{layer}.share_expert.{gate|up}_proj.weight",
 )
-_POST_NORMS = tuple(
-    replace(row, gain=Gain(f"layers.{{layer}}.post_{name}_layernorm.weight", 1.0))
-    for row, name in ((ATTENTION, "attention"), (MLP, "feedforward"))
+_POST_NORMS = (
+    behind(ATTENTION, "post_attention_layernorm", offset=1.0),
+    behind(MLP, "post_feedforward_layernorm", offset=1.0),
 )
 _MUSE_READERS = (
     "layers.{layer}.{pre|post}_feedforward_layernorm.weight",
@@ -58,7 +67,7 @@ _ERNIE_READERS = (
     "layers.{layer}.mlp.gate.weight_1",
     "layers.{layer}.mlp.experts.{index}.{gate|up}_proj.weight",
 )
-_ROUTED = (ATTENTION, _ATTENTION_BIAS, _DENSE, _EXPERTS, _SHARED)
+_ROUTED = (*BIASED_ATTENTION, DENSE, EXPERTS, SHARED)
 
 MOLMO2_TEXT = Family(
     "molmo2_text",
@@ -116,17 +125,35 @@ _GLM_NEXT_READERS = (
     "layers.{layer}.self_attn.{q|k|v}_conv1d.weight",
 )
 
+_SPARSE = tuple(
+    replace(row, gain=row.gain and replace(row.gain, assumed=True), needs=None)
+    for row in GEMMA4_TEXT.writers[3:5]
+)
+DIFFUSION_GEMMA_TEXT = replace(
+    GEMMA4_TEXT,
+    name="diffusion_gemma_text",
+    model_types=("diffusion_gemma_text",),
+    writers=(
+        *GEMMA4_TEXT.writers[:3],
+        *_SPARSE,
+        WriterRow("self_conditioning.down_proj.weight", "embedding", 0),
+    ),
+    readers=(*GEMMA4_TEXT.readers, "self_conditioning.{pre_norm|gate_proj|up_proj}.weight"),
+    prefixes=("model.decoder.",),
+)
+
 COSMOS3_EDGE_TEXT = llama_like("cosmos3_edge_text", _TO_OUT, MLP, readers=_TO_READERS)
 
 FAMILIES = (
     COSMOS3_EDGE_TEXT,
+    DIFFUSION_GEMMA_TEXT,
     MOLMO2_TEXT,
     MISTRAL_LARGE4_TEXT,
     llama_like("glm5_next_text", *_ROUTED, readers=_GLM_NEXT_READERS, drafts=NEXTN),
     llama_like("muse_glimmer_text", *_POST_NORMS, readers=_MUSE_READERS),
-    llama_like("hunyuan_vl_text", *_PLAIN, _ATTENTION_BIAS, readers=_QUERY_KEY_NORMS, tied_by_default=True),
-    llama_like("granite_docling_text", *_PLAIN, _ATTENTION_BIAS, bias_of(MLP, "mlp_bias")),
-    llama_like("granite4_vision_text", *_PLAIN, _ATTENTION_BIAS, bias_of(MLP, "mlp_bias")),
+    llama_like("hunyuan_vl_text", *BIASED, readers=_QUERY_KEY_NORMS, tied_by_default=True),
+    llama_like("granite_docling_text", *BIASED, MLP_BIAS),
+    llama_like("granite4_vision_text", *BIASED, MLP_BIAS),
     llama_like("deepseek_ocr2_text", *_ROUTED, readers=ROUTER),
     llama_like("unlimited_ocr_text", *_ROUTED, readers=ROUTER),
     llama_like(
@@ -136,37 +163,25 @@ FAMILIES = (
         readers=(*ROUTER, *_ERNIE_READERS),
         tied_by_default=True,
     ),
-    llama_like("emu3_text_model", *_PLAIN),
-    llama_like("qwen2_vl_text", *_PLAIN),
-    llama_like("qwen2_5_vl_text", *_PLAIN),
-    llama_like("qwen2_5_omni_text", *_PLAIN),
-    llama_like("qwen3_vl_text", *_PLAIN, _ATTENTION_BIAS),
+    llama_like("emu3_text_model", *PLAIN),
+    llama_like("qwen2_vl_text", *PLAIN),
+    llama_like("qwen2_5_vl_text", *PLAIN),
+    llama_like("qwen2_5_omni_text", *PLAIN),
+    llama_like("qwen3_vl_text", *BIASED),
     llama_like(
         "qwen3_vl_moe_text",
-        ATTENTION,
-        _ATTENTION_BIAS,
-        _DENSE,
+        *BIASED_ATTENTION,
+        DENSE,
         _TURNED,
         readers=(*ROUTER, "layers.{layer}.mlp.experts.gate_up_proj"),
     ),
-    llama_like(
-        "qwen3_omni_moe_text", ATTENTION, _ATTENTION_BIAS, _DENSE, _EXPERTS, readers=(*ROUTER, *GATED_SHARED)
-    ),
+    llama_like("qwen3_omni_moe_text", *BIASED_ATTENTION, DENSE, EXPERTS, readers=(*ROUTER, *GATED_SHARED)),
     llama_like("glm4v_text", *_GLM, readers=_GLM_NORMS),
     llama_like("glm_ocr_text", *_GLM, readers=_GLM_NORMS),
     llama_like("glm4v_moe_text", *(row for row in DEEPSEEK if not row.bias), readers=ROUTER, drafts=NEXTN),
-    llama_like("paddleocr_vl_text", *_PLAIN, bias_of(ATTENTION, "use_bias"), bias_of(MLP, "use_bias")),
+    llama_like("paddleocr_vl_text", *PLAIN, bias_of(ATTENTION, "use_bias"), bias_of(MLP, "use_bias")),
     llama_like(
         "mllama_text_model", replace(ATTENTION, kind="mixer:attention"), _CROSS, MLP, readers=_CROSS_READERS
     ),
     llama_like("step3p5", *_STEP, readers=_STEP_READERS, drafts=NEXTN),
-    llama_like(
-        "mistral4",
-        ATTENTION,
-        _ATTENTION_BIAS,
-        _DENSE,
-        _FUSED,
-        _SHARED,
-        readers=(*LATENT, "layers.{layer}.mlp.experts.gate_up_proj"),
-    ),
 )
