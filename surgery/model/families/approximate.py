@@ -25,6 +25,7 @@ from surgery.model.families.parts import (
     behind,
     bias_of,
     llama_like,
+    with_bias,
 )
 from surgery.model.families.table import Family, Gain, WriterRow
 
@@ -140,7 +141,7 @@ _FC2 = WriterRow("layers.{layer}.fc2.weight", "mlp_out", 0)
 XGLM = Family(
     name="xglm",
     model_types=("xglm",),
-    writers=(EMBEDDING, _OUT, bias_of(_OUT), _FC2, bias_of(_FC2)),
+    writers=(EMBEDDING, *with_bias(_OUT), *with_bias(_FC2)),
     readers=DECODER_READERS,
     tied_by_default=True,
     width="d_model",
@@ -155,10 +156,8 @@ CTRL = Family(
     model_types=("ctrl",),
     writers=(
         WriterRow("w.weight", "embedding", 1),
-        _DENSE,
-        bias_of(_DENSE),
-        _FFN,
-        bias_of(_FFN),
+        *with_bias(_DENSE),
+        *with_bias(_FFN),
     ),
     readers=(
         "layernorm.{weight|bias}",

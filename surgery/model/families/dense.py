@@ -27,6 +27,7 @@ from surgery.model.families.parts import (
     READERS,
     bias_of,
     llama_like,
+    with_bias,
 )
 from surgery.model.families.table import Family, Need, WriterRow
 
@@ -38,10 +39,8 @@ STARCODER2 = Family(
     model_types=("starcoder2",),
     writers=(
         EMBEDDING,
-        ATTENTION,
-        bias_of(ATTENTION, "use_bias", assumed=True),
-        _C_PROJ,
-        bias_of(_C_PROJ, "use_bias", assumed=True),
+        *with_bias(ATTENTION, "use_bias", assumed=True),
+        *with_bias(_C_PROJ, "use_bias", assumed=True),
     ),
     readers=(*READERS, "layers.{layer}.mlp.c_fc.{weight|bias}"),
     tied_by_default=True,

@@ -21,6 +21,7 @@ from surgery.model.families.parts import (
     behind,
     bias_of,
     llama_like,
+    with_bias,
 )
 from surgery.model.families.table import WriterRow
 
@@ -121,8 +122,7 @@ _KOLIBRI_READERS = (
 FAMILIES = (
     llama_like(
         "beam",
-        _POST_ATTENTION,
-        bias_of(_POST_ATTENTION, "attention_bias"),
+        *with_bias(_POST_ATTENTION, "attention_bias"),
         *_BEAM,
         readers=(*ROUTER, *_POST_FEEDFORWARD, "layers.{layer}.self_attn.{gate_bias|gate_proj.weight}"),
     ),
@@ -177,10 +177,8 @@ FAMILIES = (
     ),
     llama_like(
         "ernie4_5_moe",
-        ATTENTION,
-        bias_of(ATTENTION, "use_bias"),
-        DENSE,
-        bias_of(DENSE, "use_bias"),
+        *with_bias(ATTENTION, "use_bias"),
+        *with_bias(DENSE, "use_bias"),
         EXPERTS,
         _shared("shared_experts", "moe_num_shared_experts"),
         bias_of(_shared("shared_experts", None), "use_bias"),
@@ -218,22 +216,19 @@ FAMILIES = (
     ),
     llama_like(
         "afmoe",
-        _POST_ATTENTION,
-        bias_of(_POST_ATTENTION, "attention_bias"),
+        *with_bias(_POST_ATTENTION, "attention_bias"),
         *_AFMOE,
         readers=(*ROUTER, *_AFMOE_READERS),
     ),
     llama_like(
         "flex_olmo",
-        _POST_ATTENTION,
-        bias_of(_POST_ATTENTION, "attention_bias"),
+        *with_bias(_POST_ATTENTION, "attention_bias"),
         behind(EXPERTS, "post_feedforward_layernorm"),
         readers=(*ROUTER, *_POST_FEEDFORWARD),
     ),
     llama_like(
         "gpt_oss",
-        ATTENTION,
-        bias_of(ATTENTION, "attention_bias", assumed=True),
+        *with_bias(ATTENTION, "attention_bias", assumed=True),
         _ONE_TENSOR,
         _ONE_TENSOR_BIAS,
         readers=_GPT_OSS,

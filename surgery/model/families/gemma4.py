@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgery.model.families.parts import ATTENTION, EMBEDDING, MLP, READERS, behind, bias_of
+from surgery.model.families.parts import ATTENTION, EMBEDDING, MLP, READERS, behind, with_bias
 from surgery.model.families.table import Family, Gain, WriterRow
 
 _AFTER_MLP = Gain("layers.{layer}.post_feedforward_layernorm.weight", 0.0)
@@ -43,8 +43,7 @@ _PER_LAYER = WriterRow(
 )
 WRITERS = (
     EMBEDDING,
-    _ATTENTION,
-    bias_of(_ATTENTION, "attention_bias"),
+    *with_bias(_ATTENTION, "attention_bias"),
     replace(MLP, gain=_first(1, "enable_moe_block")),
     _EXPERTS,
     _PER_LAYER,

@@ -23,6 +23,7 @@ from surgery.model.families.parts import (
     behind,
     bias_of,
     llama_like,
+    with_bias,
 )
 from surgery.model.families.table import Family, Need, WriterRow
 
@@ -32,7 +33,7 @@ _LINEAR_READERS = (
     "layers.{layer}.linear_attn.in_proj_{qkvz|ba|qkv|z|a|b}.weight",
     "layers.{layer}.linear_attn.{A_log|dt_bias|norm.weight|conv1d.weight}",
 )
-_QWEN = (_FULL, bias_of(_FULL, "attention_bias"), _LINEAR)
+_QWEN = (*with_bias(_FULL, "attention_bias"), _LINEAR)
 _SPARSE = (
     EXPERTS,
     WriterRow("layers.{layer}.mlp.shared_expert.down_proj.weight", "mlp_out", 0, kind="mlp:sparse"),
@@ -50,8 +51,7 @@ LFM2 = Family(
     writers=(
         EMBEDDING,
         WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0, kind="mixer:attention"),
-        _CONV,
-        bias_of(_CONV, "conv_bias"),
+        *with_bias(_CONV, "conv_bias"),
         WriterRow("layers.{layer}.feed_forward.w2.weight", "mlp_out", 0),
     ),
     readers=(
@@ -76,12 +76,9 @@ RECURRENT_GEMMA = Family(
     model_types=("recurrent_gemma",),
     writers=(
         EMBEDDING,
-        _LINEAR_OUT,
-        bias_of(_LINEAR_OUT),
-        _TEMPORAL_O,
-        bias_of(_TEMPORAL_O),
-        _MLP_BLOCK,
-        bias_of(_MLP_BLOCK),
+        *with_bias(_LINEAR_OUT),
+        *with_bias(_TEMPORAL_O),
+        *with_bias(_MLP_BLOCK),
     ),
     readers=(
         "final_norm.weight",
@@ -116,7 +113,7 @@ _JAMBA_READERS = (
     "layers.{layer}.feed_forward.experts.{expert}.{gate|up}_proj.weight",
 )
 
-_LFM3 = tuple(behind(row, "post_operator_norm") for row in (_FULL, bias_of(_FULL, "attention_bias"), _CONV))
+_LFM3 = tuple(behind(row, "post_operator_norm") for row in (*with_bias(_FULL, "attention_bias"), _CONV))
 _LFM3_READERS = (
     "embedding_norm.weight",
     "layers.{layer}.{operator|ffn|post_operator|post_ffn}_norm.weight",
@@ -224,10 +221,8 @@ FAMILIES = (
     llama_like(
         "falcon_h1",
         *BIASED_ATTENTION,
-        _MAMBA,
-        bias_of(_MAMBA, "projectors_bias"),
-        _FEED_FORWARD,
-        bias_of(_FEED_FORWARD, "mlp_bias"),
+        *with_bias(_MAMBA, "projectors_bias"),
+        *with_bias(_FEED_FORWARD, "mlp_bias"),
         readers=(*_MAMBA_READERS, *_FEED_READERS),
     ),
     llama_like(
@@ -242,8 +237,7 @@ FAMILIES = (
         *_MIXERS,
         bias_of(_FULL, "attention_bias"),
         bias_of(_MIXERS[1], "mamba_proj_bias"),
-        _FEED_FORWARD,
-        bias_of(_FEED_FORWARD, "mlp_bias"),
+        *with_bias(_FEED_FORWARD, "mlp_bias"),
         readers=(*_MAMBA_READERS, *_FEED_READERS),
     ),
 )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgery.model.families.parts import EMBEDDING, READERS, bias_of, with_bias
+from surgery.model.families.parts import EMBEDDING, READERS, with_bias
 from surgery.model.families.table import Family, Gain, Need, WriterRow
 
 
@@ -54,10 +54,8 @@ MODERNBERT_DECODER = Family(
             replace(row, needs="norm_bias") if row.bias else row
             for row in starts("embeddings.norm", "embeddings.tok_embeddings.weight")
         ),
-        _WO,
-        bias_of(_WO, "attention_bias"),
-        _MLP_WO,
-        bias_of(_MLP_WO, "mlp_bias"),
+        *with_bias(_WO, "attention_bias"),
+        *with_bias(_MLP_WO, "mlp_bias"),
     ),
     readers=(
         "embeddings.norm.weight",

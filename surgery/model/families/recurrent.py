@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgery.model.families.parts import EMBEDDING, bias_of
+from surgery.model.families.parts import EMBEDDING, bias_of, with_bias
 from surgery.model.families.table import Family, WriterRow
 
 _EMBEDDINGS = WriterRow("embeddings.weight", "embedding", 1)
@@ -26,7 +26,7 @@ _MAMBA_READERS = (
 MAMBA = Family(
     name="mamba",
     model_types=("mamba", "falcon_mamba", "mamba2"),
-    writers=(_EMBEDDINGS, _OUT, bias_of(_OUT, "use_bias")),
+    writers=(_EMBEDDINGS, *with_bias(_OUT, "use_bias")),
     readers=_MAMBA_READERS,
     prefixes=("backbone.",),
     embedding="embeddings.weight",
@@ -63,16 +63,13 @@ NEMOTRON_H = Family(
     model_types=("nemotron_h",),
     writers=(
         _EMBEDDINGS,
-        _SSM,
-        bias_of(_SSM, "use_bias"),
+        *with_bias(_SSM, "use_bias"),
         _O,
-        _DOWN,
-        bias_of(_DOWN, "mlp_bias"),
+        *with_bias(_DOWN, "mlp_bias"),
         _EXPERTS,
         _LATENT,
         replace(bias_of(_LATENT), kind=None, optional=True),
-        _SHARED,
-        bias_of(_SHARED, "mlp_bias"),
+        *with_bias(_SHARED, "mlp_bias"),
     ),
     readers=(
         *_MAMBA_READERS,
@@ -100,10 +97,8 @@ ZAMBA = Family(
     model_types=("zamba",),
     writers=(
         EMBEDDING,
-        _MAMBA,
-        bias_of(_MAMBA, "mamba_proj_bias"),
-        _HYBRID,
-        bias_of(_HYBRID, "mamba_proj_bias"),
+        *with_bias(_MAMBA, "mamba_proj_bias"),
+        *with_bias(_HYBRID, "mamba_proj_bias"),
         _LINEAR,
     ),
     readers=(
@@ -126,10 +121,8 @@ ZAMBA2 = replace(
     model_types=("zamba2",),
     writers=(
         EMBEDDING,
-        _MAMBA,
-        bias_of(_MAMBA, "add_bias_linear"),
-        _HYBRID,
-        bias_of(_HYBRID, "add_bias_linear"),
+        *with_bias(_MAMBA, "add_bias_linear"),
+        *with_bias(_HYBRID, "add_bias_linear"),
         _LINEAR,
     ),
     readers=(
@@ -149,10 +142,8 @@ XLSTM = Family(
     model_types=("xlstm",),
     writers=(
         _EMBEDDINGS,
-        _XLSTM_OUT,
-        bias_of(_XLSTM_OUT, "use_bias"),
-        _XLSTM_DOWN,
-        bias_of(_XLSTM_DOWN, "use_bias"),
+        *with_bias(_XLSTM_OUT, "use_bias"),
+        *with_bias(_XLSTM_DOWN, "use_bias"),
     ),
     readers=(
         "out_norm.{weight|bias}",

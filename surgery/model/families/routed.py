@@ -24,8 +24,8 @@ from surgery.model.families.parts import (
     READERS,
     SHARED,
     behind,
-    bias_of,
     llama_like,
+    with_bias,
 )
 from surgery.model.families.table import Family, Gain, WriterRow
 
@@ -147,8 +147,7 @@ FAMILIES = (
     CPMANT,
     llama_like(
         "olmo_hybrid",
-        _FULL,
-        bias_of(_FULL, "attention_bias"),
+        *with_bias(_FULL, "attention_bias"),
         _LINEAR,
         replace(MLP, gain=_AFTER_MLP),
         readers=_OLMO_READERS,
