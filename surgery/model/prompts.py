@@ -76,13 +76,6 @@ def prompt_set(name: str, rows: Iterable[Mapping[str, Any]], *, field: str | Non
     return PromptSet(name, items, hashlib.sha256(content.encode()).hexdigest())
 
 
-def subset(prompts: PromptSet, rows: Iterable[int], name: str) -> PromptSet:
-    """The items of these row numbers, in that order, as a set of its own."""
-    return prompt_set(
-        name, [{**prompts.items[row].fields, "prompt": prompts.items[row].prompt} for row in rows]
-    )
-
-
 def _item(row: Mapping[str, Any], number: int, field: str | None, name: str) -> Item:
     column = field or next((each for each in PROMPT_FIELDS if each in row), None)
     if column is None or not isinstance(row.get(column), str):

@@ -94,33 +94,29 @@ IDEFICS = Family(
 )
 
 FAMILIES = (
-    llama_like("llama", *_BOTH),
-    llama_like("mistral", *PLAIN),
-    llama_like("qwen2", *PLAIN),
-    llama_like("qwen3", *BIASED),
-    llama_like("phi3", *PLAIN),
-    llama_like("gemma", *BIASED, tied_by_default=True),
+    *(
+        llama_like(name, *_BOTH)
+        for name in ["llama", "arcee", "granite", "internlm3", "iquestcoder", "nemotron"]
+    ),
+    *(llama_like(name, *PLAIN) for name in ["mistral", "qwen2", "phi3", "glm", "ministral", "ministral3"]),
+    *(llama_like(name, *BIASED) for name in ("qwen3", "olmo")),
+    *(
+        llama_like(name, *BIASED, tied_by_default=True)
+        for name in ("gemma", "cohere", "cohere2", "cohere_compass_text")
+    ),
     STARCODER2,
     IDEFICS,
     llama_like("apertus", *BIASED, readers=_XIELU),
-    llama_like("arcee", *_BOTH),
     llama_like("bitnet", *BIASED, readers=_SUB_NORMS),
     replace(llama_like("chameleon", *_BOTH), needs=(_NO_SWIN,), foreign=("model.vqmodel.",)),
-    llama_like("cohere", *BIASED, tied_by_default=True),
-    llama_like("cohere2", *BIASED, tied_by_default=True),
-    llama_like("cohere_compass_text", *BIASED, tied_by_default=True),
     llama_like("cwm", *PLAIN, MLP_BIAS),
     llama_like("diffllama", *BIASED, readers=_LAMBDAS),
     llama_like(
         "ernie4_5", *PLAIN, bias_of(ATTENTION, "use_bias"), bias_of(MLP, "use_bias"), tied_by_default=True
     ),
-    llama_like("glm", *PLAIN),
-    llama_like("granite", *_BOTH),
     llama_like("granite_swa", *_BOTH, readers=_SINKS, tied_by_default=True),
     llama_like("helium", *PLAIN, MLP_BIAS),
     llama_like("hunyuan_v1_dense", *BIASED, readers=_QUERY_KEY_NORMS),
-    llama_like("internlm3", *_BOTH),
-    llama_like("iquestcoder", *_BOTH),
     llama_like(
         "jais2",
         *PLAIN,
@@ -128,11 +124,7 @@ FAMILIES = (
         bias_of(MLP, "mlp_bias", assumed=True),
     ),
     llama_like("minicpm3", *_BOTH, readers=LATENT_READERS, tied_by_default=True),
-    llama_like("ministral", *PLAIN),
-    llama_like("ministral3", *PLAIN),
     llama_like("nanochat", *BIASED_ATTENTION, _FC2, readers=("layers.{layer}.mlp.fc1.weight",)),
-    llama_like("nemotron", *_BOTH),
-    llama_like("olmo", *BIASED),
     llama_like("seed_oss", *PLAIN, bias_of(ATTENTION, "attention_out_bias"), MLP_BIAS),
     llama_like("smollm3", *_BOTH, tied_by_default=True),
     llama_like("stablelm", *PLAIN, readers=_HEAD_NORMS),

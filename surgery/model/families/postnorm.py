@@ -23,8 +23,8 @@ _GEMMA = (
 )
 _GEMMA_NORMS = ("layers.{layer}.{pre|post}_feedforward_layernorm.weight",)
 
-_GLM4 = (behind(ATTENTION, "post_self_attn_layernorm"), behind(MLP, "post_mlp_layernorm"))
-_GLM4_NORMS = ("layers.{layer}.post_{self_attn|mlp}_layernorm.weight",)
+GLM4 = (behind(ATTENTION, "post_self_attn_layernorm"), behind(MLP, "post_mlp_layernorm"))
+GLM4_NORMS = ("layers.{layer}.post_{self_attn|mlp}_layernorm.weight",)
 
 _CLOVA = (
     *with_bias(behind(ATTENTION, "post_norm1", flag="use_post_norm"), "attention_bias"),
@@ -37,6 +37,6 @@ FAMILIES = (
     llama_like("olmo2", *_OLMO2, readers=_POST_FEEDFORWARD),
     llama_like("olmo3", *_OLMO2, readers=_POST_FEEDFORWARD),
     llama_like("exaone4", _POST_ATTENTION, _POST_MLP, readers=_POST_FEEDFORWARD),
-    llama_like("glm4", *_GLM4, readers=_GLM4_NORMS),
+    llama_like("glm4", *GLM4, readers=GLM4_NORMS),
     llama_like("hyperclovax", *_CLOVA, readers=("layers.{layer}.post_norm{1|2}.weight",)),
 )

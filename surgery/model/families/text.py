@@ -28,13 +28,12 @@ from surgery.model.families.parts import (
     bias_of,
     llama_like,
 )
+from surgery.model.families.postnorm import GLM4, GLM4_NORMS
 from surgery.model.families.table import Family, Need, WriterRow
 
 _TURNED = WriterRow(
     "layers.{layer}.mlp.experts.down_proj", "mlp_out", 1, fused=True, kind="mlp:sparse", turned_axis=2
 )
-_GLM = (behind(ATTENTION, "post_self_attn_layernorm"), behind(MLP, "post_mlp_layernorm"))
-_GLM_NORMS = ("layers.{layer}.post_{self_attn|mlp}_layernorm.weight",)
 _CROSS = WriterRow("layers.{layer}.cross_attn.o_proj.weight", "attention_out", 0, kind="mixer:cross")
 _CROSS_READERS = (
     "layers.{layer}.cross_attn.{q_proj|k_proj|v_proj|q_norm|k_norm}.weight",
@@ -149,13 +148,16 @@ FAMILIES = (
     DIFFUSION_GEMMA_TEXT,
     MOLMO2_TEXT,
     MISTRAL_LARGE4_TEXT,
+    *(
+        llama_like(name, *PLAIN)
+        for name in ("emu3_text_model", "qwen2_vl_text", "qwen2_5_vl_text", "qwen2_5_omni_text")
+    ),
+    *(llama_like(name, *BIASED, MLP_BIAS) for name in ("granite_docling_text", "granite4_vision_text")),
+    *(llama_like(name, *_ROUTED, readers=ROUTER) for name in ("deepseek_ocr2_text", "unlimited_ocr_text")),
+    *(llama_like(name, *GLM4, readers=GLM4_NORMS) for name in ("glm4v_text", "glm_ocr_text")),
     llama_like("glm5_next_text", *_ROUTED, readers=_GLM_NEXT_READERS, drafts=NEXTN),
     llama_like("muse_glimmer_text", *_POST_NORMS, readers=_MUSE_READERS),
     llama_like("hunyuan_vl_text", *BIASED, readers=_QUERY_KEY_NORMS, tied_by_default=True),
-    llama_like("granite_docling_text", *BIASED, MLP_BIAS),
-    llama_like("granite4_vision_text", *BIASED, MLP_BIAS),
-    llama_like("deepseek_ocr2_text", *_ROUTED, readers=ROUTER),
-    llama_like("unlimited_ocr_text", *_ROUTED, readers=ROUTER),
     llama_like(
         "ernie4_5_vl_moe_text",
         *(row for row in _ROUTED if not row.bias),
@@ -163,10 +165,6 @@ FAMILIES = (
         readers=(*ROUTER, *_ERNIE_READERS),
         tied_by_default=True,
     ),
-    llama_like("emu3_text_model", *PLAIN),
-    llama_like("qwen2_vl_text", *PLAIN),
-    llama_like("qwen2_5_vl_text", *PLAIN),
-    llama_like("qwen2_5_omni_text", *PLAIN),
     llama_like("qwen3_vl_text", *BIASED),
     llama_like(
         "qwen3_vl_moe_text",
@@ -176,8 +174,6 @@ FAMILIES = (
         readers=(*ROUTER, "layers.{layer}.mlp.experts.gate_up_proj"),
     ),
     llama_like("qwen3_omni_moe_text", *BIASED_ATTENTION, DENSE, EXPERTS, readers=(*ROUTER, *GATED_SHARED)),
-    llama_like("glm4v_text", *_GLM, readers=_GLM_NORMS),
-    llama_like("glm_ocr_text", *_GLM, readers=_GLM_NORMS),
     llama_like("glm4v_moe_text", *(row for row in DEEPSEEK if not row.bias), readers=ROUTER, drafts=NEXTN),
     llama_like("paddleocr_vl_text", *PLAIN, bias_of(ATTENTION, "use_bias"), bias_of(MLP, "use_bias")),
     llama_like(
