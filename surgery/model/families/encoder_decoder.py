@@ -22,7 +22,6 @@ PP_FORMULANET = replace(
     name="pp_formulanet",
     model_types=("pp_formulanet",),
     text_config="text_config",
-    foreign=("model.encoder.",),
     tied_by_default=False,
 )
 

@@ -5,8 +5,8 @@
 
 LN(x) = g∘(x − mean x)/std x + b, so what starts the stream is projected with g∘r, centred, and b, which the
 norm itself adds, with r. The decoders of encoder-decoder models stand here as the causal language models that
-transformers makes of them: there cross-attention is one more writer, and a checkpoint that also holds an
-encoder is refused, since that has a stream of its own.
+transformers makes of them: there cross-attention is one more writer. Where a checkpoint also holds the
+encoder, that has a stream of its own and is left alone, but for an embedding that both start from.
 """
 
 from __future__ import annotations
@@ -151,7 +151,14 @@ BLENDERBOT = Family(
     writers=(EMBEDDING, _PLACES, *DECODER_BLOCK),
     readers=DECODER_READERS,
     prefixes=("model.decoder.",),
-    unembedding=("lm_head.weight", "proj_out.weight"),
+    unembedding=(
+        "lm_head.weight",
+        "proj_out.weight",
+        "model.shared.weight",
+        "model.encoder.embed_tokens.weight",
+    ),
+    outside_readers=("final_logits_bias",),
+    foreign=("model.encoder.",),
     tied_by_default=True,
     width="d_model",
     depth="decoder_layers",
