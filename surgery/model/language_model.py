@@ -74,13 +74,13 @@ def load_language_model(
             other.
 
     Raises:
-        SourceError: transformers cannot load the folder.
+        SourceError: transformers cannot load the folder, or not all of the model from it.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers import AutoConfig, AutoTokenizer
     from transformers.utils import logging
 
+    from surgery.model.twin import auto_class
     from surgery.model.widening import is_fp8, load_widened
 
     logging.disable_progress_bar()
@@ -91,13 +91,17 @@ def load_language_model(
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        by_itself = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or trust_remote_code
-        kind = AutoModelForCausalLM if by_itself else AutoModelForImageTextToText
+        kind = auto_class(config.to_dict())
         options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trust_remote_code}
         if dtype != "auto" and is_fp8(folder):
             network = load_widened(kind, folder, config, **options)
         else:
-            network = kind.from_pretrained(folder, use_safetensors=True, **options)
+            options |= {"use_safetensors": True, "output_loading_info": True}
+            network, told = kind.from_pretrained(folder, **options)
+            if missing := sorted(told["missing_keys"]):
+                raise SourceError(
+                    f"{folder}: it lacks {', '.join(missing[:6])}, which transformers would fill with chance"
+                )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise SourceError(f"{folder}: transformers cannot load this model: {error}") from error
     if adapter is not None:

@@ -70,15 +70,21 @@ def _name_as_published(folder: Path, model_type: str) -> None:
 
 
 def auto_class(config: Mapping[str, Any]) -> Any:
-    """The class of transformers that makes a model of a config.json: with its vision tower where the
-    checkpoint has one, as `architectures` says, and where nothing is said.
+    """The class of transformers that makes a model of a config.json: with its vision tower or its encoder
+    where the checkpoint has one, as `architectures` says, and with its vision tower where nothing is said.
     """
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+    import transformers
     from transformers.models.auto import modeling_auto as auto
 
-    seeing = auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(config.get("model_type"))
-    named = (config.get("architectures") or [seeing])[0]
-    return AutoModelForImageTextToText if seeing is not None and named == seeing else AutoModelForCausalLM
+    model_type = config.get("model_type")
+    seeing = auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(model_type)
+    kinds = {
+        auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.get(model_type): transformers.AutoModelForSeq2SeqLM,
+        auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES.get(model_type): transformers.AutoModelForSpeechSeq2Seq,
+        seeing: transformers.AutoModelForImageTextToText,
+        None: transformers.AutoModelForCausalLM,
+    }
+    return kinds.get((config.get("architectures") or [seeing])[0], transformers.AutoModelForCausalLM)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from surgery.checkpoint.layout import open_checkpoint
+from surgery.edit.proof import prove
 from surgery.errors import AnatomyError
 from surgery.hook_point import SITES as SITE_NAMES
 from surgery.hook_point import HookPoint
@@ -91,6 +92,22 @@ def test_every_family_is_tried_here_and_known_to_the_hooks() -> None:
     assert set(SITES) == set(FAMILIES) | as_a_whole and not set(FAMILIES) & set(TOWERS)
     assert {config["model_type"] for config in CONFIGS.values()} < set(TRIALS)
     assert {tower.text for tower in TOWERS.values()} <= set(FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "architecture"),
+    [("mbart", "MBartForConditionalGeneration"), ("whisper", "WhisperForConditionalGeneration")],
+)
+def test_with_its_encoder_a_decoder_is_the_same_family(
+    model_type: str, architecture: str, tmp_path: Path
+) -> None:
+    config = {"model_type": model_type, "architectures": [architecture]}
+    checkpoint = open_checkpoint(build_twin(config, tmp_path / "twin", seed=0))
+    anatomy = read_anatomy(checkpoint.config, checkpoint.shapes)
+    encoder = [name for name in checkpoint.shapes if name.startswith("model.encoder.")]
+    assert checkpoint.config["architectures"] == [architecture] and encoder
+    assert not set(encoder) & {writer.tensor for writer in anatomy.writers}
+    assert prove(config).exact
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)

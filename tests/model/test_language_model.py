@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import MBartConfig, MBartForCausalLM
 
 from surgery.errors import SourceError
@@ -90,8 +91,7 @@ def test_a_model_that_prompts_alone_do_not_run_is_refused_where_they_would(
     model_type: str, tmp_path: Path
 ) -> None:
     folder = build_twin({"model_type": model_type, **TRIALS[model_type][0]}, tmp_path / "twin", seed=0)
-    build_tokenizer().save_pretrained(folder)
-    model = load_language_model(folder, device="cpu")
+    model = _loaded(folder)
     assert not model.takes_prompts
     with pytest.raises(SourceError, match=r"prompts alone do not run it; give the direction by `find: file`"):
         final_log_probs(model, [[5, 6, 7]])
@@ -103,3 +103,23 @@ def test_the_layers_of_a_decoder_are_counted_and_not_its_encoders() -> None:
     assert network.config.num_hidden_layers == 3
     model = LanguageModel(network, tokenizer=None, name="mbart")
     assert model.n_layers == 2 and model.takes_prompts
+
+
+def _loaded(folder: Path) -> LanguageModel:
+    build_tokenizer().save_pretrained(folder)
+    return load_language_model(folder, device="cpu")
+
+
+def test_a_model_is_loaded_with_the_class_that_its_checkpoint_names(tmp_path: Path) -> None:
+    """Emu3 is in two of transformers' mappings, and by the other one every weight would be missing."""
+    model = _loaded(build_twin({"model_type": "emu3"}, tmp_path / "twin", seed=0))
+    assert type(model.network).__name__ == "Emu3ForConditionalGeneration"
+
+
+def test_a_checkpoint_without_all_weights_is_refused(tmp_path: Path) -> None:
+    folder = build_twin({"model_type": "llama"}, tmp_path / "twin", seed=0)
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.norm.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(SourceError, match=r"it lacks model\.norm\.weight"):
+        _loaded(folder)
