@@ -31,7 +31,7 @@ _AS_WIDE = ("word_embed_proj_dim",)
 _KINDS = ("layer_types", "mlp_layer_types", "layers_block_type")
 _TEXT_PARTS = ("text_config", "decoder")
 """Keys under which a model of several towers has the settings of the one that writes text."""
-_SENSES = ("vision_config", "audio_config")
+_SENSES = ("vision_config", "audio_config", "vq_config")
 _A_LAYER = ("num_attention_heads_per_layer",)
 _LISTED = ("activation_sparsity_pattern",)
 _WHOLE = ("vocabulary_map",)
