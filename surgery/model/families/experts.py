@@ -18,6 +18,7 @@ from surgery.model.families.parts import (
     DENSE,
     EXPERTS,
     LATENT_READERS,
+    SHARED,
     behind,
     bias_of,
     llama_like,
@@ -113,7 +114,7 @@ _AXK1 = (
     behind(_shared("shared_experts", "n_shared_experts"), "post_mlp_layernorm"),
 )
 _BEAM = tuple(behind(row, "post_feedforward_layernorm") for row in (DENSE, EXPERTS))
-_KOLIBRI = tuple(behind(row, "post_ffn_norm") for row in (EXPERTS, _shared("shared_experts", None)))
+_KOLIBRI = tuple(behind(row, "post_ffn_norm") for row in (EXPERTS, SHARED))
 _KOLIBRI_READERS = (
     "layers.{layer}.post_{attn|ffn}_norm.weight",
     "layers.{layer}.moe.router.expert_bias",
@@ -181,7 +182,7 @@ FAMILIES = (
         *with_bias(DENSE, "use_bias"),
         EXPERTS,
         _shared("shared_experts", "moe_num_shared_experts"),
-        bias_of(_shared("shared_experts", None), "use_bias"),
+        bias_of(SHARED, "use_bias"),
         readers=ROUTER,
         tied_by_default=True,
         drafts=NEXTN,
@@ -238,8 +239,8 @@ FAMILIES = (
         "aria_text",
         *BIASED_ATTENTION,
         _ARIA,
-        replace(_shared("shared_experts", None), kind=None),
-        bias_of(replace(_shared("shared_experts", None), kind=None), "mlp_bias"),
+        replace(SHARED, kind=None),
+        bias_of(replace(SHARED, kind=None), "mlp_bias"),
         readers=(*ROUTER, "layers.{layer}.mlp.experts.fc1.weight"),
     ),
     llama_like("granitemoe", *BIASED_ATTENTION, _OUTPUT_LINEAR, readers=_GRANITE),
