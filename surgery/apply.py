@@ -60,7 +60,7 @@ def apply(
     started = time.monotonic()
     observer = observer or Silent()
     loaded = recipe if isinstance(recipe, LoadedRecipe) else load_recipe(recipe, overrides=overrides)
-    target = Path(loaded.recipe.output.folder)
+    target = loaded.target
     check_startable(target, resume=resume)
     prepared = prepare(loaded, observer)
     names = resolved(prepared)

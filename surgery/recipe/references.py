@@ -67,11 +67,16 @@ def _every_step_is_read(document: Document) -> bool:
 
 def _forms(document: Document) -> Iterator[Problem]:
     output = document.value.get("output")
-    if not isinstance(output, dict) or output.get("form", "checkpoint") != "checkpoint":
-        return
-    for path, _ in _sections(document, Add):
-        said = "an addition cannot be written into every family's weights; write 'form: peft' under output"
-        yield document.problem((*path, "add"), said, at_key=True)
+    form = output.get("form", "checkpoint") if isinstance(output, dict) else None
+    if form == "checkpoint":
+        for path, _ in _sections(document, Add):
+            said = (
+                "an addition cannot be written into every family's weights; write 'form: peft' under output"
+            )
+            yield document.problem((*path, "add"), said, at_key=True)
+    if form == "peft" and document.at(("edit", "keep")) == "column_norms":
+        said = "columns that keep their length change by no low rank, so no adapter holds them; leave it out"
+        yield document.problem(("edit", "keep"), said)
 
 
 def _hook_points(document: Document) -> Iterator[Problem]:

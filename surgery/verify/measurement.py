@@ -165,10 +165,6 @@ def _check_ids(suite: str, prompts: PromptSet) -> None:
 
 def _check_choice(prompts: PromptSet, examples: PromptSet | None, shots: int) -> None:
     questions = read_questions(prompts)
-    if shots and examples is None:
-        raise VerifyError(
-            f"verify.choice: {shots} shots are asked for and no examples are named. Add `examples`"
-        )
     pool = read_questions(examples) if examples is not None else ()
     for question in questions:
         examples_for(question, pool, shots)

@@ -65,6 +65,12 @@ def test_paths_are_relative_to_the_recipe(full: Path) -> None:
     assert loaded.resolve("a/b.jsonl") == full.parent / "a" / "b.jsonl"
     assert loaded.resolve("/a/b.jsonl") == Path("/a/b.jsonl")
     assert LoadedRecipe(loaded.recipe, None, "").resolve("a") == Path("a")
+    assert loaded.resolve("~/a") == Path.home() / "a"
+
+
+def test_the_home_folder_is_never_a_folder_called_tilde(full: Path) -> None:
+    loaded = load_recipe(full, overrides=["output.folder='~/out'"])
+    assert loaded.target == Path.home() / "out"
 
 
 def test_a_byte_order_mark_and_windows_lines_are_read(full: Path) -> None:

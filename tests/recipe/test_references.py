@@ -50,6 +50,13 @@ def test_an_ablation_of_some_layers_can_be_an_adapter() -> None:
     assert check(text) == []
 
 
+def test_columns_that_keep_their_length_cannot_be_an_adapter() -> None:
+    text = "direction: {a: {}}\nedit: {steps: [{ablate: a}], keep: column_norms}\noutput: {form: peft}\n"
+    ((path, line, column, said),) = check(text)
+    assert (path, line, column) == ("edit.keep", 2, 36) and "no adapter holds them" in said
+    assert check(text.replace("peft", "checkpoint")) == []
+
+
 def test_sources_are_looked_up(demo_files: Path, tmp_path: Path) -> None:
     text = (
         "model: {source: demo:refusr}\n"

@@ -86,7 +86,6 @@ def test_drift_needs_a_base_that_was_measured_with_it(tiny_model: LanguageModel)
         ({"refusal": {"prompts": "none"}}, r"verify\.refusal: none holds no items"),
         ({"perplexity": {"texts": "twice"}}, "two items with the id '1'"),
         ({"choice": {"questions": "harmful"}}, "no list of 2 to 26 texts"),
-        ({"choice": {"questions": "quiz", "shots": 1}}, "no examples are named"),
         ({"choice": {"questions": "quiz", "shots": 3, "examples": "quiz"}}, r"subject '\(none\)' has 2"),
         ({"preference": {"pairs": "quiz"}}, "needs two different texts"),
     ],
