@@ -16,7 +16,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from surgery.cli.layout import wrapped
-from surgery.report.numbers import NOTHING, count, difference, level, spread, verdict
+from surgery.report.numbers import NOTHING, difference, items, level, spread, verdict
+from surgery.report.statements import topic_note
 from surgery.report.text import one_line
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def measurement_lines(measured: Verification, body: int) -> list[Text]:
         lines += _row(row, columns, room, body)
     if any(row.suite in ("refusal", "overrefusal") for row in measured.rows):
         lines += [Text(line) for line in wrapped(f"refusals by {measured.detector_note}", body, indent="  ")]
+    if topic := topic_note(rows):
+        lines += [Text(line) for line in wrapped(topic, body, indent="  ")]
     for note in measured.notes:
         lines += [Text(line, style="yellow") for line in wrapped(one_line(note), body, indent="  ")]
     return lines
@@ -84,7 +87,7 @@ def _columns(rows: Sequence[Row]) -> _Columns:
         low=widest([difference(change.low, unit) for change, unit in changes]),
         high=widest([difference(change.high, unit) for change, unit in changes]),
         note=widest([spread(row) for row in rows if row.change is None]),
-        n=widest([count(row.n) for row in rows]),
+        n=widest([items(row) for row in rows]),
         gate=widest([row.gate.text for row in rows if row.gate is not None], len("gate")),
     )
 
@@ -106,7 +109,7 @@ def _row(row: Row, columns: _Columns, room: int, body: int) -> list[Text]:
         _side(row, "base").rjust(columns.base),
         _side(row, "edited").rjust(columns.edited),
         _change(row, columns),
-        count(row.n).rjust(columns.n),
+        items(row).rjust(columns.n),
     ]
     line = Text(_GAP.join(cells))
     if row.gate is None:

@@ -23,6 +23,12 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def items(row: Row) -> str:
+    """How many items a row is of: `300`; `2 → 298` where base and edited are not of the same ones."""
+    one_number = row.base is None or row.n_base in (None, row.n)
+    return count(row.n) if one_number else f"{count(row.n_base or 0)} → {count(row.n)}"
+
+
 def short_count(number: int) -> str:
     """`512`, `1.9 M`, `70.6 B`."""
     for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "k")):

@@ -69,6 +69,7 @@ def environment() -> Environment:
         "duration",
         "estimate",
         "fixed",
+        "items",
         "level",
         "part_of_size",
         "probability",

@@ -6,6 +6,8 @@ on one side of zero; otherwise the sentence says that no change was shown.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from surgery.report.numbers import change, count, difference, level, verdict
 from surgery.report.report import Report
 from surgery.report.steps import Effect
@@ -119,6 +121,12 @@ def uses_detector(report: Report) -> bool:
         row.suite in ("refusal", "overrefusal")
         for row in (report.verification.rows if report.verification else ())
     )
+
+
+def topic_note(rows: Sequence[Row]) -> str:
+    """What "on topic" means, where a row says it."""
+    is_said = any(row.label.startswith("on topic") for row in rows)
+    return "On topic are, of the replies that answer, those that name what was asked for." if is_said else ""
 
 
 def not_measured(report: Report) -> list[str]:

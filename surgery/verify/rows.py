@@ -34,6 +34,8 @@ class Row:
     """Exact McNemar, two-sided; only where the row's numbers are paired shares."""
     detail: Mapping[str, float] = field(default_factory=dict)
     gate: GateResult | None = None
+    n_base: int | None = None
+    """Of the base, where its number is of fewer or more items than `n`."""
 
 
 @dataclass(frozen=True)

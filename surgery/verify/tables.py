@@ -140,7 +140,10 @@ def _held_refusals(name: str, gate: Gate, pairs: RecordPairs) -> Held:
     states = _NO_ANSWER if gate.at_most is not None else frozenset({"refusal"})
     shares = _states(pairs, states)
     n_broken = sum(edited.state in _BROKEN for _, edited in pairs)
-    note = f"{n_broken} degenerate or empty replies count against it" if n_broken else ""
+    some = "1 degenerate or empty reply as a refusal"
+    if n_broken != 1:
+        some = f"{n_broken} degenerate or empty replies as refusals"
+    note = f"the gate counts {some}" if n_broken else ""
     signed = name != "edited"
     return Held(
         gate, shares.change if signed else shares.edited, signed, note if gate.at_most is not None else ""
@@ -156,7 +159,7 @@ def _topic_rows(label: str, suite: str, pairs: RecordPairs) -> list[Row]:
     if not any(found):
         return []
     base, edited = (sampled_share(int(sum(each)), len(each)).estimate if each else None for each in found)
-    return [Row(label, suite, "share", base, edited, None, len(found[1]))]
+    return [Row(label, suite, "share", base, edited, None, len(found[1]), n_base=len(found[0]))]
 
 
 def _share_row(label: str, suite: str, shares: PairedShares, detail: Mapping[str, float]) -> Row:

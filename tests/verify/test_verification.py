@@ -120,7 +120,7 @@ def test_controls_stand_beside_without_gates() -> None:
 
 def test_babble_is_noted() -> None:
     found = _judge("rrrr", "cccd", {"edited": {"at_most": 0.1}})
-    assert found.notes == ("refusal, harmful: 1 degenerate or empty replies count against it",)
+    assert found.notes == ("refusal, harmful: the gate counts 1 degenerate or empty reply as a refusal",)
     assert found.verdict == "fail"
 
 
