@@ -33,10 +33,9 @@ from surgery.model.language_model import LanguageModel, load_language_model
 from surgery.preparation import Observer, Prepared, Silent, prepare
 from surgery.recipe import LoadedRecipe, load_recipe
 from surgery.report.report import Report
-from surgery.verify.verification import Measurement, Suites, Verification, compare, measure
-
-CONTROLLED = frozenset({"refusal", "preference"})
-"""Suites that show the behaviour itself, on which controls are measured too."""
+from surgery.verify.measurement import Measurement, measure
+from surgery.verify.suites import SUITES
+from surgery.verify.verification import Verification, compare
 
 
 def apply(
@@ -133,15 +132,14 @@ def verify_result(prepared: Prepared, written: Written, observer: Observer) -> V
         reference=base,
         progress=observer.advance,
     )
-    controls = _measure_controls(prepared, suites, base, observer)
+    controls = _measure_controls(prepared, base, observer)
     return compare(base, edited, controls, recipe.verify, seed=recipe.seed)
 
 
-def _measure_controls(
-    prepared: Prepared, suites: Suites, base: Measurement, observer: Observer
-) -> list[Measurement]:
+def _measure_controls(prepared: Prepared, base: Measurement, observer: Observer) -> list[Measurement]:
     """The same steps as hooks in the base model, with random directions and with the unreconstructed ones."""
-    recipe = prepared.recipe
+    recipe, model = prepared.recipe, prepared.model
+    suites = [asked for asked in prepared.suites if SUITES[asked.name].controlled]
     others = {
         "random direction" if number == 0 else f"random direction {number + 1}": random_directions(
             prepared.directions, recipe.seed + number
@@ -152,17 +150,8 @@ def _measure_controls(
         others["original direction"] = {finding.name: finding.original for finding in prepared.findings}
     measured = []
     for side, directions in others.items():
-        with running(prepared.model, recipe.edit.steps, directions):
-            measured.append(
-                measure(
-                    prepared.model,
-                    suites,
-                    side=side,
-                    reference=base,
-                    only=CONTROLLED,
-                    progress=observer.advance,
-                )
-            )
+        with running(model, recipe.edit.steps, directions):
+            measured.append(measure(model, suites, side=side, reference=base, progress=observer.advance))
     return measured
 
 

@@ -11,7 +11,7 @@ import datetime
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -31,13 +31,12 @@ from surgery.errors import SourceError
 from surgery.export.check import AdapterCheck
 from surgery.preparation import Prepared
 from surgery.recipe import check_lock, write_lock
-from surgery.recipe.section import PromptSource, Section
-from surgery.recipe.verifying import Verify
 from surgery.report.card import write_card
 from surgery.report.licence import read_licence
 from surgery.report.report import EditFacts, Environment, ModelFacts, OutputFacts, Report
 from surgery.report.steps import describe_step, step_effect
 from surgery.report.writing import write_report
+from surgery.verify.suite import Asked, items_of
 from surgery.verify.verification import Verification
 
 FOLDER = "surgery"
@@ -102,19 +101,16 @@ def make_report(
         environment=_environment(prepared),
         seed=recipe.seed,
         seconds=seconds,
-        measured_on=_measured_on(recipe.verify),
+        measured_on=_measured_on(prepared.suites),
     )
 
 
-def _measured_on(verify: Verify) -> dict[str, dict[str, str]]:
+def _measured_on(suites: Sequence[Asked]) -> dict[str, dict[str, str]]:
     """Where each suite's items come from."""
-    sections = {name: dict(section) for name, section in verify if isinstance(section, Section)}
-    sources = {
-        name: next(each for each in section.values() if isinstance(each, PromptSource))
-        for name, section in sections.items()
-    }
     wanted = {"source", "file", "revision"}
-    return {name: each.model_dump(include=wanted, exclude_none=True) for name, each in sources.items()}
+    return {
+        asked.name: items_of(asked.section).model_dump(include=wanted, exclude_none=True) for asked in suites
+    }
 
 
 def resolved(prepared: Prepared) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from surgery.recipe import LoadedRecipe
 from surgery.recipe.editing import Ablate, Add
 from surgery.recipe.schema import Recipe
 from surgery.recipe.section import PromptSource
-from surgery.verify.verification import Suites, load_suites
+from surgery.verify.measurement import load_suites
+from surgery.verify.suite import Asked
 
 _ALLOW = ".\nTo edit it all the same, write `unproved: allow` under `edit`; plan, report and card then say so"
 
@@ -57,7 +58,7 @@ class Prepared:
     anatomy: Anatomy
     model: LanguageModel
     prompts: dict[str, PromptSet]
-    suites: Suites
+    suites: tuple[Asked, ...]
     findings: tuple[Finding, ...]
     plan: Plan
     additions: tuple[Addition, ...]

@@ -21,7 +21,7 @@ from surgery.apply import apply
 from surgery.checkpoint.sums import check_sums
 from surgery.errors import CheckpointError, OutputError, RecipeError, SourceError, SurgeryError
 from surgery.report.report import Report
-from surgery.verify.verification import Row
+from surgery.verify.rows import Row
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 

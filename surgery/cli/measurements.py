@@ -59,12 +59,14 @@ def measurement_lines(measured: Verification, body: int) -> list[Text]:
     rows = [*measured.rows, *measured.controls]
     if not rows:
         return [Text("nothing was measured")]
+    from surgery.verify.suites import SUITES
+
     columns = _columns(rows)
     room = body - columns.numbers - columns.gate - 2 * len(_GAP)
     lines = [_header(columns, gates_beside=room >= _NARROWEST_VERDICT)]
     for row in rows:
         lines += _row(row, columns, room, body)
-    if any(row.suite in ("refusal", "overrefusal") for row in measured.rows):
+    if any(SUITES[row.suite].detected for row in measured.rows):
         lines += [Text(line) for line in wrapped(f"refusals by {measured.detector_note}", body, indent="  ")]
     if topic := topic_note(rows):
         lines += [Text(line) for line in wrapped(topic, body, indent="  ")]

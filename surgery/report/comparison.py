@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from surgery.report.numbers import level
+from surgery.verify.rows import Row
 from surgery.verify.statistics import Estimate
-from surgery.verify.verification import Row
 
 _NOTHING = 1e-9
 """A mean in nats below this is zero in any picture."""

@@ -11,7 +11,8 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from surgery.verify.rows import GateResult, Row
+    from surgery.verify.gates import GateResult
+    from surgery.verify.rows import Row
     from surgery.verify.statistics import Estimate
 
 NOTHING = "–"

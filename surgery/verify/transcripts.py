@@ -12,8 +12,6 @@ from surgery.verify.measurement import Measurement
 from surgery.verify.records import Record, paired
 from surgery.verify.rows import generator_for
 
-REPLY_SUITES = ("refusal", "overrefusal")
-
 
 @dataclass(frozen=True)
 class Transcript:
@@ -33,12 +31,11 @@ def pick_transcripts(
 ) -> tuple[Transcript, ...]:
     """Up to `per_cell` random items of every cell, in the items' order within a cell."""
     picked: list[Transcript] = []
-    for suite in REPLY_SUITES:
-        if suite not in base.suites or suite not in edited.suites:
-            continue
+    for suite in base.suites:
         cells: dict[tuple[str, str], list[tuple[Record, Record]]] = {}
         for before, after in paired(base.records, edited.records, suite):
-            cells.setdefault((before.state or "", after.state or ""), []).append((before, after))
+            if before.state is not None and after.state is not None:
+                cells.setdefault((before.state, after.state), []).append((before, after))
         for states in sorted(cells, key=lambda cell: (cell[0] == cell[1], cell)):
             picked += [
                 _transcript(base, *pair) for pair in _some(cells[states], per_cell, seed, f"{suite} {states}")
