@@ -11,10 +11,12 @@ import datetime
 import json
 import os
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +181,7 @@ def _model_facts(prepared: Prepared) -> ModelFacts:
         model_type=prepared.anatomy.model_type,
         n_layers=prepared.anatomy.n_layers,
         d_model=prepared.anatomy.d_model,
-        n_parameters=sum(_size(entry.shape) for entry in checkpoint.tensors.values()),
+        n_parameters=sum(prod(entry.shape) for entry in checkpoint.tensors.values()),
         dtype=_main_dtype(checkpoint),
         licence=read_licence(checkpoint.folder),
         tied=prepared.anatomy.tied,
@@ -237,19 +239,12 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size
-
-
 def _main_dtype(checkpoint: Checkpoint) -> str:
     """The dtype that most of the parameters are stored in."""
-    sizes: dict[str, int] = {}
+    sizes: Counter[str] = Counter()
     for entry in checkpoint.tensors.values():
-        sizes[entry.dtype] = sizes.get(entry.dtype, 0) + _size(entry.shape)
-    return max(sizes, key=lambda dtype: sizes[dtype])
+        sizes[entry.dtype] += prod(entry.shape)
+    return sizes.most_common(1)[0][0]
 
 
 def _file_names(folder: Path, *, measured: bool) -> tuple[str, ...]:
