@@ -47,16 +47,9 @@ _WORDS = {
 }
 
 
-def write_lock(
-    path: str | Path, loaded: LoadedRecipe, resolved: Mapping[str, Any], *, folder: str | Path | None = None
-) -> None:
-    """Write the lock of a run to `path`.
-
-    `resolved` is plain data (mappings, lists, text, numbers). `folder` is where the lock will finally lie,
-    if it is written to a staging folder first.
-    """
-    home = Path(folder) if folder is not None else Path(path).parent
-    Path(path).write_text(lock_text(loaded, resolved, home), encoding="utf-8", newline="\n")
+def write_lock(path: Path, loaded: LoadedRecipe, resolved: Mapping[str, Any]) -> None:
+    """Write the lock of a run; `resolved` is plain data (mappings, lists, text, numbers)."""
+    path.write_text(lock_text(loaded, resolved, path.parent), encoding="utf-8", newline="\n")
 
 
 def lock_text(loaded: LoadedRecipe, resolved: Mapping[str, Any], folder: Path) -> str:

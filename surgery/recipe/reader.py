@@ -27,7 +27,6 @@ class LoadedRecipe:
     """The file; None for a recipe that was given as text."""
     text: str
     """The file as read, before any override."""
-    overrides: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -70,7 +69,7 @@ def parse_recipe(
     problems += check_references(document, folder if look_for_files else None)
     if problems or recipe is None:
         raise RecipeError(*sorted(dict.fromkeys(problems), key=lambda each: _order(each, origin)))
-    return LoadedRecipe(recipe, path, text, tuple(overrides))
+    return LoadedRecipe(recipe, path, text)
 
 
 def _overridden(document: Document, overrides: Sequence[str]) -> tuple[Document, list[Problem]]:

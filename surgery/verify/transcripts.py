@@ -12,6 +12,8 @@ from surgery.verify.measurement import Measurement
 from surgery.verify.records import Record, paired
 from surgery.verify.rows import generator_for
 
+_PER_CELL = 5
+
 
 @dataclass(frozen=True)
 class Transcript:
@@ -26,10 +28,8 @@ class Transcript:
     edited_state: str
 
 
-def pick_transcripts(
-    base: Measurement, edited: Measurement, *, seed: int, per_cell: int = 5
-) -> tuple[Transcript, ...]:
-    """Up to `per_cell` random items of every cell, in the items' order within a cell."""
+def pick_transcripts(base: Measurement, edited: Measurement, *, seed: int) -> tuple[Transcript, ...]:
+    """Up to five random items of every cell, in the items' order within a cell."""
     picked: list[Transcript] = []
     for suite in base.suites:
         cells: dict[tuple[str, str], list[tuple[Record, Record]]] = {}
@@ -37,16 +37,12 @@ def pick_transcripts(
             if before.state is not None and after.state is not None:
                 cells.setdefault((before.state, after.state), []).append((before, after))
         for states in sorted(cells, key=lambda cell: (cell[0] == cell[1], cell)):
-            picked += [
-                _transcript(base, *pair) for pair in _some(cells[states], per_cell, seed, f"{suite} {states}")
-            ]
+            picked += [_transcript(base, *pair) for pair in _some(cells[states], seed, f"{suite} {states}")]
     return tuple(picked)
 
 
-def _some(
-    pairs: list[tuple[Record, Record]], count: int, seed: int, label: str
-) -> list[tuple[Record, Record]]:
-    chosen = generator_for(seed, label).permutation(len(pairs))[:count]
+def _some(pairs: list[tuple[Record, Record]], seed: int, label: str) -> list[tuple[Record, Record]]:
+    chosen = generator_for(seed, label).permutation(len(pairs))[:_PER_CELL]
     return [pairs[index] for index in sorted(chosen)]
 
 

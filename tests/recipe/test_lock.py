@@ -78,14 +78,11 @@ def test_the_recipes_own_name_is_kept_without_a_name_key(full: Path) -> None:
     assert load_recipe(full.with_name("surgery.lock.yaml")).name == "nameless"
 
 
-def test_paths_are_rewritten_relative_to_where_the_lock_will_lie(full: Path, tmp_path: Path) -> None:
+def test_paths_are_rewritten_relative_to_where_the_lock_lies(full: Path) -> None:
     absolute = full.with_name("absolute.yaml")
     text = full.read_text(encoding="utf-8").replace("prompts.jsonl", str(full.with_name("prompts.jsonl")))
     absolute.write_text(text, encoding="utf-8")
-    final = full.parent / "out" / "x" / "surgery"
-    staged = tmp_path / "staged.yaml"
-    write_lock(staged, load_recipe(absolute), RESOLVED, folder=final)
-    values = yaml.safe_load(staged.read_text(encoding="utf-8"))
+    values = yaml.safe_load(lock_text(load_recipe(absolute), RESOLVED, full.parent / "out" / "x" / "surgery"))
     assert values["direction"]["saved"]["path"] == "../../../saved.safetensors"
     assert values["verify"]["drift"]["prompts"]["source"] == str(full.with_name("prompts.jsonl"))
     assert values["direction"]["refusal"]["positive"]["source"] == "demo:harmful"
