@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from surgery.report.numbers import count, level
+from surgery.report.numbers import items, level
 from surgery.report.report import Report
 from surgery.report.text import one_line
 from surgery.verify.rows import Row
@@ -45,7 +45,7 @@ def _metric(row: Row) -> dict[str, Any]:
     if SUITES[row.suite].detected and not row.label.startswith("refusal"):
         kind = f"{row.label.split(',')[0].replace(' ', '_')}_rate"
     low, high = (level(each, row.unit) for each in (row.edited.low, row.edited.high))
-    known = [f"95 % interval {low} to {high}", f"n = {count(row.n)}"]
+    known = [f"95 % interval {low} to {high}", f"n = {items(row)}"]
     if row.base is not None:
         known.insert(0, f"base model {level(row.base.value, row.unit)}")
     return {
