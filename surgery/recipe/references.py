@@ -13,7 +13,7 @@ from surgery.errors import Problem
 from surgery.hook_point import SITES, from_text
 from surgery.recipe.document import Document, Path
 from surgery.recipe.editing import Ablate, Add
-from surgery.recipe.finding import DictionaryFacts
+from surgery.recipe.finding import DictionaryFacts, FindDifferenceOfMeans
 from surgery.recipe.shape import root_shape, walk
 from surgery.recipe.sources import find_sources, what_is_missing
 from surgery.recipe.suggestions import listed, nearest, quoted
@@ -25,7 +25,9 @@ def check_references(document: Document, folder: FilePath | None) -> list[Proble
     if not isinstance(document.value, dict):
         return []
     sources = () if folder is None else _sources(document, folder)
-    return [*_directions(document), *_forms(document), *_hook_points(document), *sources]
+    return [
+        *_directions(document), *_contrasts(document), *_forms(document), *_hook_points(document), *sources
+    ]  # fmt: skip
 
 
 def _sections(document: Document, *kinds: type) -> Iterator[tuple[Path, Any]]:
@@ -63,6 +65,12 @@ def _every_step_is_read(document: Document) -> bool:
     edit = document.value.get("edit")
     steps = edit.get("steps") if isinstance(edit, dict) else edit
     return isinstance(steps, list) and bool(steps) and len(list(_steps(document))) == len(steps)
+
+
+def _contrasts(document: Document) -> Iterator[Problem]:
+    for path, value in _sections(document, FindDifferenceOfMeans):
+        if value.get("positive") and value["positive"] == value.get("negative"):
+            yield document.problem((*path, "negative"), "the same prompts as 'positive'; name other ones")
 
 
 def _forms(document: Document) -> Iterator[Problem]:

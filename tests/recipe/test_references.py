@@ -38,6 +38,13 @@ def test_no_direction_is_called_unused_while_a_step_cannot_be_read(edit: str) ->
     assert check("direction: {a: {}, b: {}}\nedit: " + edit + "\n") == []
 
 
+def test_a_difference_is_between_two_sets() -> None:
+    body = "direction: {a: {find: difference_of_means, positive: demo:agree, negative: demo:agree}}"
+    assert check(f"{body}\nedit: [{{ablate: a}}]\n") == [
+        ("direction.a.negative", 1, 76, "the same prompts as 'positive'; name other ones")
+    ]
+
+
 def test_an_addition_cannot_be_a_checkpoint() -> None:
     text = "direction: {a: {}}\nedit: {steps: [{add: a, layer: 1}]}\noutput: {folder: o}\n"
     said = "an addition cannot be written into every family's weights; write 'form: peft' under output"
