@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from surgery.cli.layout import wrapped
-from surgery.report.numbers import NOTHING, difference, items, level, spread, verdict
+from surgery.report.numbers import NOTHING, count, difference, level, spread, verdict
 from surgery.report.statements import topic_note
 from surgery.report.text import one_line
 
@@ -88,8 +88,8 @@ def _columns(rows: Sequence[Row]) -> _Columns:
         value=widest([difference(change.value, unit) for change, unit in changes]),
         low=widest([difference(change.low, unit) for change, unit in changes]),
         high=widest([difference(change.high, unit) for change, unit in changes]),
-        note=widest([spread(row) for row in rows if row.change is None]),
-        n=widest([items(row) for row in rows]),
+        note=widest([_note(row) for row in rows if row.change is None]),
+        n=widest([count(row.n) for row in rows]),
         gate=widest([row.gate.text for row in rows if row.gate is not None], len("gate")),
     )
 
@@ -111,7 +111,7 @@ def _row(row: Row, columns: _Columns, room: int, body: int) -> list[Text]:
         _side(row, "base").rjust(columns.base),
         _side(row, "edited").rjust(columns.edited),
         _change(row, columns),
-        items(row).rjust(columns.n),
+        count(row.n).rjust(columns.n),
     ]
     line = Text(_GAP.join(cells))
     if row.gate is None:
@@ -136,9 +136,16 @@ def _side(row: Row, side: str) -> str:
     return "" if estimate is None else level(estimate.value, row.unit)
 
 
+def _note(row: Row) -> str:
+    """What stands where there is no change: the spread, or of how many items each side is."""
+    if row.base is None or row.n_base in (None, row.n):
+        return spread(row)
+    return f"of {row.n_base} and of {row.n}"
+
+
 def _change(row: Row, columns: _Columns) -> str:
     if row.change is None:
-        return spread(row).ljust(columns.change)
+        return _note(row).ljust(columns.change)
     value, low, high = (
         difference(end, row.unit).rjust(width)
         for end, width in (

@@ -192,6 +192,18 @@ PROBLEMS = (
 )
 
 
+def test_sides_of_other_items_say_of_how_many_each_is(example: ModuleType) -> None:
+    report = example.example_report()
+    rows = [
+        replace(row, base=row.edited, n_base=2) if row.label == "on topic, harmful" else row
+        for row in report.verification.rows
+    ]
+    shown = _shown(replace(report, verification=replace(report.verification, rows=tuple(rows))), 80)
+    line = next(line for line in shown if "on topic, harmful" in line)
+    assert line.split()[3:] == ["92.0", "%", "92.0", "%", "of", "2", "and", "of", "100", "100"]
+    assert max(map(cell_len, shown)) <= 80
+
+
 def test_experts_and_layers_each_have_their_own_range(example: ModuleType) -> None:
     plan = example.plan()
     names = [
