@@ -43,7 +43,6 @@ class DriftReference:
     The rows are float32 on the CPU: prompts × (k + 1) × vocabulary × 4 bytes, 0.9 GB at 100 × 17 × 128,000.
     """
 
-    side: str
     prompts_sha256: str
     replies: tuple[tuple[int, ...], ...]
     log_probs: tuple[torch.Tensor, ...]  # each (length, vocabulary)
@@ -72,7 +71,7 @@ def measure_reference(
         )
         for item, reply in zip(prompts.items, replies, strict=True)
     )
-    return rows, DriftReference(side, prompts.sha256, forced, tuple(log_probs))
+    return rows, DriftReference(prompts.sha256, forced, tuple(log_probs))
 
 
 def measure_drift(
