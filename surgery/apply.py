@@ -29,14 +29,15 @@ from surgery.edit.runtime import random_directions, running
 from surgery.errors import EditError
 from surgery.export.check import check_adapter
 from surgery.export.peft import make_adapter, write_adapter
-from surgery.model.language_model import LanguageModel, load_language_model
-from surgery.preparation import Observer, Prepared, Silent, prepare
+from surgery.model.language_model import LanguageModel
+from surgery.preparation import Observer, Prepared, Silent, load_model, prepare
 from surgery.recipe import LoadedRecipe, load_recipe
 from surgery.report.report import Report
-from surgery.verify.verification import Measurement, Suites, Verification, compare, measure
+from surgery.verify.measurement import Measurement, measure
+from surgery.verify.suites import SUITES
+from surgery.verify.verification import Verification, compare
 
-CONTROLLED = frozenset({"refusal", "preference"})
-"""Suites that show the behaviour itself, on which controls are measured too."""
+_PROBLEMS_SHOWN = 8
 
 
 def apply(
@@ -60,7 +61,7 @@ def apply(
     started = time.monotonic()
     observer = observer or Silent()
     loaded = recipe if isinstance(recipe, LoadedRecipe) else load_recipe(recipe, overrides=overrides)
-    target = Path(loaded.recipe.output.folder)
+    target = loaded.target
     check_startable(target, resume=resume)
     prepared = prepare(loaded, observer)
     names = resolved(prepared)
@@ -93,29 +94,42 @@ def write_result(
 ) -> Written:
     """Write the checkpoint or the adapter, and read it back."""
     if prepared.recipe.output.form == "peft":
-        adapter = make_adapter(
-            prepared.plan,
-            prepared.additions,
-            prepared.checkpoint,
-            prepared.anatomy,
-            base=prepared.recipe.model.source,
-        )
-        write_adapter(adapter, staging)
-        check = check_adapter(
-            prepared.model, _load_result(prepared, staging), prepared.recipe.edit.steps, prepared.directions
-        )
-        return Written(staging, None, check, None)
-    execution = execute(
-        prepared.plan,
-        prepared.checkpoint,
-        staging,
-        progress=lambda done, total: observer.advance(done, total, "bytes"),
-        journal=journal,
-    )
-    found = audit(prepared.plan, prepared.checkpoint, open_checkpoint(staging))
+        return _write_adapter(prepared, staging)
+    plan, source = prepared.plan, prepared.checkpoint
+
+    def follow(done: int, total: int) -> None:
+        observer.advance(done, total, "bytes")
+
+    execution = execute(plan, source, staging, progress=follow, journal=journal)
+    found = audit(plan, source, open_checkpoint(staging))
     if found.problems:
-        raise EditError("the written checkpoint is not what was planned:\n  " + "\n  ".join(found.problems))
+        raise EditError(_unplanned(found.problems))
     return Written(staging, found, None, execution)
+
+
+def _write_adapter(prepared: Prepared, staging: Path) -> Written:
+    recipe = prepared.recipe
+    adapter = make_adapter(
+        prepared.plan,
+        prepared.additions,
+        prepared.checkpoint,
+        prepared.anatomy,
+        base=recipe.model.source,
+    )
+    write_adapter(adapter, staging)
+    loaded = _load_result(prepared, staging)
+    check = check_adapter(prepared.model, loaded, recipe.edit.steps, prepared.directions)
+    return Written(staging, None, check, None)
+
+
+def _unplanned(problems: Sequence[str]) -> str:
+    more = f"\n  and {len(problems) - _PROBLEMS_SHOWN} more" if len(problems) > _PROBLEMS_SHOWN else ""
+    listed = "\n  ".join(problems[:_PROBLEMS_SHOWN])
+    return (
+        f"the written checkpoint is not what was planned, and was not kept:\n  {listed}{more}\n"
+        "A NaN or an infinity comes of a strength that the stored type cannot hold: lower it. All else is a"
+        " fault of the disk, or of this tool"
+    )
 
 
 def verify_result(prepared: Prepared, written: Written, observer: Observer) -> Verification | None:
@@ -133,15 +147,14 @@ def verify_result(prepared: Prepared, written: Written, observer: Observer) -> V
         reference=base,
         progress=observer.advance,
     )
-    controls = _measure_controls(prepared, suites, base, observer)
+    controls = _measure_controls(prepared, base, observer)
     return compare(base, edited, controls, recipe.verify, seed=recipe.seed)
 
 
-def _measure_controls(
-    prepared: Prepared, suites: Suites, base: Measurement, observer: Observer
-) -> list[Measurement]:
+def _measure_controls(prepared: Prepared, base: Measurement, observer: Observer) -> list[Measurement]:
     """The same steps as hooks in the base model, with random directions and with the unreconstructed ones."""
-    recipe = prepared.recipe
+    recipe, model = prepared.recipe, prepared.model
+    suites = [asked for asked in prepared.suites if SUITES[asked.name].controlled]
     others = {
         "random direction" if number == 0 else f"random direction {number + 1}": random_directions(
             prepared.directions, recipe.seed + number
@@ -152,27 +165,13 @@ def _measure_controls(
         others["original direction"] = {finding.name: finding.original for finding in prepared.findings}
     measured = []
     for side, directions in others.items():
-        with running(prepared.model, recipe.edit.steps, directions):
-            measured.append(
-                measure(
-                    prepared.model,
-                    suites,
-                    side=side,
-                    reference=base,
-                    only=CONTROLLED,
-                    progress=observer.advance,
-                )
-            )
+        with running(model, recipe.edit.steps, directions):
+            measured.append(measure(model, suites, side=side, reference=base, progress=observer.advance))
     return measured
 
 
 def _load_result(prepared: Prepared, folder: Path) -> LanguageModel:
     source = prepared.recipe.model
-    is_adapter = prepared.recipe.output.form == "peft"
-    return load_language_model(
-        prepared.snapshot.folder if is_adapter else folder,
-        adapter=folder if is_adapter else None,
-        device=source.device,
-        dtype=source.dtype,
-        trust_remote_code=source.trust_remote_code,
-    )
+    if prepared.recipe.output.form == "peft":
+        return load_model(source, prepared.snapshot.folder, adapter=folder)
+    return load_model(source, folder)

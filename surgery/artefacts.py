@@ -11,10 +11,12 @@ import datetime
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,12 @@ from surgery.errors import SourceError
 from surgery.export.check import AdapterCheck
 from surgery.preparation import Prepared
 from surgery.recipe import check_lock, write_lock
-from surgery.recipe.section import PromptSource, Section
-from surgery.recipe.verifying import Verify
 from surgery.report.card import write_card
 from surgery.report.licence import read_licence
 from surgery.report.report import EditFacts, Environment, ModelFacts, OutputFacts, Report
 from surgery.report.steps import describe_step, step_effect
 from surgery.report.writing import write_report
+from surgery.verify.suite import Asked, items_of
 from surgery.verify.verification import Verification
 
 FOLDER = "surgery"
@@ -102,19 +103,16 @@ def make_report(
         environment=_environment(prepared),
         seed=recipe.seed,
         seconds=seconds,
-        measured_on=_measured_on(recipe.verify),
+        measured_on=_measured_on(prepared.suites),
     )
 
 
-def _measured_on(verify: Verify) -> dict[str, dict[str, str]]:
+def _measured_on(suites: Sequence[Asked]) -> dict[str, dict[str, str]]:
     """Where each suite's items come from."""
-    sections = {name: dict(section) for name, section in verify if isinstance(section, Section)}
-    sources = {
-        name: next(each for each in section.values() if isinstance(each, PromptSource))
-        for name, section in sections.items()
-    }
     wanted = {"source", "file", "revision"}
-    return {name: each.model_dump(include=wanted, exclude_none=True) for name, each in sources.items()}
+    return {
+        asked.name: items_of(asked.section).model_dump(include=wanted, exclude_none=True) for asked in suites
+    }
 
 
 def resolved(prepared: Prepared) -> dict[str, Any]:
@@ -183,7 +181,7 @@ def _model_facts(prepared: Prepared) -> ModelFacts:
         model_type=prepared.anatomy.model_type,
         n_layers=prepared.anatomy.n_layers,
         d_model=prepared.anatomy.d_model,
-        n_parameters=sum(_size(entry.shape) for entry in checkpoint.tensors.values()),
+        n_parameters=sum(prod(entry.shape) for entry in checkpoint.tensors.values()),
         dtype=_main_dtype(checkpoint),
         licence=read_licence(checkpoint.folder),
         tied=prepared.anatomy.tied,
@@ -241,19 +239,12 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size
-
-
 def _main_dtype(checkpoint: Checkpoint) -> str:
     """The dtype that most of the parameters are stored in."""
-    sizes: dict[str, int] = {}
+    sizes: Counter[str] = Counter()
     for entry in checkpoint.tensors.values():
-        sizes[entry.dtype] = sizes.get(entry.dtype, 0) + _size(entry.shape)
-    return max(sizes, key=lambda dtype: sizes[dtype])
+        sizes[entry.dtype] += prod(entry.shape)
+    return sizes.most_common(1)[0][0]
 
 
 def _file_names(folder: Path, *, measured: bool) -> tuple[str, ...]:

@@ -35,11 +35,18 @@ class Problem:
     line: int | None = None
     column: int | None = None
 
+    @property
+    def place(self) -> str:
+        """`recipe.yaml:4:7`, as far as it is known."""
+        return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+
+    @property
+    def sentence(self) -> str:
+        """The message behind the path that it is about."""
+        return f"{self.path}: {self.message}" if self.path else self.message
+
     def __str__(self) -> str:
-        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
-        return "    ".join(
-            part for part in (place, f"{self.path}: {self.message}" if self.path else self.message) if part
-        )
+        return "    ".join(part for part in (self.place, self.sentence) if part)
 
 
 class SurgeryError(Exception):

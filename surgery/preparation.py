@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
@@ -20,9 +21,10 @@ from surgery.model.prompts import PromptSet
 from surgery.model.source import locate_model, open_prompts
 from surgery.recipe import LoadedRecipe
 from surgery.recipe.editing import Ablate, Add
-from surgery.recipe.schema import Recipe
+from surgery.recipe.schema import ModelSource, Recipe
 from surgery.recipe.section import PromptSource
-from surgery.verify.verification import Suites, load_suites
+from surgery.verify.measurement import load_suites
+from surgery.verify.suite import Asked
 
 _ALLOW = ".\nTo edit it all the same, write `unproved: allow` under `edit`; plan, report and card then say so"
 
@@ -57,7 +59,7 @@ class Prepared:
     anatomy: Anatomy
     model: LanguageModel
     prompts: dict[str, PromptSet]
-    suites: Suites
+    suites: tuple[Asked, ...]
     findings: tuple[Finding, ...]
     plan: Plan
     additions: tuple[Addition, ...]
@@ -81,43 +83,18 @@ def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
     suites = load_suites(recipe.verify, read)
     snapshot = locate_model(recipe.model.source, revision=recipe.model.revision)
     checkpoint = open_checkpoint(snapshot.folder)
-    shapes = {name: entry.shape for name, entry in checkpoint.tensors.items()}
-    anatomy = read_anatomy(checkpoint.config, shapes)
-    model = load_language_model(
-        snapshot.folder,
-        name=recipe.model.source,
-        device=recipe.model.device,
-        dtype=recipe.model.dtype,
-        trust_remote_code=recipe.model.trust_remote_code,
-    )
+    anatomy = read_anatomy(checkpoint.config, checkpoint.shapes)
+    model = load_model(recipe.model, snapshot.folder, name=recipe.model.source)
     if model.takes_prompts:
         _check_numbers(model)
     observer.stage("direction")
-    sources = Sources(prompts=read, resolve=loaded.resolve)
-    try:
-        findings = tuple(
-            find_direction(
-                name,
-                wanted,
-                model,
-                sources,
-                seed=recipe.seed,
-                progress=lambda done, total: observer.advance(done, total, "candidates"),
-            )
-            for name, wanted in recipe.direction.items()
-        )
-    except DirectionError as error:
-        if _is_bare(model, prompts):
-            raise DirectionError(f"{error}.\nBeside that, {_BARE}") from error
-        raise
+    findings = _find(loaded, model, read, prompts, observer)
     observer.stage("edit")
-    vectors = {finding.name: finding.direction.vector for finding in findings}
+    directions = {finding.name: finding.direction for finding in findings}
+    vectors = {name: direction.vector for name, direction in directions.items()}
     plan = plan_edit(checkpoint, anatomy, recipe.edit, vectors)
-    additions = make_additions(
-        [step for step in recipe.edit.steps if isinstance(step, Add)],
-        {finding.name: finding.direction for finding in findings},
-        model.n_layers,
-    )
+    added = [step for step in recipe.edit.steps if isinstance(step, Add)]
+    additions = make_additions(added, directions, model.n_layers)
     proof = None
     if any(isinstance(step, Ablate) for step in recipe.edit.steps):
         proof = _proved(checkpoint, anatomy, recipe)
@@ -127,6 +104,44 @@ def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
     return Prepared(
         loaded, snapshot, checkpoint, anatomy, model, prompts, suites, findings, plan, additions, proof
     )
+
+
+def load_model(
+    source: ModelSource, folder: Path, *, name: str | None = None, adapter: Path | None = None
+) -> LanguageModel:
+    """The model in a folder, or an adapter on it, as the recipe's `model` wants it run."""
+    return load_language_model(
+        folder,
+        name=name,
+        adapter=adapter,
+        device=source.device,
+        dtype=source.dtype,
+        trust_remote_code=source.trust_remote_code,
+    )
+
+
+def _find(
+    loaded: LoadedRecipe,
+    model: LanguageModel,
+    read: Callable[[PromptSource], PromptSet],
+    prompts: Mapping[str, PromptSet],
+    observer: Observer,
+) -> tuple[Finding, ...]:
+    """Every direction of the recipe; `prompts` are those that `read` has opened by then."""
+    sources = Sources(prompts=read, resolve=loaded.resolve)
+
+    def follow(done: int, total: int) -> None:
+        observer.advance(done, total, "candidates")
+
+    try:
+        return tuple(
+            find_direction(name, wanted, model, sources, seed=loaded.recipe.seed, progress=follow)
+            for name, wanted in loaded.recipe.direction.items()
+        )
+    except DirectionError as error:
+        if _is_bare(model, prompts):
+            raise DirectionError(f"{error}.\nBeside that, {_BARE}") from error
+        raise
 
 
 def _proved(checkpoint: Checkpoint, anatomy: Anatomy, recipe: Recipe) -> Proof:

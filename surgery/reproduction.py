@@ -80,7 +80,7 @@ def reproduce(
     sums = _manifest(home.parent)
     source = _base(loaded, base)
     directions = _directions(loaded, home / DIRECTIONS)
-    target = output if output is not None else Path(loaded.recipe.output.folder)
+    target = output if output is not None else loaded.target
     if output is None and target.exists():
         raise OutputError(f"{target}: is where the lock would write, and exists; name another by --output")
     needed = sum(path.stat().st_size for path in source.folder.iterdir() if path.is_file())

@@ -19,9 +19,9 @@ from safetensors import safe_open
 import surgery
 from surgery.apply import apply
 from surgery.checkpoint.sums import check_sums
-from surgery.errors import CheckpointError, OutputError, RecipeError, SourceError, SurgeryError
+from surgery.errors import CheckpointError, EditError, OutputError, RecipeError, SourceError, SurgeryError
 from surgery.report.report import Report
-from surgery.verify.verification import Row
+from surgery.verify.rows import Row
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
@@ -233,6 +233,15 @@ def test_a_process_that_is_stopped_while_it_measures_is_gone_on_with(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     for name in ("model.safetensors", "surgery/plan.json", "surgery/direction.safetensors"):
         assert (target / name).read_bytes() == (reference / name).read_bytes(), name
+
+
+def test_a_strength_that_no_type_holds_is_said_in_a_few_lines_and_leaves_nothing(tmp_path: Path) -> None:
+    overrides = [f"output.folder={json.dumps(str(tmp_path / 'out'))}", "verify={}", "edit[0].strength=1e300"]
+    said = r"(?s)holds a NaN or an infinity.*\n  and 5 more\n.*lower it"
+    with pytest.raises(EditError, match=said) as raised:
+        apply(RECIPES / "refusal_k2.yaml", overrides=overrides)
+    assert len(str(raised.value).splitlines()) == 11
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture

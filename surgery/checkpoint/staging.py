@@ -50,11 +50,15 @@ def check_startable(target: Path, *, resume: bool = False) -> None:
     """Refuse, before any work is done, a target that exists or that an earlier run left half written.
 
     Raises:
-        OutputError: naming what stands there, and how to go on or start over.
+        OutputError: naming what stands there, and how to go on or start over; or no system takes the name.
     """
     check_absent(target)
     place = unfinished(target)
-    if not resume and place.is_dir() and any(place.iterdir()):
+    try:
+        is_begun = place.is_dir() and any(place.iterdir())
+    except OSError as error:
+        raise OutputError(f"{place}: cannot be looked up ({error.strerror}); name another place") from error
+    if is_begun and not resume:
         raise OutputError(
             f"{place}: an earlier run of this output was stopped before its end; go on with it by --resume,"
             " or remove that folder to start over"

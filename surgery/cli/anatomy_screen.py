@@ -5,16 +5,15 @@ Tensors that differ only in their numbers (layer, expert) share a line; `--json`
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from surgery.cli.layout import HEADING, NARROWEST, WIDEST, section, wrapped
+from surgery.cli.tensor_names import name_of_all, numberless
 from surgery.edit.plan_record import gain_as_json
 from surgery.report.numbers import count
-from surgery.report.steps import runs
 from surgery.report.text import one_line
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 HEADINGS = {"embedding": "embedding", "attention_out": "attention", "mlp_out": "mlp"}
 """Role → its heading."""
-_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
 def anatomy_lines(
@@ -103,8 +101,8 @@ def _as_json(writer: Writer, shapes: Shapes) -> dict[str, Any]:
 def _groups(writers: Sequence[Writer]) -> list[list[Writer]]:
     groups: dict[tuple[object, ...], list[Writer]] = {}
     for writer in writers:
-        gain = None if writer.gain is None else _NUMBER.sub("*", writer.gain.tensor)
-        key = (_NUMBER.sub("*", writer.tensor), writer.residual_axis, gain, writer.tied)
+        gain = None if writer.gain is None else numberless(writer.gain.tensor)
+        key = (numberless(writer.tensor), writer.residual_axis, gain, writer.tied)
         groups.setdefault(key, []).append(writer)
     return list(groups.values())
 
@@ -117,20 +115,11 @@ def _group(writers: Sequence[Writer], shapes: Shapes, body: int) -> list[Text]:
     tied = " · tied" if first.tied else ""
     what = "bias" if first.bias else f"axis {first.residual_axis}"
     facts = f"{number}{what} of {shape}{tied} · {between(first.gain)}"
-    name = one_line(_pattern([writer.tensor for writer in writers]))
+    name = one_line(name_of_all([writer.tensor for writer in writers]))
     return [
         *(Text(line, style="bold") for line in wrapped(name, body)),
         *(Text("  " + line) for line in wrapped(facts, body - 2)),
     ]
-
-
-def _pattern(names: Sequence[str]) -> str:
-    """Names that differ in their numbers, as one: layers.{0–5}.mlp.down_proj.weight."""
-    columns = list(zip(*(map(int, _NUMBER.findall(name)) for name in names), strict=True))
-    ranges = iter(
-        f"{{{runs(sorted(set(column)))}}}" if len(names) > 1 else str(column[0]) for column in columns
-    )
-    return _NUMBER.sub(lambda _: next(ranges), names[0])
 
 
 def _proof(proof: Proof | None) -> str:

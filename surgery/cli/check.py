@@ -54,19 +54,11 @@ def check_one(path: str, overrides: Sequence[str]) -> Checked:
 
 def _as_text(checked: Sequence[Checked]) -> str:
     problems = [problem for each in checked for problem in each.problems]
-    rows = [(_place(problem), _sentence(problem)) for problem in problems]
+    rows = [(problem.place, problem.sentence) for problem in problems]
     good = [(each.path, _summary(each.loaded)) for each in checked if each.loaded]
     width = max(len(place) for place, _ in (*rows, *good))
     lines = [f"{place:<{width}}   {sentence}" for place, sentence in (*good, *rows)]
     return "\n".join([*lines, *([_verdict(checked, len(problems))] if problems else [])])
-
-
-def _place(problem: Problem) -> str:
-    return ":".join(str(part) for part in (problem.file, problem.line, problem.column) if part is not None)
-
-
-def _sentence(problem: Problem) -> str:
-    return f"{problem.path}: {problem.message}" if problem.path else problem.message
 
 
 def _summary(loaded: LoadedRecipe) -> str:

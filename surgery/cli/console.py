@@ -137,20 +137,12 @@ def print_lines(console: Console, lines: Iterable[Text]) -> None:
 
 
 def _problem_lines(problems: tuple[Problem, ...], console: Console) -> list[Text]:
-    rows = [(visible(_place(each)), visible(_sentence(each))) for each in problems]
+    rows = [(visible(each.place), visible(each.sentence)) for each in problems]
     column = max(len(place) for place, _ in rows)
     column = column + 4 if column else 0
     lines = [line for place, text in rows for line in _hanging(f"{place:<{column}}{text}", column, console)]
     noun = "problem" if len(rows) == 1 else "problems"
     return [*lines, Text(f"{len(rows)} {noun}; nothing was run.")]
-
-
-def _place(problem: Problem) -> str:
-    return ":".join(str(part) for part in (problem.file, problem.line, problem.column) if part is not None)
-
-
-def _sentence(problem: Problem) -> str:
-    return f"{problem.path}: {problem.message}" if problem.path else problem.message
 
 
 def _hanging(text: str, indent: int, console: Console) -> list[Text]:

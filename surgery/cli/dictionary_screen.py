@@ -14,7 +14,8 @@ from surgery.dictionary.dictionary import Dictionary
 from surgery.model.language_model import LanguageModel
 from surgery.report.numbers import count, fixed, level, size
 from surgery.report.text import one_line
-from surgery.verify.dictionary_fit import READS, DictionaryFit, Fit, said_of_place
+from surgery.verify.dictionary_fit import DictionaryFit, Fit
+from surgery.verify.dictionary_places import READS, said_of_place
 
 _METRICS = {"fvu": "FVU", "l0": "L0", "dead_share": "dead", "loss_recovered": "loss recovered"}
 _NOTED = ("center_writing_weights", "center_unembed", "fold_ln")

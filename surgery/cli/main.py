@@ -54,8 +54,11 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; an error of the library becomes a message and an exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    """Run the command line; an error of the library or of the system becomes a message and an exit code."""
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP; under nohup it stays ignored
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _interrupt)
     try:
         sys.exit(cli.main(standalone_mode=False))
     except click.ClickException as error:
@@ -70,8 +73,12 @@ def main() -> None:
 
         print_error(error)
         sys.exit(2 if isinstance(error, (RecipeError, SourceError)) else 1)
+    except OSError as error:
+        place = error.filename or "standard output, or a file that was being written"
+        click.echo(f"error: {place}: {error.strerror or error}", err=True)
+        sys.exit(1)
 
 
 def _interrupt(*_: object) -> None:
-    """SIGTERM is Ctrl-C: what was begun is taken away, or kept to be resumed, before the process ends."""
+    """SIGTERM and a closed terminal are Ctrl-C: what was begun is taken away or kept to be resumed, first."""
     raise KeyboardInterrupt

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from surgery.cli.layout import wrapped
 from surgery.report.numbers import NOTHING, count, difference, level, spread, verdict
+from surgery.report.statements import topic_note
 from surgery.report.text import one_line
 
 if TYPE_CHECKING:
@@ -58,13 +59,17 @@ def measurement_lines(measured: Verification, body: int) -> list[Text]:
     rows = [*measured.rows, *measured.controls]
     if not rows:
         return [Text("nothing was measured")]
+    from surgery.verify.suites import SUITES
+
     columns = _columns(rows)
     room = body - columns.numbers - columns.gate - 2 * len(_GAP)
     lines = [_header(columns, gates_beside=room >= _NARROWEST_VERDICT)]
     for row in rows:
         lines += _row(row, columns, room, body)
-    if any(row.suite in ("refusal", "overrefusal") for row in measured.rows):
+    if any(SUITES[row.suite].detected for row in measured.rows):
         lines += [Text(line) for line in wrapped(f"refusals by {measured.detector_note}", body, indent="  ")]
+    if topic := topic_note(rows):
+        lines += [Text(line) for line in wrapped(topic, body, indent="  ")]
     for note in measured.notes:
         lines += [Text(line, style="yellow") for line in wrapped(one_line(note), body, indent="  ")]
     return lines
@@ -83,7 +88,7 @@ def _columns(rows: Sequence[Row]) -> _Columns:
         value=widest([difference(change.value, unit) for change, unit in changes]),
         low=widest([difference(change.low, unit) for change, unit in changes]),
         high=widest([difference(change.high, unit) for change, unit in changes]),
-        note=widest([spread(row) for row in rows if row.change is None]),
+        note=widest([_note(row) for row in rows if row.change is None]),
         n=widest([count(row.n) for row in rows]),
         gate=widest([row.gate.text for row in rows if row.gate is not None], len("gate")),
     )
@@ -131,9 +136,16 @@ def _side(row: Row, side: str) -> str:
     return "" if estimate is None else level(estimate.value, row.unit)
 
 
+def _note(row: Row) -> str:
+    """What stands where there is no change: the spread, or of how many items each side is."""
+    if row.base is None or row.n_base in (None, row.n):
+        return spread(row)
+    return f"of {row.n_base} and of {row.n}"
+
+
 def _change(row: Row, columns: _Columns) -> str:
     if row.change is None:
-        return spread(row).ljust(columns.change)
+        return _note(row).ljust(columns.change)
     value, low, high = (
         difference(end, row.unit).rjust(width)
         for end, width in (

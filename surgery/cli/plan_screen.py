@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from surgery.cli.layout import HEADING, NARROWEST, WIDEST, section, wrapped
+from surgery.cli.tensor_names import name_of_all, numberless
 from surgery.report.numbers import count, part_of_size, size
-from surgery.report.steps import runs
 from surgery.report.text import one_line
 
 if TYPE_CHECKING:
     from surgery.edit.plan import Plan, TensorEdit
 
-_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 _LAYER = re.compile(r"\blayer \d+\b")
 
 
@@ -54,7 +53,7 @@ def _alike(edit: TensorEdit) -> tuple[object, ...]:
         edit.role,
         edit.bias,
         edit.layer is None,
-        _NUMBER.sub("*", edit.tensor),
+        numberless(edit.tensor),
         edit.residual_axis,
         edit.dtype,
         edit.shape,
@@ -66,9 +65,8 @@ def _alike(edit: TensorEdit) -> tuple[object, ...]:
 
 def _group(edits: list[TensorEdit], body: int) -> list[Text]:
     first = edits[0]
-    layers = [edit.layer for edit in edits if edit.layer is not None]
     number = f"{len(edits)} × " if len(edits) > 1 else ""
-    name = one_line(_NUMBER.sub(f"{{{runs(layers)}}}", first.tensor) if len(edits) > 1 else first.tensor)
+    name = one_line(name_of_all([edit.tensor for edit in edits]))
     shape = " × ".join(map(str, first.shape))
     steps = ", ".join(
         f"{name} {strength:g}" for name, strength in zip(first.directions, first.strengths, strict=True)

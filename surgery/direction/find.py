@@ -20,6 +20,7 @@ from surgery.model.prompts import PromptSet
 from surgery.model.source import locate_model
 from surgery.recipe.finding import Find, FindDifferenceOfMeans, FindFile, FindWeightDifference
 from surgery.recipe.section import PromptSource
+from surgery.recipe.sources import at_home
 
 _CONTRASTED = 256
 """Prompts a side whose codes are compared; more hardly move a mean, and all of them are held at once."""
@@ -166,7 +167,7 @@ def _from_file(wanted: FindFile, sources: Sources) -> Direction:
 
 def _from_weights(wanted: FindWeightDifference) -> Direction:
     base, edited = (
-        Path(source) if source.endswith(".gguf") else locate_model(source, revision=revision).folder
+        at_home(source) if source.endswith(".gguf") else locate_model(source, revision=revision).folder
         for source, revision in ((wanted.base, wanted.revision), (wanted.edited, wanted.edited_revision))
     )
     return weight_difference(wanted, base, edited)

@@ -171,7 +171,7 @@ def _check_fit(
         )
     if k > dictionary.n_features:
         raise DirectionError(
-            f"k = {k}, but dictionary {dictionary.name} has {dictionary.n_features} features"
+            f"k = {k}, but dictionary {dictionary.name} has {dictionary.n_features} features; lower k"
         )
     if method == ENCODED and contrast is None:
         raise DirectionError(

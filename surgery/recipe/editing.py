@@ -57,10 +57,10 @@ class Ablate(Section):
 class Scale(Section):
     """Length of an added vector: exactly one of the two."""
 
-    norm: float | None = None
+    norm: Annotated[float, Field(ge=0)] | None = None
     """Length of the vector that is added."""
     times: float | None = None
-    """Multiple of the length the direction was found with."""
+    """Multiple of the length the direction was found with; a negative one points the other way."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Scale:

@@ -16,8 +16,8 @@ applied, and one more, `resolved`, which says what the names stood for:
 `commit`: what a branch or tag stood for. It is written into the recipe's own `revision`, so that applying the
 lock fetches that commit.
 
-Paths: one that the recipe gives absolute stays absolute. A prompt set or direction file that it names
-relative to itself is named relative to the lock's folder, so that no home folder is published and a
+Paths: one that the recipe gives absolute, or from `~` on, stays so. A prompt set or direction file that it
+names relative to itself is named relative to the lock's folder, so that no home folder is published and a
 checkout can be moved as a whole. `output.folder` and folders of models and dictionaries stay as they are,
 relative to the working directory. Equal runs write equal bytes: keys are sorted and there is no time stamp.
 """
@@ -47,16 +47,9 @@ _WORDS = {
 }
 
 
-def write_lock(
-    path: str | Path, loaded: LoadedRecipe, resolved: Mapping[str, Any], *, folder: str | Path | None = None
-) -> None:
-    """Write the lock of a run to `path`.
-
-    `resolved` is plain data (mappings, lists, text, numbers). `folder` is where the lock will finally lie,
-    if it is written to a staging folder first.
-    """
-    home = Path(folder) if folder is not None else Path(path).parent
-    Path(path).write_text(lock_text(loaded, resolved, home), encoding="utf-8", newline="\n")
+def write_lock(path: Path, loaded: LoadedRecipe, resolved: Mapping[str, Any]) -> None:
+    """Write the lock of a run; `resolved` is plain data (mappings, lists, text, numbers)."""
+    path.write_text(lock_text(loaded, resolved, path.parent), encoding="utf-8", newline="\n")
 
 
 def lock_text(loaded: LoadedRecipe, resolved: Mapping[str, Any], folder: Path) -> str:
@@ -102,7 +95,11 @@ def _move_paths(values: dict[str, Any], loaded: LoadedRecipe, folder: Path) -> d
     """Rewrite relative paths for the lock's folder; returns each old name with its new one."""
     moved: dict[str, str] = {}
     for source in list(find_sources(values)):
-        if source.is_beside_recipe and not Path(source.name).is_absolute():
+        if (
+            source.is_beside_recipe
+            and not source.name.startswith("~")
+            and not Path(source.name).is_absolute()
+        ):
             moved[source.name] = _relative(loaded.resolve(source.name), folder)
             _section(values, source.path)[source.path[-1]] = moved[source.name]
     return moved

@@ -11,7 +11,7 @@ from surgery.recipe.document import Document
 from surgery.recipe.overrides import apply_override
 from surgery.recipe.references import check_references
 from surgery.recipe.schema import Recipe
-from surgery.recipe.sources import did_you_mean_file
+from surgery.recipe.sources import at_home, did_you_mean_file
 from surgery.recipe.validation import validate
 from surgery.recipe.yaml_tree import read_yaml
 
@@ -27,7 +27,6 @@ class LoadedRecipe:
     """The file; None for a recipe that was given as text."""
     text: str
     """The file as read, before any override."""
-    overrides: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -36,7 +35,12 @@ class LoadedRecipe:
 
     def resolve(self, relative: str) -> Path:
         """The path of a prompt set or direction file: relative to the recipe's folder, or absolute."""
-        return (self.path.parent if self.path else Path()) / relative
+        return (self.path.parent if self.path else Path()) / at_home(relative)
+
+    @property
+    def target(self) -> Path:
+        """The folder that the result goes to."""
+        return at_home(self.recipe.output.folder)
 
 
 def load_recipe(
@@ -65,7 +69,7 @@ def parse_recipe(
     problems += check_references(document, folder if look_for_files else None)
     if problems or recipe is None:
         raise RecipeError(*sorted(dict.fromkeys(problems), key=lambda each: _order(each, origin)))
-    return LoadedRecipe(recipe, path, text, tuple(overrides))
+    return LoadedRecipe(recipe, path, text)
 
 
 def _overridden(document: Document, overrides: Sequence[str]) -> tuple[Document, list[Problem]]:

@@ -13,7 +13,7 @@ from surgery.errors import Problem
 from surgery.hook_point import SITES, from_text
 from surgery.recipe.document import Document, Path
 from surgery.recipe.editing import Ablate, Add
-from surgery.recipe.finding import DictionaryFacts
+from surgery.recipe.finding import DictionaryFacts, FindDifferenceOfMeans
 from surgery.recipe.shape import root_shape, walk
 from surgery.recipe.sources import find_sources, what_is_missing
 from surgery.recipe.suggestions import listed, nearest, quoted
@@ -25,7 +25,9 @@ def check_references(document: Document, folder: FilePath | None) -> list[Proble
     if not isinstance(document.value, dict):
         return []
     sources = () if folder is None else _sources(document, folder)
-    return [*_directions(document), *_forms(document), *_hook_points(document), *sources]
+    return [
+        *_directions(document), *_contrasts(document), *_forms(document), *_hook_points(document), *sources
+    ]  # fmt: skip
 
 
 def _sections(document: Document, *kinds: type) -> Iterator[tuple[Path, Any]]:
@@ -65,13 +67,24 @@ def _every_step_is_read(document: Document) -> bool:
     return isinstance(steps, list) and bool(steps) and len(list(_steps(document))) == len(steps)
 
 
+def _contrasts(document: Document) -> Iterator[Problem]:
+    for path, value in _sections(document, FindDifferenceOfMeans):
+        if value.get("positive") and value["positive"] == value.get("negative"):
+            yield document.problem((*path, "negative"), "the same prompts as 'positive'; name other ones")
+
+
 def _forms(document: Document) -> Iterator[Problem]:
     output = document.value.get("output")
-    if not isinstance(output, dict) or output.get("form", "checkpoint") != "checkpoint":
-        return
-    for path, _ in _sections(document, Add):
-        said = "an addition cannot be written into every family's weights; write 'form: peft' under output"
-        yield document.problem((*path, "add"), said, at_key=True)
+    form = output.get("form", "checkpoint") if isinstance(output, dict) else None
+    if form == "checkpoint":
+        for path, _ in _sections(document, Add):
+            said = (
+                "an addition cannot be written into every family's weights; write 'form: peft' under output"
+            )
+            yield document.problem((*path, "add"), said, at_key=True)
+    if form == "peft" and document.at(("edit", "keep")) == "column_norms":
+        said = "columns that keep their length change by no low rank, so no adapter holds them; leave it out"
+        yield document.problem(("edit", "keep"), said)
 
 
 def _hook_points(document: Document) -> Iterator[Problem]:

@@ -41,7 +41,7 @@ class Output(Section):
     """Where the result goes and as what."""
 
     folder: Text
-    """Relative to the working directory; it must not exist."""
+    """Relative to the working directory, or from `~`, the home folder, on; it must not exist."""
     form: Literal["checkpoint", "peft"] = "checkpoint"
     """peft writes an adapter that does the same to the unedited model."""
 

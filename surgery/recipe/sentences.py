@@ -82,6 +82,8 @@ def _cure(shape: Shape, value: Any, place: Place) -> str:
         return f", which YAML reads as {reading(value)}; put it in quotes"
     if isinstance(value, str) and shape.kind == "choice":
         return did_you_mean(value, shape.choices)
+    if "≤ 1" in shape.bounds and isinstance(value, int | float) and 2 <= abs(value) <= 100:
+        return f"; {value:g} % is written {value / 100:g}"
     wanted = {"integer": int, "number": int | float, "bool": bool}.get(shape.kind)
     if isinstance(value, str) and place.written is None and wanted and isinstance(_unquoted(value), wanted):
         return "; remove the quotes"

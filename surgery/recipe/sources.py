@@ -14,19 +14,20 @@ from typing import Any, Literal
 
 from surgery.errors import SourceError
 from surgery.recipe.document import Path
-from surgery.recipe.finding import FindFile, Reconstruct
+from surgery.recipe.finding import FindFile, FindWeightDifference, Reconstruct
 from surgery.recipe.schema import ModelSource
 from surgery.recipe.section import PromptSource, Section
 from surgery.recipe.shape import root_shape, walk
 from surgery.recipe.suggestions import clean, did_you_mean, quoted
 
-Room = Literal["model", "prompts", "dictionaries", "directions"]
+Room = Literal["model", "prompts", "dictionaries", "directions", "checkpoints"]
 
-_KEYS: dict[type[Section], tuple[Room, str]] = {
-    ModelSource: ("model", "source"),
-    PromptSource: ("prompts", "source"),
-    Reconstruct: ("dictionaries", "dictionary"),
-    FindFile: ("directions", "path"),
+_KEYS: dict[type[Section], tuple[Room, tuple[str, ...]]] = {
+    ModelSource: ("model", ("source",)),
+    PromptSource: ("prompts", ("source",)),
+    Reconstruct: ("dictionaries", ("dictionary",)),
+    FindFile: ("directions", ("path",)),
+    FindWeightDifference: ("checkpoints", ("base", "edited")),
 }
 
 
@@ -56,7 +57,7 @@ class Source:
     def is_folder(self) -> bool:
         """Whether the name can only be a folder: it is written as a path, and no Hub id looks like it."""
         is_path = self.name.startswith(("./", "../", "/", "~")) or self.name.count("/") > 1
-        return self.room in ("model", "dictionaries") and not self.is_demo and is_path
+        return self.room in ("model", "dictionaries", "checkpoints") and not self.is_demo and is_path
 
     @property
     def resolved_key(self) -> str:
@@ -67,18 +68,26 @@ class Source:
 def find_sources(value: Any) -> Iterator[Source]:
     """Every source that a recipe, as plain data, names; what is not even text is passed over."""
     for path, shape, section in walk(root_shape(), value):
-        room, key = _KEYS.get(shape.section or Section, (None, ""))
+        room, keys = _KEYS.get(shape.section or Section, (None, ()))
         if room is None:
             continue
-        is_mapping = isinstance(section, dict)
-        shorthand = section if shape.section and shape.section.shorthand == key else None
-        name = section.get(key) if is_mapping else shorthand
-        inside = {"prompts": "file", "dictionaries": "path"}.get(room)
-        file = section.get(inside) if is_mapping and inside else None
-        if isinstance(name, str) and name:
-            yield Source(
-                room, (*path, key) if is_mapping else path, name, file if isinstance(file, str) else None
-            )
+        if isinstance(section, dict):
+            file = section.get({"prompts": "file", "dictionaries": "path"}.get(room, ""))
+            names = [((*path, key), section.get(key)) for key in keys]
+        else:
+            is_bare = shape.section is not None and shape.section.shorthand in keys
+            file, names = None, [(path, section)] if is_bare else []
+        for place, name in names:
+            if isinstance(name, str) and name:
+                yield Source(room, place, name, file if isinstance(file, str) else None)
+
+
+def at_home(name: str) -> FilePath:
+    """The path that a name means, its `~` followed; that of a user who is not known here stays as it is."""
+    try:
+        return FilePath(name).expanduser()
+    except RuntimeError:
+        return FilePath(name)
 
 
 def what_is_missing(source: Source, folder: FilePath) -> str | None:
@@ -90,8 +99,8 @@ def what_is_missing(source: Source, folder: FilePath) -> str | None:
         hub = said and source.room == "prompts" and source.name.count("/") == 1 and "." not in source.name
         return f"{said}; if it is a Hub dataset, name its 'file' too" if hub else said
     if source.is_folder:
-        is_dictionary = source.room == "dictionaries"
-        return _missing_path(source.name, FilePath(), want_folder=True, or_file=is_dictionary)
+        or_file = source.room != "model"
+        return _missing_path(source.name, FilePath(), want_folder=True, or_file=or_file)
     return None
 
 
@@ -100,6 +109,7 @@ def _missing_demo(source: Source) -> str | None:
 
     find = {
         "model": sources.model_folder,
+        "checkpoints": sources.model_folder,
         "dictionaries": sources.dictionary_folder,
         "prompts": sources.prompt_file,
     }
@@ -111,7 +121,7 @@ def _missing_demo(source: Source) -> str | None:
 
 
 def _missing_path(name: str, folder: FilePath, *, want_folder: bool, or_file: bool = False) -> str | None:
-    wanted = folder / (FilePath(name).expanduser() if want_folder else name)
+    wanted = folder / at_home(name)
     kinds = ("file", "folder") if want_folder else ("folder", "file")
     try:
         if (want_folder and wanted.is_dir()) or ((or_file or not want_folder) and wanted.is_file()):

@@ -10,10 +10,10 @@ from surgery.recipe.section import PromptSource, Section
 
 
 class Gate(Section):
-    """A limit on one measured number; a failed gate makes the command end with 3."""
+    """A limit on one measured number, in its unit; a failed gate makes the command end with 3."""
 
     at_most: float | None = None
-    """In the unit of the number: a share of 1, or nats. Exactly one of the two."""
+    """Exactly one of the two."""
     at_least: float | None = None
     bound: Literal["point", "upper95", "lower95"] = "point"
     """Hold the point estimate, or the end of its 95 % interval, to the limit."""
@@ -25,19 +25,27 @@ class Gate(Section):
         return self
 
 
+class ShareGate(Gate):
+    """A limit on a share of 1, or on the change of one: 0.05 is 5 percent, or 5 points."""
+
+    at_most: Annotated[float, Field(ge=-1, le=1)] | None = None
+    """Exactly one of the two."""
+    at_least: Annotated[float, Field(ge=-1, le=1)] | None = None
+
+
 class RefusalSuite(Section):
     """Share of replies that refuse, before and after."""
 
     prompts: PromptSource
     max_new_tokens: Annotated[int, Field(ge=1)] = 48
     """Where a reply is cut off."""
-    edited: Gate | None = None
+    edited: ShareGate | None = None
     """Limit on the edited model's rate."""
-    increase: Gate | None = None
+    increase: ShareGate | None = None
     """Limit on edited minus base."""
-    decrease: Gate | None = None
+    decrease: ShareGate | None = None
     """Limit on base minus edited."""
-    degenerate: Gate | None = None
+    degenerate: ShareGate | None = None
     """Limit on the edited model's share of degenerate or empty replies."""
 
 
@@ -49,10 +57,16 @@ class ChoiceSuite(Section):
     """Solved questions shown before each one."""
     examples: PromptSource | None = None
     """Where the shots are taken from."""
-    drop: Gate | None = None
+    drop: ShareGate | None = None
     """Limit on base minus edited accuracy."""
-    edited: Gate | None = None
+    edited: ShareGate | None = None
     """Limit on the edited model's accuracy."""
+
+    @model_validator(mode="after")
+    def _shots_have_examples(self) -> ChoiceSuite:
+        if self.shots and self.examples is None:
+            raise ValueError(f"{self.shots} shots are asked for and no examples are named; add 'examples'")
+        return self
 
 
 class DriftSuite(Section):
@@ -79,9 +93,9 @@ class PreferenceSuite(Section):
     """Which of two answers a model prefers, in CAA's format: mean probability of the matching one."""
 
     pairs: PromptSource
-    increase: Gate | None = None
+    increase: ShareGate | None = None
     """Limit on edited minus base."""
-    decrease: Gate | None = None
+    decrease: ShareGate | None = None
     """Limit on base minus edited."""
 
 

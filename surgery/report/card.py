@@ -84,7 +84,7 @@ def _environment() -> Environment:
     made.globals.update(
         {
             name: getattr(numbers, name)
-            for name in ("change", "count", "estimate", "fixed", "part_of_size", "tiny", "verdict")
+            for name in ("change", "count", "estimate", "fixed", "items", "part_of_size", "tiny", "verdict")
         }
     )
     return made

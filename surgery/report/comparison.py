@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from surgery.report.numbers import level
+from surgery.verify.rows import Row
 from surgery.verify.statistics import Estimate
-from surgery.verify.verification import Row
 
 _NOTHING = 1e-9
 """A mean in nats below this is zero in any picture."""
@@ -32,12 +32,10 @@ class Mark:
 class Bar:
     """One row of the picture on top: a suite, or a control of it."""
 
-    label: str
-    n: int
+    row: Row
     control: bool
     base: Mark | None
     edited: Mark | None
-    row: Row
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,6 @@ class Axis:
     """The rows that share a unit, and the ticks below them as (position in per cent, text)."""
 
     unit: str
-    title: str
     ticks: tuple[tuple[float, str], ...]
     bars: tuple[Bar, ...]
 
@@ -53,13 +50,10 @@ class Axis:
 def axes(rows: Sequence[Row], controls: Sequence[Row]) -> tuple[Axis, ...]:
     """An axis for all shares and one for each suite in nats; controls stand under the rows of their suite."""
     ordered = _with_controls(_measured(rows), controls)
-    shares = [(row, control) for row, control in ordered if row.unit == "share"]
-    groups = [("per cent of items", shares)] if shares else []
-    for suite in dict.fromkeys(row.suite for row, _ in ordered if row.unit == "nats"):
-        groups.append(
-            ("nats", [(row, control) for row, control in ordered if (row.unit, row.suite) == ("nats", suite)])
-        )
-    return tuple(_axis(title, group) for title, group in groups)
+    groups: dict[str, list[tuple[Row, bool]]] = {"": []}  # the shares come first
+    for row, control in ordered:
+        groups.setdefault("" if row.unit == "share" else row.suite, []).append((row, control))
+    return tuple(_axis(group) for group in groups.values() if group)
 
 
 def _measured(rows: Sequence[Row]) -> list[Row]:
@@ -74,10 +68,10 @@ def _measured(rows: Sequence[Row]) -> list[Row]:
     return kept
 
 
-def _axis(title: str, group: Sequence[tuple[Row, bool]]) -> Axis:
+def _axis(group: Sequence[tuple[Row, bool]]) -> Axis:
     unit = group[0][0].unit
     low, high, ticks = _scale(unit, [row for row, _ in group])
-    return Axis(unit, title, ticks, tuple(_bar(row, control, low, high) for row, control in group))
+    return Axis(unit, ticks, tuple(_bar(row, control, low, high) for row, control in group))
 
 
 def _with_controls(rows: Sequence[Row], controls: Sequence[Row]) -> list[tuple[Row, bool]]:
@@ -108,12 +102,10 @@ def _round_up(value: float) -> float:
 
 def _bar(row: Row, control: bool, low: float, high: float) -> Bar:
     return Bar(
-        row.label,
-        row.n,
+        row,
         control,
         _mark(row.base, row.unit, low, high),
         _mark(row.edited, row.unit, low, high),
-        row,
     )
 
 

@@ -9,27 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from surgery.report.numbers import count, level
+from surgery.report.numbers import items, level
 from surgery.report.report import Report
 from surgery.report.text import one_line
 from surgery.verify.rows import Row
+from surgery.verify.suites import SUITES
 
-_TASKS = {
-    "refusal": "Harmful requests",
-    "overrefusal": "Harmless requests",
-    "choice": "Multiple choice",
-    "drift": "Distance from the base model",
-    "perplexity": "Plain text",
-    "preference": "Choice between two answers",
-}
-_METRICS = {
-    "refusal": "refusal_rate",
-    "overrefusal": "refusal_rate",
-    "choice": "accuracy",
-    "drift": "kl_divergence",
-    "perplexity": "cross_entropy",
-    "preference": "probability",
-}
 _DIGITS = 4
 
 
@@ -40,7 +25,7 @@ def model_index(report: Report) -> list[dict[str, Any]]:
     for suite, source in report.measured_on.items():
         metrics = [_metric(row) for row in _levels(rows, suite)]
         if metrics:
-            task = {"type": "text-generation", "name": _TASKS.get(suite, suite)}
+            task = {"type": "text-generation", "name": SUITES[suite].task}
             results.append({"task": task, "dataset": _dataset(source), "metrics": metrics})
     return [{"name": one_line(report.name), "results": results}] if results else []
 
@@ -56,11 +41,11 @@ def _levels(rows: tuple[Row, ...], suite: str) -> list[Row]:
 
 def _metric(row: Row) -> dict[str, Any]:
     assert row.edited is not None
-    kind = _METRICS.get(row.suite, row.suite)
-    if row.suite in ("refusal", "overrefusal") and not row.label.startswith("refusal"):
+    kind = SUITES[row.suite].metric
+    if SUITES[row.suite].detected and not row.label.startswith("refusal"):
         kind = f"{row.label.split(',')[0].replace(' ', '_')}_rate"
     low, high = (level(each, row.unit) for each in (row.edited.low, row.edited.high))
-    known = [f"95 % interval {low} to {high}", f"n = {count(row.n)}"]
+    known = [f"95 % interval {low} to {high}", f"n = {items(row)}"]
     if row.base is not None:
         known.insert(0, f"base model {level(row.base.value, row.unit)}")
     return {

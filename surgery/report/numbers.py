@@ -11,7 +11,8 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from surgery.verify.rows import GateResult, Row
+    from surgery.verify.gates import GateResult
+    from surgery.verify.rows import Row
     from surgery.verify.statistics import Estimate
 
 NOTHING = "–"
@@ -21,6 +22,12 @@ MINUS = "−"
 def count(number: int) -> str:
     """`1,024`."""
     return f"{number:,}"
+
+
+def items(row: Row) -> str:
+    """How many items a row is of: `300`; `2 → 298` where base and edited are not of the same ones."""
+    one_number = row.base is None or row.n_base in (None, row.n)
+    return count(row.n) if one_number else f"{count(row.n_base or 0)} → {count(row.n)}"
 
 
 def short_count(number: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from functools import cache
+from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from surgery.report.report import Report
 from surgery.report.text import visible
 
 TEMPLATES = Path(__file__).parent / "templates"
+NUMBERS = {name: each for name, each in vars(numbers).items() if isfunction(each) and name[0] != "_"}
+"""What templates write numbers with."""
 
 
 def render_page(report: Report) -> str:
@@ -61,24 +64,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         finalize=_finalize,
     )
-    names = (
-        "change",
-        "count",
-        "details",
-        "difference",
-        "duration",
-        "estimate",
-        "fixed",
-        "level",
-        "part_of_size",
-        "probability",
-        "short_count",
-        "size",
-        "spread",
-        "tiny",
-        "verdict",
-    )
-    made.globals.update({name: getattr(numbers, name) for name in names}, heat_map=heat_map, curve=curve)
+    made.globals.update(NUMBERS, heat_map=heat_map, curve=curve)
     return made
 
 

@@ -42,8 +42,6 @@ class HeatMap:
     cells: tuple[Cell, ...]
     layers: tuple[tuple[float, str], ...]
     positions: tuple[tuple[float, str], ...]
-    best: str
-    worst: str
 
 
 @dataclass(frozen=True)
@@ -115,8 +113,6 @@ def heat_map(selection: Selection) -> HeatMap:
             (top + (index + 0.5) * cell_height, str(position).replace("-", MINUS))
             for index, position in enumerate(positions)
         ),
-        best=fixed(best, 1),
-        worst=fixed(worst, 1),
     )
 
 

@@ -16,8 +16,8 @@ Layout of report.json (`schema` rises when a key changes its meaning or goes awa
     edit            steps[], effects[], n_writers, n_edits, edited_bytes, total_bytes, rounding, notes[],
                     proof {exact, max_component, …} | null, audit {rows[], max_leak, …} | null, edits[]
     verification    verdict, unchanged, detector, detector_note, rows[], controls[], transcripts[] | null;
-                    a row has label, suite, unit, base, edited, change {value, low, high}, n, p_value,
-                    detail, gate
+                    a row has label, suite, unit, base, edited, change {value, low, high}, n, n_base,
+                    p_value, detail, gate
     measured_on     suite → {source, file, revision} of its items
     output          folder, form, files[]
     environment     versions, machine, cpu_count, device, dtype, date

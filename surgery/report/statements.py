@@ -6,11 +6,14 @@ on one side of zero; otherwise the sentence says that no change was shown.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from surgery.report.numbers import change, count, difference, level, verdict
 from surgery.report.report import Report
 from surgery.report.steps import Effect
 from surgery.report.text import code
-from surgery.verify.verification import Row
+from surgery.verify.rows import Row
+from surgery.verify.suites import SUITES
 
 _WRITTEN = "what the edited tensors write to the residual stream"
 _EFFECTS = {
@@ -19,14 +22,6 @@ _EFFECTS = {
     "strengthened": f"was strengthened in {_WRITTEN}",
     "reversed": f"was reversed in {_WRITTEN}",
     "unchanged": "was left as it is",
-}
-_QUESTIONS = {
-    "refusal": "whether it refuses harmful requests",
-    "overrefusal": "whether it refuses harmless requests",
-    "choice": "knowledge in multiple-choice questions",
-    "drift": "how far its next-token distribution moved",
-    "perplexity": "its fit to plain text",
-    "preference": "which of two answers it prefers",
 }
 
 
@@ -43,12 +38,7 @@ def effect_sentence(effect: Effect) -> str:
 def row_sentence(row: Row) -> str:
     """What a suite's main row says: `Refusals of harmful requests fell from 100.0 % to 0.0 % (…)`."""
     assert row.base is not None and row.edited is not None and row.change is not None
-    names = {
-        "refusal": "Refusals of harmful requests",
-        "overrefusal": "Refusals of harmless requests",
-        "preference": "The mean probability of the answer that matches the behaviour",
-    }
-    name = names.get(row.suite, row.label)
+    name = SUITES[row.suite].behaviour or row.label
     before, after = level(row.base.value, row.unit), level(row.edited.value, row.unit)
     numbers = f"change {change(row)} {'points' if row.unit == 'share' else 'nats'}, n = {count(row.n)}"
     if row.change.high < 0 or row.change.low > 0:
@@ -116,22 +106,27 @@ def open_gates(report: Report) -> list[str]:
 def uses_detector(report: Report) -> bool:
     """Whether any number rests on telling refusals from answers."""
     return any(
-        row.suite in ("refusal", "overrefusal")
-        for row in (report.verification.rows if report.verification else ())
+        SUITES[row.suite].detected for row in (report.verification.rows if report.verification else ())
     )
+
+
+def topic_note(rows: Sequence[Row]) -> str:
+    """What "on topic" means, where a row says it."""
+    is_said = any(row.label.startswith("on topic") for row in rows)
+    return "On topic are, of the replies that answer, those that name what was asked for." if is_said else ""
 
 
 def not_measured(report: Report) -> list[str]:
     """What the checks of this library could have answered and this run did not ask."""
     seen = {row.suite for row in report.verification.rows} if report.verification else set()
-    return [question for suite, question in _QUESTIONS.items() if suite not in seen]
+    return [suite.question for name, suite in SUITES.items() if name not in seen]
 
 
 def _behaviour_rows(report: Report) -> list[Row]:
     """The main row of each behaviour suite: the first one with both sides and a change."""
     found: dict[str, Row] = {}
     for row in report.verification.rows if report.verification else ():
-        if row.suite in ("refusal", "overrefusal", "preference") and row.base and row.edited and row.change:
+        if SUITES[row.suite].behaviour and row.base and row.edited and row.change:
             found.setdefault(row.suite, row)
     return list(found.values())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -97,7 +97,7 @@ def append_point(folder: Path, point: Point) -> None:
         with (folder / POINTS).open("a+b") as file:
             # The line that a killed run was writing has no end; what follows must not become part of it.
             start = b"" if _ends_a_line(file) else b"\n"
-            file.write(start + json.dumps(_as_json(point)).encode() + b"\n")
+            file.write(start + json.dumps(asdict(point)).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -128,25 +128,6 @@ def _ends_a_line(file: IO[bytes]) -> bool:
     return file.read(1) == b"\n"
 
 
-def _as_json(point: Point) -> dict[str, Any]:
-    rows = [
-        {"label": row.label, "unit": row.unit, "n": row.n, "value": row.value.value, "low": row.value.low,
-         "high": row.value.high}
-        for row in point.rows
-    ]  # fmt: skip
-    return {
-        "key": point.key,
-        "name": point.name,
-        "value": point.value,
-        "cosine": point.cosine,
-        "directions": dict(point.directions),
-        "rows": rows,
-    }
-
-
 def _from_json(held: Mapping[str, Any]) -> Point:
-    rows = tuple(
-        Measured(row["label"], row["unit"], row["n"], Estimate(row["value"], row["low"], row["high"]))
-        for row in held["rows"]
-    )
-    return Point(held["key"], held["name"], held["value"], held["cosine"], held["directions"], rows)
+    rows = tuple(Measured(**{**row, "value": Estimate(**row["value"])}) for row in held["rows"])
+    return Point(**{**held, "rows": rows})

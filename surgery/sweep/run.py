@@ -44,7 +44,8 @@ from surgery.report.sweep import (
     with_every_row,
 )
 from surgery.sweep.settings import Setting, compared_with, settings_of
-from surgery.verify.verification import Measurement, compare, measure
+from surgery.verify.measurement import Measurement, measure
+from surgery.verify.verification import compare
 
 
 def sweep(

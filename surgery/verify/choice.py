@@ -20,8 +20,11 @@ from surgery.errors import VerifyError
 from surgery.model.language_model import LanguageModel
 from surgery.model.prompts import Item, PromptSet
 from surgery.verify.completion import log_likelihoods, plain_completions
+from surgery.verify.gates import mirrored
 from surgery.verify.progress import Progress, silent
 from surgery.verify.records import Record, record
+from surgery.verify.rows import Held, RecordPairs, Row, gated, paired_shares, share_row
+from surgery.verify.suite import Asked, Gates, Measured, Suite, Turn
 
 _QUESTIONS_AT_ONCE = 64
 
@@ -142,3 +145,40 @@ def _answer_number(value: Any, n_choices: int) -> int | None:
         value = int(letter) if letter.isdigit() else None
     valid = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < n_choices
     return int(value) if valid and value is not None else None
+
+
+def choice_table(suite: str, pairs: RecordPairs, gates: Gates, seed: int) -> list[Row]:
+    """Share of right answers."""
+    shares = paired_shares(
+        [bool(base.correct) for base, _ in pairs], [bool(edited.correct) for _, edited in pairs]
+    )
+    held = []
+    if "drop" in gates:
+        held.append(Held(mirrored(gates["drop"]), shares.change, signed=True))
+    if "edited" in gates:
+        held.append(Held(gates["edited"], shares.edited, signed=False))
+    return gated(share_row("quiz", suite, shares, {}), held)
+
+
+def _measure(model: LanguageModel, asked: Asked, turn: Turn) -> Measured:
+    shots = asked.section.shots
+    rows = measure_choice(
+        model, asked.prompts, side=turn.side, examples=asked.examples, shots=shots, progress=turn.progress
+    )
+    return rows, None
+
+
+def _check(asked: Asked) -> None:
+    pool = read_questions(asked.examples) if asked.examples is not None else ()
+    for question in read_questions(asked.prompts):
+        examples_for(question, pool, asked.section.shots)
+
+
+CHOICE = Suite(
+    measure=_measure,
+    table=choice_table,
+    check=_check,
+    question="knowledge in multiple-choice questions",
+    task="Multiple choice",
+    metric="accuracy",
+)

@@ -79,6 +79,4 @@ def _refusal_phrase(opening: str) -> str | None:
 
 @cache
 def _compiled() -> tuple[tuple[re.Pattern[str], ...], tuple[re.Pattern[str], ...]]:
-    return tuple(re.compile(each.pattern) for each in REFUSALS), tuple(
-        re.compile(each) for each in EXEMPTIONS
-    )
+    return tuple(re.compile(each) for each in REFUSALS), tuple(re.compile(each) for each in EXEMPTIONS)

@@ -15,18 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from surgery.dictionary.dictionary import Dictionary, encode, reconstruct
 from surgery.errors import VerifyError
-from surgery.hook_point import HookPoint, Site
+from surgery.hook_point import HookPoint
 from surgery.model.interventions import Change, changing
 from surgery.model.language_model import Batch, LanguageModel, run
-from surgery.model.sites import find_blocks
 from surgery.verify.activations import counted, logit_batches, observe
+from surgery.verify.dictionary_places import Place, farther_places, places_of
 from surgery.verify.progress import Progress, silent
 from surgery.verify.tally import Tally
 
@@ -96,10 +96,10 @@ def measure_fit(
         VerifyError: it does not say its hook point, or is as wide as another model.
         AnatomyError: the model has no such hook point.
     """
-    places = _places(model, dictionary)
+    places = places_of(model, dictionary)
     tallies = _tally(model, dictionary, windows, places)
     if not _fits(tallies):
-        farther = _farther(model, places)
+        farther = farther_places(model, places)
         more = _tally(model, dictionary, windows, farther) if farther else []
         found = min(zip(more, farther, strict=True), key=lambda each: each[0].fvu(), default=None)
         best = min(tally.fvu() for tally in tallies)
@@ -132,97 +132,11 @@ def _clearly_better(fvu: float, than: float) -> bool:
     return fvu < min(1.0, _CLEARLY * than)
 
 
-def neighbours(point: HookPoint, n_layers: int) -> tuple[HookPoint, ...]:
-    """The same site one layer before and after; of the last layer's input, its output."""
-    if point.site == "resid_pre":
-        after = HookPoint(point.layer, "resid_post")
-        return (*((HookPoint(point.layer - 1, "resid_pre"),) if point.layer else ()), after)
-    if point.site == "resid_post":
-        before = HookPoint(point.layer, "resid_pre")
-        later = point.layer + 1
-        return (before, *((HookPoint(later, "resid_post"),) if later < n_layers else ()))
-    beside = (point.layer - 1, point.layer + 1)
-    return tuple(HookPoint(layer, point.site) for layer in beside if 0 <= layer < n_layers)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """What is read, and what is written; the same of all but transcoders."""
-
-    reads: HookPoint
-    writes: HookPoint
-
-    def beside(self, layers: int, n_layers: int) -> tuple[_Place, ...]:
-        """The same so many layers away, where the model has them."""
-        reads, writes = (replace(point, layer=point.layer + layers) for point in (self.reads, self.writes))
-        exists = all(0 <= point.layer < n_layers for point in (reads, writes))
-        return (_Place(reads, writes),) if exists else ()
-
-
-def _places(model: LanguageModel, dictionary: Dictionary) -> tuple[_Place, ...]:
-    """The place that it names, then those one layer away."""
-    point = dictionary.hook_point
-    if point is None:
-        raise VerifyError(
-            f"{dictionary.name} names no hook point of this kind{_said(dictionary, READS)}; say it with"
-            f" --hook-point {'mlp_in' if dictionary.is_transcoder else 'resid_post'}.20"
-        )
-    widths = {"reads": dictionary.d_in, "writes": dictionary.d_model}
-    for verb, width in widths.items():
-        if width != model.d_model:
-            raise VerifyError(
-                f"{dictionary.name} {verb} {width} numbers a token and {model.name} has d_model"
-                f" {model.d_model}; it was trained on another model"
-            )
-    if not dictionary.is_transcoder:
-        return tuple(_Place(each, each) for each in (point, *neighbours(point, model.n_layers)))
-    if dictionary.output_point is None:
-        raise VerifyError(
-            f"{dictionary.name} is a transcoder and names no hook point that it writes"
-            f"{_said(dictionary, _WRITES)}; say it with --output-point mlp_out.{point.layer}"
-        )
-    named = _Place(point, dictionary.output_point)
-    beside = (*named.beside(-1, model.n_layers), *named.beside(1, model.n_layers))
-    return (named, *_across_the_gain(model, named), *beside)
-
-
-def _farther(model: LanguageModel, near: Sequence[_Place]) -> tuple[_Place, ...]:
-    """The first of some places in every layer where none of them is."""
-    layers = range(-near[0].reads.layer, model.n_layers - near[0].reads.layer)
-    everywhere = [place for layer in layers for place in near[0].beside(layer, model.n_layers)]
-    return tuple(
-        place for place in everywhere if not any(place.reads.same_stream(each.reads) for each in near)
-    )
-
-
-def _across_the_gain(model: LanguageModel, named: _Place) -> tuple[_Place, ...]:
-    """The same on the other side of the gain of the norm before the MLP, where the model has a known one."""
-    other: dict[Site, Site] = {"mlp_in": "mlp_normalized", "mlp_normalized": "mlp_in"}
-    site, blocks = other.get(named.reads.site), find_blocks(model.network)
-    if site is None or named.reads.layer >= len(blocks) or blocks[named.reads.layer].mlp_norm is None:
-        return ()
-    return (replace(named, reads=replace(named.reads, site=site)),)
-
-
-READS = ("hook_name", "hookpoint", "hook_point_in", "hf_hook_point_in")
-_WRITES = ("hook_name_out", "hook_point_out", "hf_hook_point_out")
-
-
-def said_of_place(dictionary: Dictionary, keys: Sequence[str]) -> str | None:
-    """What a dictionary's files say of a place, under the first of some keys that says anything."""
-    return next((str(dictionary.metadata[key]) for key in keys if dictionary.metadata.get(key)), None)
-
-
-def _said(dictionary: Dictionary, keys: Sequence[str]) -> str:
-    found = said_of_place(dictionary, keys)
-    return "" if found is None else f" (its files say {found!r})"
-
-
 def _tally(
     model: LanguageModel,
     dictionary: Dictionary,
     windows: Sequence[Sequence[int]],
-    places: Sequence[_Place],
+    places: Sequence[Place],
 ) -> list[Tally]:
     tallies = [Tally(dictionary.n_features, dictionary.d_model) for _ in places]
     points = list(dict.fromkeys(point for place in places for point in (place.reads, place.writes)))
@@ -242,7 +156,7 @@ def _tally(
 def _cross_entropy(
     model: LanguageModel,
     windows: Sequence[Sequence[int]],
-    place: _Place | None = None,
+    place: Place | None = None,
     dictionary: Dictionary | None = None,
 ) -> tuple[float, int]:
     """Mean over predicted tokens in nats, and their number; what is written at counted ones is replaced."""

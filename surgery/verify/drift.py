@@ -17,12 +17,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from surgery.errors import VerifyError
 from surgery.linalg.divergence import kl_divergence
 from surgery.model.language_model import LanguageModel, chat_tokens, continuation_log_probs, decode, generate
 from surgery.model.prompts import PromptSet
 from surgery.verify.progress import Progress, silent
 from surgery.verify.records import Record, record
+from surgery.verify.rows import Held, RecordPairs, Row, gated, generator_for
+from surgery.verify.sampled import sampled_mean
+from surgery.verify.statistics import bootstrap_mean
+from surgery.verify.suite import Asked, Gates, Measured, Suite, Turn
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +43,6 @@ class DriftReference:
     The rows are float32 on the CPU: prompts × (k + 1) × vocabulary × 4 bytes, 0.9 GB at 100 × 17 × 128,000.
     """
 
-    side: str
     prompts_sha256: str
     replies: tuple[tuple[int, ...], ...]
     log_probs: tuple[torch.Tensor, ...]  # each (length, vocabulary)
@@ -66,7 +71,7 @@ def measure_reference(
         )
         for item, reply in zip(prompts.items, replies, strict=True)
     )
-    return rows, DriftReference(side, prompts.sha256, forced, tuple(log_probs))
+    return rows, DriftReference(prompts.sha256, forced, tuple(log_probs))
 
 
 def measure_drift(
@@ -135,3 +140,38 @@ def _rows(
             min(start + _PROMPTS_AT_ONCE, len(contexts)), len(contexts), "prompts, next-token distributions"
         )
     return groups
+
+
+def drift_table(suite: str, pairs: RecordPairs, gates: Gates, seed: int) -> list[Row]:
+    """KL at the first token, and per token of the base model's reply; the spread is over prompts."""
+    rows = []
+    for name, label in (("kl_first", "KL first token"), ("kl_tokens", "KL per token")):
+        values = np.array([edited.values[name] for _, edited in pairs])
+        mean = bootstrap_mean(values, generator=generator_for(seed, label))
+        detail = {
+            "median": float(np.quantile(values, 0.5)),
+            "p95": float(np.quantile(values, 0.95)),
+            "max": float(values.max()),
+        }
+        row = Row(label, suite, "nats", None, mean, None, len(values), None, detail)
+        held = [Held(gates[name], sampled_mean(mean, len(values)), signed=False)] if name in gates else []
+        rows += gated(row, held)
+    return rows
+
+
+def _measure(model: LanguageModel, asked: Asked, turn: Turn) -> Measured:
+    side, progress = turn.side, turn.progress
+    if turn.kept is None:
+        n_tokens = asked.section.tokens
+        return measure_reference(model, asked.prompts, side=side, n_tokens=n_tokens, progress=progress)
+    rows = measure_drift(model, asked.prompts, side=side, reference=turn.kept, progress=progress)
+    return rows, None
+
+
+DRIFT = Suite(
+    measure=_measure,
+    table=drift_table,
+    question="how far its next-token distribution moved",
+    task="Distance from the base model",
+    metric="kl_divergence",
+)

@@ -7,48 +7,29 @@ every other side is measured from.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from surgery.errors import VerifyError
 from surgery.model.language_model import LanguageModel
 from surgery.model.prompts import PromptSet
-from surgery.recipe.section import PromptSource
-from surgery.recipe.verifying import RefusalSuite, Verify
-from surgery.verify.choice import examples_for, measure_choice, read_questions
-from surgery.verify.drift import DriftReference, measure_drift, measure_reference
-from surgery.verify.perplexity import measure_perplexity
-from surgery.verify.preference import measure_preference, read_pairs
+from surgery.recipe.section import PromptSource, Section
+from surgery.recipe.verifying import Verify
 from surgery.verify.progress import Progress, silent
 from surgery.verify.records import Record, prompt_hash
-from surgery.verify.refusal import measure_refusal
-
-SUITES = ("refusal", "overrefusal", "choice", "drift", "perplexity", "preference")
-"""In the order in which they are measured and shown."""
-
-_SOURCE_FIELDS = {"choice": "questions", "perplexity": "texts", "preference": "pairs"}
-
-
-@dataclass(frozen=True)
-class Suites:
-    """The suites of a recipe with their items; false where there are none."""
-
-    verify: Verify
-    prompts: Mapping[str, PromptSet]
-    examples: PromptSet | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.prompts)
+from surgery.verify.suite import Asked, Turn, items_of
+from surgery.verify.suites import SUITES
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one side did: records, the texts it was asked (by sha256), the base's distributions."""
+    """What one side did: records, the texts it was asked (by sha256), what suites kept for other sides."""
 
     side: str
     records: tuple[Record, ...]
     prompts: Mapping[str, str]
-    drift: DriftReference | None = None
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def suites(self) -> tuple[str, ...]:
@@ -56,92 +37,53 @@ class Measurement:
         return tuple(dict.fromkeys(record.suite for record in self.records))
 
 
-def load_suites(verify: Verify, read: Callable[[PromptSource], PromptSet]) -> Suites:
+def load_suites(verify: Verify, read: Callable[[PromptSource], PromptSet]) -> tuple[Asked, ...]:
     """Read every suite's items, and check that they can be asked, before any model runs.
 
     Raises:
         VerifyError: a set is empty, repeats an id, or an item lacks what its suite needs.
         SourceError: from `read`.
     """
-    named = [(name, getattr(verify, name)) for name in SUITES if getattr(verify, name) is not None]
-    prompts = {name: read(getattr(suite, _SOURCE_FIELDS.get(name, "prompts"))) for name, suite in named}
-    for name, items in prompts.items():
-        _check_ids(name, items)
-    source = verify.choice.examples if verify.choice is not None else None
-    examples = read(source) if source is not None else None
-    if verify.choice is not None:
-        _check_choice(prompts["choice"], examples, verify.choice.shots)
-    if "preference" in prompts:
-        read_pairs(prompts["preference"])
-    return Suites(verify, prompts, examples)
+    sections = [(name, getattr(verify, name)) for name in SUITES if getattr(verify, name) is not None]
+    return tuple(_load(name, section, read) for name, section in sections)
+
+
+def _load(name: str, section: Section, read: Callable[[PromptSource], PromptSet]) -> Asked:
+    examples = getattr(section, "examples", None)
+    asked = Asked(name, section, read(items_of(section)), None if examples is None else read(examples))
+    _check_ids(name, asked.prompts)
+    SUITES[name].check(asked)
+    return asked
 
 
 def measure(
     model: LanguageModel,
-    suites: Suites,
+    suites: Sequence[Asked],
     *,
     side: str,
     reference: Measurement | None = None,
-    only: frozenset[str] | None = None,
     progress: Progress | None = None,
 ) -> Measurement:
-    """Measure one model on every suite.
+    """Measure one model on suites.
 
     Args:
         side: `base`, `edited`, or the name of a control.
-        reference: the base model's measurement, whose distributions drift is measured from; None for the
-            base itself.
-        only: measure only these suites.
+        reference: the base model's measurement, which drift is measured from; None for the base itself.
 
     Raises:
-        VerifyError: a suite cannot be measured on this model, or the reference was measured without drift.
+        VerifyError: a suite cannot be measured on this model, or the reference was not measured on it.
     """
-    chosen = {name: each for name, each in suites.prompts.items() if only is None or name in only}
-    follow = progress or silent
     records: list[Record] = []
-    drift: DriftReference | None = None
-    for name, prompts in chosen.items():
-        if name == "drift" and reference is None:
-            rows, drift = measure_reference(
-                model, prompts, side=side, n_tokens=_drift_tokens(suites), progress=_named(follow, side, name)
-            )
-        else:
-            rows = _measure_suite(model, suites, name, side, reference, _named(follow, side, name))
+    kept: dict[str, Any] = {}
+    for asked in suites:
+        name = asked.name
+        if reference is not None and name not in reference.suites:
+            raise VerifyError(f"{name}: the base model was not measured on it. Measure it there first")
+        of_base = None if reference is None else reference.kept.get(name)
+        turn = Turn(side, _named(progress or silent, side, name), of_base)
+        rows, kept[name] = SUITES[name].measure(model, asked, turn)
         records.extend(rows)
-    return Measurement(side, tuple(records), _texts(chosen.values()), drift)
-
-
-def _measure_suite(
-    model: LanguageModel,
-    suites: Suites,
-    name: str,
-    side: str,
-    reference: Measurement | None,
-    progress: Progress,
-) -> tuple[Record, ...]:
-    prompts, verify = suites.prompts[name], suites.verify
-    if name == "choice" and verify.choice is not None:
-        return measure_choice(
-            model, prompts, side=side, examples=suites.examples, shots=verify.choice.shots, progress=progress
-        )
-    if name == "drift":
-        if reference is None or reference.drift is None:
-            raise VerifyError(
-                "drift: the base model was measured without the drift suite. Measure it with it first"
-            )
-        return measure_drift(model, prompts, side=side, reference=reference.drift, progress=progress)
-    if name == "perplexity":
-        return measure_perplexity(model, prompts, side=side, progress=progress)
-    if name == "preference":
-        return measure_preference(model, prompts, side=side, progress=progress)
-    suite: RefusalSuite = getattr(verify, name)
-    return measure_refusal(
-        model, prompts, side=side, max_new_tokens=suite.max_new_tokens, suite=name, progress=progress
-    )
-
-
-def _drift_tokens(suites: Suites) -> int:
-    return 1 if suites.verify.drift is None else suites.verify.drift.tokens
+    return Measurement(side, tuple(records), _texts(asked.prompts for asked in suites), kept)
 
 
 def _named(progress: Progress, side: str, suite: str) -> Progress:
@@ -161,14 +103,3 @@ def _check_ids(suite: str, prompts: PromptSet) -> None:
         raise VerifyError(
             f"verify.{suite}: {prompts.name} has two items with the id {repeated!r}; give each its own"
         )
-
-
-def _check_choice(prompts: PromptSet, examples: PromptSet | None, shots: int) -> None:
-    questions = read_questions(prompts)
-    if shots and examples is None:
-        raise VerifyError(
-            f"verify.choice: {shots} shots are asked for and no examples are named. Add `examples`"
-        )
-    pool = read_questions(examples) if examples is not None else ()
-    for question in questions:
-        examples_for(question, pool, shots)

@@ -22,6 +22,8 @@ from surgery.verify.progress import Progress, silent
 
 BINS = 24
 TOKENS_SHOWN = 8
+_EXCERPTS = 8
+"""Windows of text that are kept of each feature."""
 _AROUND = 16
 _ROWS = 512
 _WINDOWS_AT_ONCE = 64
@@ -85,14 +87,12 @@ def portray_features(
     features: Sequence[int],
     windows: Sequence[Sequence[int]],
     *,
-    excerpts: int = 8,
     progress: Progress = silent,
 ) -> Portraits:
     """Look for features in token windows.
 
     Args:
         features: their numbers; every one is looked for in the same pass.
-        excerpts: how many windows are kept of each.
 
     Raises:
         VerifyError: a number is not one of the dictionary's, or it names no place to look at.
@@ -119,7 +119,7 @@ def portray_features(
                 codes = _codes(dictionary, seen.activations[0][index, -length:], features)
                 codes *= counted[:, None]
                 tokens += int(counted.sum())
-                _watch(sitters, codes, start + row, excerpts)
+                _watch(sitters, codes, start + row)
         progress(start + len(part), len(windows), "windows")
     lens = _lens(model, dictionary, features)
     return Portraits(
@@ -138,7 +138,7 @@ def _codes(dictionary: Dictionary, rows: np.ndarray, features: Sequence[int]) ->
     return np.concatenate(parts)
 
 
-def _watch(sitters: Sequence[_Sitter], codes: np.ndarray, window: int, excerpts: int) -> None:
+def _watch(sitters: Sequence[_Sitter], codes: np.ndarray, window: int) -> None:
     for sitter, column in zip(sitters, codes.T, strict=True):
         at = int(column.argmax())
         if not column[at] > 0:
@@ -146,7 +146,7 @@ def _watch(sitters: Sequence[_Sitter], codes: np.ndarray, window: int, excerpts:
         sitter.active.append(column[column > 0])
         # The window's number breaks ties, so that the choice does not depend on how texts are batched.
         entry = (float(column[at]), -window, tuple(float(each) for each in column), at)
-        if len(sitter.best) < excerpts:
+        if len(sitter.best) < _EXCERPTS:
             heapq.heappush(sitter.best, entry)
         else:
             heapq.heappushpop(sitter.best, entry)

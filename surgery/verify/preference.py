@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from surgery.errors import VerifyError
 from surgery.model.language_model import LanguageModel
 from surgery.model.prompts import Item, PromptSet
 from surgery.verify.completion import chat_completions, log_likelihoods
+from surgery.verify.gates import mirrored
 from surgery.verify.progress import Progress, silent
 from surgery.verify.records import Record, record
+from surgery.verify.rows import Held, RecordPairs, Row, gated, mean_row, paired_shares
+from surgery.verify.suite import Asked, Gates, Measured, Suite, Turn
 
 _PAIRS_AT_ONCE = 64
 
@@ -86,3 +91,39 @@ def _pair(item: Item, name: str) -> AnswerPair:
             "'answer_not_matching_behavior'"
         )
     return AnswerPair(item, str(answers[0]), str(answers[1]))
+
+
+def preference_table(suite: str, pairs: RecordPairs, gates: Gates, seed: int) -> list[Row]:
+    """Mean probability of the matching answer; details say how often it is the likelier one."""
+    sides = [np.array([pair[side].values["probability"] for pair in pairs]) for side in (0, 1)]
+    row, change = mean_row("preference", suite, "share", sides, seed)
+    likelier = paired_shares(
+        [bool(base.correct) for base, _ in pairs], [bool(edited.correct) for _, edited in pairs]
+    )
+    detail = {
+        "likelier_base": likelier.base.estimate.value,
+        "likelier_edited": likelier.edited.estimate.value,
+        "likelier_p_value": likelier.p_value,
+    }
+    held = []
+    if "increase" in gates:
+        held.append(Held(gates["increase"], change, signed=True))
+    if "decrease" in gates:
+        held.append(Held(mirrored(gates["decrease"]), change, signed=True))
+    return gated(replace(row, detail=detail), held)
+
+
+def _measure(model: LanguageModel, asked: Asked, turn: Turn) -> Measured:
+    return measure_preference(model, asked.prompts, side=turn.side, progress=turn.progress), None
+
+
+PREFERENCE = Suite(
+    measure=_measure,
+    table=preference_table,
+    check=lambda asked: read_pairs(asked.prompts),
+    question="which of two answers it prefers",
+    task="Choice between two answers",
+    metric="probability",
+    behaviour="The mean probability of the answer that matches the behaviour",
+    controlled=True,
+)

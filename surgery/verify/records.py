@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from surgery.errors import SourceError, VerifyError
+from surgery.errors import VerifyError
 from surgery.model.prompts import Item
 
 
@@ -82,41 +82,14 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
 def record_as_json(each: Record) -> dict[str, Any]:
     """A row as plain JSON values, without the fields that hold nothing."""
     row = {one.name: getattr(each, one.name) for one in fields(each)}
-    row["log_likelihoods"] = [finite_or_none(value) for value in each.log_likelihoods]
-    row["values"] = {name: finite_or_none(value) for name, value in each.values.items()}
+    row["log_likelihoods"] = [_finite_or_none(value) for value in each.log_likelihoods]
+    row["values"] = {name: _finite_or_none(value) for name, value in each.values.items()}
     return {name: value for name, value in row.items() if value is not None and value != [] and value != {}}
 
 
-def read_records(path: Path) -> tuple[Record, ...]:
-    """Read rows that `write_records` wrote; null numbers come back as nan.
-
-    Raises:
-        SourceError: the file cannot be read, or a line is no such row.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # a reply may hold U+2028 or U+0085 as it is
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path}: cannot be read: {error}") from error
-    return tuple(_read_line(line, path, number + 1) for number, line in enumerate(lines) if line.strip())
-
-
-def finite_or_none(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     """The number, or None where JSON has no word for it (nan, infinities)."""
     return value if math.isfinite(value) else None
-
-
-def _read_line(line: str, path: Path, number: int) -> Record:
-    try:
-        row = json.loads(line)
-        likelihoods = tuple(
-            math.nan if value is None else float(value) for value in row.pop("log_likelihoods", ())
-        )
-        values = {
-            name: math.nan if value is None else float(value) for name, value in row.pop("values", {}).items()
-        }
-        return Record(**row, log_likelihoods=likelihoods, values=values)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise SourceError(f"{path}:{number}: not a record of a measurement: {error}") from error
 
 
 def _by_item(records: Sequence[Record], suite: str) -> dict[str, Record]:

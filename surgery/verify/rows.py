@@ -11,10 +11,8 @@ import numpy as np
 from surgery.recipe.verifying import Gate
 from surgery.verify.gates import GateResult, Unit, judge
 from surgery.verify.records import Record
-from surgery.verify.sampled import Sampled, sampled_difference, sampled_share
-from surgery.verify.statistics import Estimate, Pairs, mcnemar
-
-__all__ = ["GateResult", "Held", "Row", "gated", "generator_for", "paired_shares"]
+from surgery.verify.sampled import Sampled, sampled_difference, sampled_mean, sampled_share
+from surgery.verify.statistics import Estimate, Pairs, bootstrap_mean, mcnemar
 
 RecordPairs = Sequence[tuple[Record, Record]]
 
@@ -34,6 +32,8 @@ class Row:
     """Exact McNemar, two-sided; only where the row's numbers are paired shares."""
     detail: Mapping[str, float] = field(default_factory=dict)
     gate: GateResult | None = None
+    n_base: int | None = None
+    """Of the base, where its number is of fewer or more items than `n`."""
 
 
 @dataclass(frozen=True)
@@ -95,3 +95,36 @@ def paired_shares(base: Sequence[bool], edited: Sequence[bool]) -> PairedShares:
 def generator_for(seed: int, label: str) -> np.random.Generator:
     """A generator of its own for each label, so that a row's numbers do not depend on the others."""
     return np.random.default_rng([seed, zlib.crc32(label.encode())])
+
+
+def share_row(label: str, suite: str, shares: PairedShares, detail: Mapping[str, float]) -> Row:
+    """The row of a yes-no answer."""
+    return Row(
+        label=label,
+        suite=suite,
+        unit="share",
+        base=shares.base.estimate,
+        edited=shares.edited.estimate,
+        change=shares.change.estimate,
+        n=shares.base.n,
+        p_value=shares.p_value,
+        detail=detail,
+    )
+
+
+def mean_row(
+    label: str,
+    suite: str,
+    unit: Unit,
+    sides: list[np.ndarray],
+    seed: int,
+    *,
+    weights: np.ndarray | None = None,
+) -> tuple[Row, Sampled]:
+    """The row of a mean over items, (n,) numbers a side, each counted by its weight; and its change."""
+
+    def mean(values: np.ndarray) -> Estimate:
+        return bootstrap_mean(values, generator=generator_for(seed, label), weights=weights)
+
+    n, change = len(sides[0]), mean(sides[1] - sides[0])
+    return Row(label, suite, unit, mean(sides[0]), mean(sides[1]), change, n), sampled_mean(change, n)

@@ -16,9 +16,6 @@ class Sampled:
     n: int
     at: Callable[[int], Estimate]
 
-    def __neg__(self) -> Sampled:
-        return Sampled(-self.estimate, self.n, lambda n: -self.at(n))
-
 
 def sampled_share(successes: int, n: int) -> Sampled:
     """A share of n items."""

@@ -33,9 +33,6 @@ class Estimate:
     low: float
     high: float
 
-    def __neg__(self) -> Estimate:
-        return Estimate(-self.value, -self.high, -self.low)
-
 
 @dataclass(frozen=True)
 class Pairs:

@@ -12,7 +12,7 @@ from surgery.verify.measurement import Measurement
 from surgery.verify.records import Record, paired
 from surgery.verify.rows import generator_for
 
-REPLY_SUITES = ("refusal", "overrefusal")
+_PER_CELL = 5
 
 
 @dataclass(frozen=True)
@@ -28,28 +28,21 @@ class Transcript:
     edited_state: str
 
 
-def pick_transcripts(
-    base: Measurement, edited: Measurement, *, seed: int, per_cell: int = 5
-) -> tuple[Transcript, ...]:
-    """Up to `per_cell` random items of every cell, in the items' order within a cell."""
+def pick_transcripts(base: Measurement, edited: Measurement, *, seed: int) -> tuple[Transcript, ...]:
+    """Up to five random items of every cell, in the items' order within a cell."""
     picked: list[Transcript] = []
-    for suite in REPLY_SUITES:
-        if suite not in base.suites or suite not in edited.suites:
-            continue
+    for suite in base.suites:
         cells: dict[tuple[str, str], list[tuple[Record, Record]]] = {}
         for before, after in paired(base.records, edited.records, suite):
-            cells.setdefault((before.state or "", after.state or ""), []).append((before, after))
+            if before.state is not None and after.state is not None:
+                cells.setdefault((before.state, after.state), []).append((before, after))
         for states in sorted(cells, key=lambda cell: (cell[0] == cell[1], cell)):
-            picked += [
-                _transcript(base, *pair) for pair in _some(cells[states], per_cell, seed, f"{suite} {states}")
-            ]
+            picked += [_transcript(base, *pair) for pair in _some(cells[states], seed, f"{suite} {states}")]
     return tuple(picked)
 
 
-def _some(
-    pairs: list[tuple[Record, Record]], count: int, seed: int, label: str
-) -> list[tuple[Record, Record]]:
-    chosen = generator_for(seed, label).permutation(len(pairs))[:count]
+def _some(pairs: list[tuple[Record, Record]], seed: int, label: str) -> list[tuple[Record, Record]]:
+    chosen = generator_for(seed, label).permutation(len(pairs))[:_PER_CELL]
     return [pairs[index] for index in sorted(chosen)]
 
 

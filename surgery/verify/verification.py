@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from surgery.errors import VerifyError
 from surgery.recipe.verifying import Gate, Verify
 from surgery.verify.detector import DETECTOR, DETECTOR_NOTE
-from surgery.verify.gates import GateResult, Verdict, worst
-from surgery.verify.measurement import SUITES, Measurement, Suites, load_suites, measure
-from surgery.verify.records import Record, finite_or_none, paired
+from surgery.verify.gates import Verdict, worst
+from surgery.verify.measurement import Measurement
+from surgery.verify.records import Record, paired
 from surgery.verify.rows import Row
-from surgery.verify.statistics import Estimate
-from surgery.verify.tables import TABLES
+from surgery.verify.suites import SUITES
 from surgery.verify.transcripts import Transcript, pick_transcripts
-
-__all__ = [
-    "Estimate",
-    "GateResult",
-    "Measurement",
-    "Record",
-    "Row",
-    "Suites",
-    "Transcript",
-    "Verification",
-    "compare",
-    "load_suites",
-    "measure",
-    "verification_as_json",
-]
 
 
 @dataclass(frozen=True)
@@ -80,19 +63,10 @@ def compare(
     )
 
 
-def verification_as_json(verification: Verification) -> dict[str, Any]:
-    """Everything but the records, as plain JSON values; numbers that are not finite become null."""
-    return {
-        each.name: _plain(getattr(verification, each.name))
-        for each in fields(verification)
-        if each.name != "records"
-    }
-
-
 def _table(
     base: Measurement, edited: Measurement, suite: str, gates: Mapping[str, Gate], seed: int
 ) -> list[Row]:
-    return TABLES[suite](suite, paired(base.records, edited.records, suite), gates, seed)
+    return SUITES[suite].table(suite, paired(base.records, edited.records, suite), gates, seed)
 
 
 def _gates(verify: Verify, suite: str) -> dict[str, Gate]:
@@ -114,8 +88,7 @@ def _unchanged(base: Measurement, edited: Measurement) -> bool:
         return all(record.values["unchanged"] == 1.0 for record in edited.records if record.suite == "drift")
     scored = [
         (before, after)
-        for suite in SUITES
-        if suite in base.suites
+        for suite in base.suites
         for before, after in paired(base.records, edited.records, suite)
         if before.log_likelihoods or "nll" in before.values
     ]
@@ -132,15 +105,3 @@ def _notes(rows: Sequence[Row], unchanged: bool) -> list[str]:
             0, "the edited model computes exactly what the base model does: the edit changed nothing"
         )
     return notes
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return finite_or_none(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    return value

@@ -148,3 +148,8 @@ def test_a_journal_keeps_whole_lines_only(tmp_path: Path) -> None:
 def test_a_missing_journal_is_none(tmp_path: Path) -> None:
     assert open_journal(tmp_path / "nowhere") is None
     assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+def test_a_name_that_no_system_takes_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="File name too long"):
+        check_startable(tmp_path / ("x" * 250))

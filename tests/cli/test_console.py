@@ -192,6 +192,29 @@ PROBLEMS = (
 )
 
 
+def test_sides_of_other_items_say_of_how_many_each_is(example: ModuleType) -> None:
+    report = example.example_report()
+    rows = [
+        replace(row, base=row.edited, n_base=2) if row.label == "on topic, harmful" else row
+        for row in report.verification.rows
+    ]
+    shown = _shown(replace(report, verification=replace(report.verification, rows=tuple(rows))), 80)
+    line = next(line for line in shown if "on topic, harmful" in line)
+    assert line.split()[3:] == ["92.0", "%", "92.0", "%", "of", "2", "and", "of", "100", "100"]
+    assert max(map(cell_len, shown)) <= 80
+
+
+def test_experts_and_layers_each_have_their_own_range(example: ModuleType) -> None:
+    plan = example.plan()
+    names = [
+        f"model.layers.{layer}.mlp.experts.{expert}.w2.weight" for layer in (1, 2) for expert in range(4)
+    ]
+    edits = tuple(replace(plan.edits[-1], tensor=name, layer=int(name.split(".")[2])) for name in names)
+    stream = io.StringIO()
+    print_plan(replace(plan, edits=edits), open_console(stream))
+    assert "model.layers.{1–2}.mlp.experts.{0–3}.w2.weight" in stream.getvalue()
+
+
 def test_problems_of_a_recipe_stand_in_two_columns() -> None:
     stream = io.StringIO()
     print_error(RecipeError(*PROBLEMS), open_console(stream))

@@ -103,3 +103,32 @@ def test_an_interrupt_says_what_it_leaves(
         with pytest.raises(SystemExit):
             main()
         assert said in capsys.readouterr().err
+
+
+DOOR = "import os, signal, sys\nfrom surgery.cli import main as door\n"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_is_an_interrupt_unless_it_is_ignored(name: str) -> None:
+    """A closed terminal too, so that what a stopped run has to take away is taken away; nohup still holds."""
+    kill = f"door.cli.main = lambda **_: os.kill(os.getpid(), signal.{name})\ndoor.main()\n"
+    done = subprocess.run([sys.executable, "-c", DOOR + kill], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "stopped; nothing was left behind\n")
+    ignored = f"{DOOR}signal.signal(signal.{name}, signal.SIG_IGN)\n{kill}"
+    done = subprocess.run([sys.executable, "-c", ignored], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_an_output_that_cannot_be_written_is_a_message() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "surgery", "schema"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: standard output") and "No space left" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from surgery.recipe import LoadedRecipe, check_lock, load_recipe, write_lock
 from surgery.recipe.finding import FindDifferenceOfMeans, FindFile
 from surgery.recipe.lock import lock_text
+from surgery.recipe.reader import parse_recipe
 from surgery.recipe.yaml_tree import read_yaml
 
 RESOLVED: dict[str, Any] = {
@@ -78,19 +79,24 @@ def test_the_recipes_own_name_is_kept_without_a_name_key(full: Path) -> None:
     assert load_recipe(full.with_name("surgery.lock.yaml")).name == "nameless"
 
 
-def test_paths_are_rewritten_relative_to_where_the_lock_will_lie(full: Path, tmp_path: Path) -> None:
+def test_paths_are_rewritten_relative_to_where_the_lock_lies(full: Path) -> None:
     absolute = full.with_name("absolute.yaml")
     text = full.read_text(encoding="utf-8").replace("prompts.jsonl", str(full.with_name("prompts.jsonl")))
     absolute.write_text(text, encoding="utf-8")
-    final = full.parent / "out" / "x" / "surgery"
-    staged = tmp_path / "staged.yaml"
-    write_lock(staged, load_recipe(absolute), RESOLVED, folder=final)
-    values = yaml.safe_load(staged.read_text(encoding="utf-8"))
+    values = yaml.safe_load(lock_text(load_recipe(absolute), RESOLVED, full.parent / "out" / "x" / "surgery"))
     assert values["direction"]["saved"]["path"] == "../../../saved.safetensors"
     assert values["verify"]["drift"]["prompts"]["source"] == str(full.with_name("prompts.jsonl"))
     assert values["direction"]["refusal"]["positive"]["source"] == "demo:harmful"
     assert values["model"]["source"] == "demo:refuser"
     assert values["output"]["folder"] == "out/full"
+
+
+def test_a_path_in_the_home_folder_stays_one(full: Path) -> None:
+    values = yaml.safe_load(full.read_text(encoding="utf-8"))
+    values["verify"]["drift"]["prompts"] = "~/prompts.jsonl"
+    loaded = parse_recipe(yaml.safe_dump(values), path=full, look_for_files=False)
+    lock = yaml.safe_load(lock_text(loaded, RESOLVED, full.parent / "out"))
+    assert lock["verify"]["drift"]["prompts"]["source"] == "~/prompts.jsonl"
 
 
 def test_a_moved_prompt_set_is_resolved_under_its_new_name(full: Path) -> None:

@@ -50,7 +50,7 @@ def test_every_part_arrives(full: Path) -> None:
     assert [type(step) for step in recipe.edit.steps] == [Ablate, Add]
     assert recipe.verify.drift is not None and recipe.verify.drift.kl_first is not None
     assert recipe.verify.drift.kl_first.at_most == 0.1
-    assert (loaded.name, loaded.path, loaded.overrides) == ("full", full, ())
+    assert (loaded.name, loaded.path) == ("full", full)
     assert loaded.text == full.read_text(encoding="utf-8")
 
 
@@ -65,6 +65,12 @@ def test_paths_are_relative_to_the_recipe(full: Path) -> None:
     assert loaded.resolve("a/b.jsonl") == full.parent / "a" / "b.jsonl"
     assert loaded.resolve("/a/b.jsonl") == Path("/a/b.jsonl")
     assert LoadedRecipe(loaded.recipe, None, "").resolve("a") == Path("a")
+    assert loaded.resolve("~/a") == Path.home() / "a"
+
+
+def test_the_home_folder_is_never_a_folder_called_tilde(full: Path) -> None:
+    loaded = load_recipe(full, overrides=["output.folder='~/out'"])
+    assert loaded.target == Path.home() / "out"
 
 
 def test_a_byte_order_mark_and_windows_lines_are_read(full: Path) -> None:
@@ -121,7 +127,7 @@ def test_text_that_is_not_utf8_has_a_place(tmp_path: Path) -> None:
 
 
 def test_overrides_are_kept_and_their_problems_come_last(full: Path) -> None:
-    assert load_recipe(full, overrides=["seed=3"]).overrides == ("seed=3",)
+    assert load_recipe(full, overrides=["seed=3"]).recipe.seed == 3
     path = full.with_name("broken.yaml")
     path.write_text(BROKEN, encoding="utf-8")
     with pytest.raises(RecipeError) as caught:

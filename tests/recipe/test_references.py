@@ -38,6 +38,13 @@ def test_no_direction_is_called_unused_while_a_step_cannot_be_read(edit: str) ->
     assert check("direction: {a: {}, b: {}}\nedit: " + edit + "\n") == []
 
 
+def test_a_difference_is_between_two_sets() -> None:
+    body = "direction: {a: {find: difference_of_means, positive: demo:agree, negative: demo:agree}}"
+    assert check(f"{body}\nedit: [{{ablate: a}}]\n") == [
+        ("direction.a.negative", 1, 76, "the same prompts as 'positive'; name other ones")
+    ]
+
+
 def test_an_addition_cannot_be_a_checkpoint() -> None:
     text = "direction: {a: {}}\nedit: {steps: [{add: a, layer: 1}]}\noutput: {folder: o}\n"
     said = "an addition cannot be written into every family's weights; write 'form: peft' under output"
@@ -48,6 +55,13 @@ def test_an_addition_cannot_be_a_checkpoint() -> None:
 def test_an_ablation_of_some_layers_can_be_an_adapter() -> None:
     text = "direction: {a: {}}\nedit: [{ablate: a, layers: [1], writers: [mlp_out]}]\noutput: {form: peft}\n"
     assert check(text) == []
+
+
+def test_columns_that_keep_their_length_cannot_be_an_adapter() -> None:
+    text = "direction: {a: {}}\nedit: {steps: [{ablate: a}], keep: column_norms}\noutput: {form: peft}\n"
+    ((path, line, column, said),) = check(text)
+    assert (path, line, column) == ("edit.keep", 2, 36) and "no adapter holds them" in said
+    assert check(text.replace("peft", "checkpoint")) == []
 
 
 def test_sources_are_looked_up(demo_files: Path, tmp_path: Path) -> None:

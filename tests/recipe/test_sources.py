@@ -94,3 +94,21 @@ def test_a_name_that_no_system_takes(tmp_path: Path) -> None:
 def test_a_direction_is_a_file_even_when_it_looks_like_a_demo(tmp_path: Path) -> None:
     said = what_is_missing(Source("directions", ("direction", "a", "path"), "demo:x", None), tmp_path)
     assert said is not None and said.startswith("there is no file 'demo:x' in ")
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "harmful.jsonl").touch()
+    assert what_is_missing(prompts("~/harmful.jsonl"), Path("recipes")) is None
+    said = what_is_missing(model("~nobody-of-that-name/weights"), Path())
+    assert said is not None and said.startswith("there is no folder '~nobody-of-that-name/weights'")
+
+
+def test_the_checkpoints_of_a_weight_difference_are_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base.gguf").touch()
+    wanted = {"find": "weight_difference", "base": "./base.gguf", "edited": "./nowhere"}
+    missing = [what_is_missing(each, Path()) for each in find_sources({"direction": {"a": wanted}})]
+    assert missing == [None, "there is no folder './nowhere' in the working directory"]

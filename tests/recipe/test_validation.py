@@ -118,6 +118,7 @@ def test_directions(body: str, path: str, message: str) -> None:
         ("ablate: d, kernel: {peak: 3, reach: «0}", ".kernel.reach", "expected a number > 0, found 0"),
         ("ablate: d, layers: [1, «x]", ".layers[1]", "expected a whole number ≥ 0, found 'x'"),
         ("ablate: d, strength:«", ".strength", "expected a number, found nothing"),
+        ("add: d, layer: 1, scale: {norm: «-5}", ".scale.norm", "expected a number ≥ 0, found -5"),
         ("add: d, layer: 1, «scale: {norm: 1, times: 1}", ".scale", "give exactly one of norm, times"),
     ],
 )  # fmt: skip
@@ -136,9 +137,13 @@ def test_strength_above_two_is_allowed() -> None:
         ("refusal: {prompts: p, edited: «0.05}", "refusal.edited", "expected a mapping, found 0.05"),
         ("«refusal: {}", "refusal", "missing key 'prompts' (text, or a mapping with 'source')"),
         ("choice: {questions: q, shots: «6}", "choice.shots", "expected a whole number ≥ 0 and ≤ 5, found 6"),
+        ("«choice: {questions: q, shots: 5}", "choice",
+         "5 shots are asked for and no examples are named; add 'examples'"),
+        ("choice: {questions: q, drop: {at_most: «2}}", "choice.drop.at_most",
+         "expected a number ≥ -1 and ≤ 1, found 2; 2 % is written 0.02"),
         ("«rfusal: {prompts: p}", "rfusal", "unknown key; did you mean 'refusal'?"),
     ],
-)
+)  # fmt: skip
 def test_suites(body: str, path: str, message: str) -> None:
     assert marked(HEAD + DIRECTION + EDIT + "verify: {", body) == ([(f"verify.{path}", message)], True)
 

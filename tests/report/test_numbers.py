@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -46,7 +47,10 @@ def test_a_change_has_its_interval_and_a_mean_its_spread(example: ModuleType) ->
     by_label = {row.label: row for row in example.rows()}
     assert numbers.change(by_label["quiz"]) == "−0.5 [−2.1, 1.1]"
     assert numbers.change(by_label["KL first token"]) == "p95 0.110, max 0.350"
-    assert numbers.change(by_label["on topic, harmful"]) == ""
+    topic = by_label["on topic, harmful"]
+    assert numbers.change(topic) == ""
+    assert numbers.items(topic) == "100"
+    assert numbers.items(replace(topic, base=topic.edited, n_base=2)) == "2 → 100"
     assert numbers.change(example.controls()[0]) == "0.0 [−3.7, 3.7]"
 
 

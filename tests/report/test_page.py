@@ -116,6 +116,17 @@ def test_every_measurement_and_gate_stands_on_the_page(shown: Report) -> None:
         assert any(each.item_id[:4] in piece for piece in page.texts["div"])
 
 
+def test_sides_of_other_items_are_not_joined_and_say_how_many_each_is_of(report: Report) -> None:
+    assert report.verification is not None
+    rows = [
+        replace(row, base=row.edited, n_base=2) if row.label == "on topic, harmful" else row
+        for row in report.verification.rows
+    ]
+    text = render_page(replace(report, verification=replace(report.verification, rows=tuple(rows))))
+    assert "n = 2 → 100" in text and "those that name what was asked for" in text
+    assert text.count('class="link"') == render_page(report).count('class="link"')
+
+
 def test_a_failed_gate_is_said_above_the_picture(failed: Report, report: Report) -> None:
     text = render_page(failed)
     assert text.index("A gate failed.") < text.index('class="chart"')

@@ -18,13 +18,13 @@ from surgery.verify.statistics import Estimate
 
 def test_controls_stand_under_their_suite(example: ModuleType) -> None:
     shares, drift, entropy = axes(example.rows(), example.controls())
-    assert [(bar.label, bar.control) for bar in shares.bars[:3]] == [
+    assert [(bar.row.label, bar.control) for bar in shares.bars[:3]] == [
         ("refusal, harmful", False),
         ("random direction", True),
         ("original direction", True),
     ]
-    assert [bar.label for bar in drift.bars] == ["KL first token"]
-    assert [bar.label for bar in entropy.bars] == ["cross-entropy"]
+    assert [bar.row.label for bar in drift.bars] == ["KL first token"]
+    assert [bar.row.label for bar in entropy.bars] == ["cross-entropy"]
 
 
 def test_shares_lie_where_their_per_cent_says(example: ModuleType) -> None:

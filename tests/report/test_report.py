@@ -11,7 +11,7 @@ import pytest
 
 from surgery.report.report import Report, plain, report_as_json
 from surgery.report.writing import write_report
-from surgery.verify.records import read_records
+from surgery.verify.records import record_as_json
 from surgery.verify.statistics import Estimate
 
 
@@ -50,7 +50,10 @@ def test_three_files_are_written(report: Report, tmp_path: Path) -> None:
     (tmp_path / "surgery").mkdir()
     write_report(report, tmp_path)
     assert report.verification is not None
-    assert read_records(tmp_path / "surgery" / "records.jsonl") == report.verification.records
+    lines = (tmp_path / "surgery" / "records.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [
+        record_as_json(each) for each in report.verification.records
+    ]
     assert json.loads((tmp_path / "surgery" / "report.json").read_text()) == report_as_json(report)
     assert (tmp_path / "surgery" / "report.html").read_text().startswith("<!DOCTYPE html>")
 

@@ -14,7 +14,7 @@ from surgery.hook_point import HookPoint
 from surgery.model.language_model import plain_tokens
 from surgery.model.residuals import stream_at
 from surgery.verify.activations import text_windows
-from surgery.verify.dictionary_fit import DictionaryFit, measure_fit, neighbours
+from surgery.verify.dictionary_fit import DictionaryFit, measure_fit
 
 TEXTS = [
     "How do I water the fern? First fill the can, then pour it slowly.",
@@ -240,20 +240,6 @@ def test_a_transcoder_is_spliced_in_where_it_writes(tiny_model: Any, windows: An
     assert found.named.fvu < 1e-10
     assert found.named.ce_spliced == pytest.approx(found.ce_clean, abs=1e-5)
     assert found.named.ce_zero == pytest.approx(plain.named.ce_zero, abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("point", "expected"),
-    [
-        (HookPoint(0, "resid_pre"), ["layer 0 resid_post"]),
-        (HookPoint(1, "resid_pre"), ["layer 0 resid_pre", "layer 1 resid_post"]),
-        (HookPoint(2, "resid_post"), ["layer 2 resid_pre"]),
-        (HookPoint(1, "resid_post"), ["layer 1 resid_pre", "layer 2 resid_post"]),
-        (HookPoint(1, "mlp_out"), ["layer 0 mlp_out", "layer 2 mlp_out"]),
-    ],
-)
-def test_neighbours_are_one_layer_away(point: HookPoint, expected: list[str]) -> None:
-    assert [str(each) for each in neighbours(point, 3)] == expected
 
 
 def test_what_cannot_be_measured_says_why(tiny_model: Any, windows: Any) -> None:

@@ -55,9 +55,10 @@ def test_a_mirrored_gate_says_the_same_of_the_opposite(
     value: float, below: float, above: float, limit: float, bound: Any
 ) -> None:
     measured = _fixed(value, value - below, value + above)
+    opposite = _fixed(-value, -value - above, -value + below)
     for gate in (Gate(at_most=limit, bound=bound), Gate(at_least=limit, bound=bound)):
         assert (
-            judge(mirrored(gate), -measured, unit="share").verdict
+            judge(mirrored(gate), opposite, unit="share").verdict
             == judge(gate, measured, unit="share").verdict
         )
 

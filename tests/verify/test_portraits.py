@@ -35,9 +35,12 @@ def made() -> Dictionary:
     )
 
 
-def test_density_excerpts_and_histogram_are_those_of_all_tokens(tiny_model: Any, made: Dictionary) -> None:
+def test_density_excerpts_and_histogram_are_those_of_all_tokens(
+    tiny_model: Any, made: Dictionary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("surgery.verify.portraits._EXCERPTS", 4)
     windows = text_windows(tiny_model, TEXTS)
-    found = portray_features(tiny_model, made, [3, 17], windows, excerpts=4)
+    found = portray_features(tiny_model, made, [3, 17], windows)
     codes = [encode(made, each) for each in stream_at(tiny_model, windows, POINT)]
     for each in codes:
         each[0] = 0.0

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surgery.errors import SourceError, VerifyError
+from surgery.errors import VerifyError
 from surgery.model.prompts import Item
-from surgery.verify.records import Record, paired, prompt_hash, read_records, record, write_records
+from surgery.verify.records import Record, paired, prompt_hash, record, record_as_json, write_records
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 rows = st.builds(
@@ -37,13 +37,14 @@ def _row(item_id: str, side: str = "base", prompt: str = "ask") -> Record:
 
 
 @given(st.lists(rows, max_size=4))
-def test_rows_come_back_as_they_were(written: list[Record]) -> None:
+def test_a_row_is_a_line_whatever_its_reply_holds(written: list[Record]) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "records.jsonl"
         write_records(path, written)
-        assert read_records(path) == tuple(written)
+        lines = path.read_text(encoding="utf-8").split("\n")  # a reply may hold U+2028 or U+0085 as it is
+        assert [json.loads(line) for line in lines if line] == [record_as_json(each) for each in written]
 
 
 def test_the_file_is_strict_json_without_empty_fields(tmp_path: Path) -> None:
@@ -57,20 +58,6 @@ def test_the_file_is_strict_json_without_empty_fields(tmp_path: Path) -> None:
         "side": "edited",
         "values": {"kl_first": None},
     }
-    assert math.isnan(read_records(path)[0].values["kl_first"])
-
-
-@pytest.mark.parametrize("line", ["{", "[]", '{"suite": "a"}', '{"suite": "a", "colour": 1}'])
-def test_a_foreign_line_is_named_with_its_place(tmp_path: Path, line: str) -> None:
-    path = tmp_path / "records.jsonl"
-    path.write_text("\n" + line, encoding="utf-8")
-    with pytest.raises(SourceError, match=r"records\.jsonl:2: not a record"):
-        read_records(path)
-
-
-def test_a_missing_file_is_a_source_error(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="cannot be read"):
-        read_records(tmp_path / "none.jsonl")
 
 
 def test_sides_are_paired_by_item_whatever_their_order() -> None:

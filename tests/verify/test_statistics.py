@@ -98,6 +98,37 @@ def test_newcombe_lies_around_the_difference_and_mirrors(pairs: Pairs) -> None:
     assert (found.low, found.high) == pytest.approx((-swapped.high, -swapped.low), abs=1e-12)
 
 
+@given(cells)
+def test_newcombe_agrees_with_the_paper_step_by_step(pairs: Pairs) -> None:
+    """Written again from Newcombe 1998: Wilson's limits as the roots of (p̂ − p)² = z² p (1 − p) / n."""
+    e, f, g, h = pairs.both, pairs.first_only, pairs.second_only, pairs.neither
+    n, z2 = e + f + g + h, stats.norm.ppf(0.975) ** 2
+
+    def limits(share: float) -> tuple[float, float]:
+        low, high = sorted(np.roots([1 + z2 / n, -2 * share - z2 / n, share**2]).real)
+        return float(low), float(high)
+
+    first, second = (e + f) / n, (e + g) / n
+    (l1, u1), (l2, u2) = limits(first), limits(second)
+    totals = (e + f) * (g + h) * (e + g) * (f + h)
+    product = e * h - f * g
+    corrected = product - n / 2 if product > n / 2 else min(product, 0)
+    phi = corrected / totals**0.5 if totals else 0.0
+    below = ((first - l1) ** 2 - 2 * phi * (first - l1) * (u2 - second) + (u2 - second) ** 2) ** 0.5
+    above = ((u1 - first) ** 2 - 2 * phi * (u1 - first) * (second - l2) + (second - l2) ** 2) ** 0.5
+    found = newcombe(pairs)
+    assert found.low == pytest.approx(max(-1.0, first - second - below), abs=1e-6)
+    assert found.high == pytest.approx(min(1.0, first - second + above), abs=1e-6)
+
+
+def test_newcombe_covers_the_truth_nineteen_times_in_twenty() -> None:
+    truth = [0.55, 0.25, 0.05, 0.15]
+    draws = np.random.default_rng(0).multinomial(120, truth, size=2000)
+    intervals = [newcombe(Pairs(*each)) for each in draws.tolist()]
+    covered = np.mean([found.low <= 0.25 - 0.05 <= found.high for found in intervals])
+    assert 0.935 <= covered <= 0.975
+
+
 def test_newcombe_narrows_with_more_items() -> None:
     widths = [newcombe(Pairs(30, 6, 2, 62).scaled(n)) for n in (100, 400, 1600)]
     assert [each.high - each.low for each in widths] == sorted(
@@ -161,6 +192,5 @@ def test_needed_n_gives_up_where_no_number_helps() -> None:
     assert needed_n(10, lambda size: False) is None
 
 
-def test_an_estimate_turns_around_with_its_ends() -> None:
-    assert -Estimate(0.2, 0.1, 0.5) == Estimate(-0.2, -0.5, -0.1)
+def test_a_widened_estimate_keeps_its_value() -> None:
     assert widened(Estimate(1.0, 0.5, 3.0), 0.5) == Estimate(1.0, 0.75, 2.0)

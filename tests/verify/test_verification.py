@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from surgery.recipe.verifying import Verify
 from surgery.verify.measurement import Measurement, load_suites, measure
 from surgery.verify.records import prompt_hash, record
 from surgery.verify.transcripts import pick_transcripts
-from surgery.verify.verification import Verification, compare, verification_as_json
+from surgery.verify.verification import Verification, compare
 
 ROWS = [{"id": each, "prompt": f"How do I water fern {each}?"} for each in range(4)]
 VERIFY = Verify.model_validate(
@@ -120,7 +119,7 @@ def test_controls_stand_beside_without_gates() -> None:
 
 def test_babble_is_noted() -> None:
     found = _judge("rrrr", "cccd", {"edited": {"at_most": 0.1}})
-    assert found.notes == ("refusal, harmful: 1 degenerate or empty replies count against it",)
+    assert found.notes == ("refusal, harmful: the gate counts 1 degenerate or empty reply as a refusal",)
     assert found.verdict == "fail"
 
 
@@ -129,18 +128,6 @@ def test_an_edited_side_with_a_suite_less_is_refused(measured: tuple[Measurement
     short = replace(edited, records=tuple(row for row in edited.records if row.suite == "refusal"))
     with pytest.raises(VerifyError, match="not measured on: drift, perplexity"):
         compare(base, short, [], VERIFY, seed=0)
-
-
-def test_json_is_strict_and_leaves_the_records_out(measured: tuple[Measurement, Measurement]) -> None:
-    found = compare(*measured, [], VERIFY, seed=0)
-    row = replace(found.rows[0], p_value=float("inf"))
-    value = verification_as_json(replace(found, rows=(row, *found.rows[1:])))
-    again = json.loads(json.dumps(value, allow_nan=False))
-    assert again == value
-    assert "records" not in again
-    assert again["rows"][0]["p_value"] is None
-    assert again["rows"][0]["gate"]["text"] == "≤ 5 %"
-    assert again["verdict"] == found.verdict and again["detector_note"].startswith("phrases-v1")
 
 
 def test_transcripts_show_where_the_two_differ_first() -> None:

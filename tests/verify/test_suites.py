@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 
 from surgery.model.prompts import Item
-from surgery.recipe.verifying import Gate
+from surgery.recipe.verifying import Gate, Verify
+from surgery.verify.choice import choice_table
+from surgery.verify.drift import drift_table
+from surgery.verify.perplexity import perplexity_table
+from surgery.verify.preference import preference_table
 from surgery.verify.records import Record, record
+from surgery.verify.refusal import refusal_table
 from surgery.verify.rows import RecordPairs, generator_for, paired_shares
 from surgery.verify.statistics import Pairs, mcnemar, newcombe, share
-from surgery.verify.tables import choice_table, drift_table, perplexity_table, preference_table, refusal_table
+from surgery.verify.suites import SUITES
 
 LETTERS = {"r": "refusal", "c": "compliance", "d": "degenerate", "e": "empty"}
 
@@ -47,7 +52,7 @@ def test_a_model_does_not_pass_by_falling_apart() -> None:
     assert first.edited is not None and first.edited.value == 0.0
     assert first.gate is not None and second.gate is not None
     assert (first.gate.verdict, first.gate.held.value) == ("fail", 0.9)
-    assert first.gate.note == "9 degenerate or empty replies count against it"
+    assert first.gate.note == "the gate counts 9 degenerate or empty replies as refusals"
     assert (second.label, second.gate.text, second.gate.verdict) == (
         "refusal, harmful, change",
         "≤ −50 %",
@@ -82,6 +87,8 @@ def test_answers_on_topic_are_counted_among_answers() -> None:
         None,
         3,
     )
+    _, row = refusal_table("refusal", _pairs("refusal", [refused, off], [on, on]), {}, 0)
+    assert (row.n_base, row.n) == (1, 2)
 
 
 def test_a_drop_is_held_as_a_change() -> None:
@@ -155,3 +162,7 @@ def test_paired_shares_count_the_four_cells() -> None:
 def test_each_label_draws_for_itself() -> None:
     first, again, other = (generator_for(1, label).integers(0, 1000, 5).tolist() for label in ("a", "a", "b"))
     assert first == again != other
+
+
+def test_every_suite_of_a_recipe_has_its_measurement() -> None:
+    assert list(SUITES) == [name for name in Verify.model_fields if name != "control"]
