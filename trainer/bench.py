@@ -21,6 +21,7 @@ import numpy as np
 
 from trainer.architectures.topk import tied_start
 from trainer.config import TrainingSettings
+from trainer.firing import unknown
 from trainer.kinds import DictionarySettings, ReluSettings, TopkSettings
 from trainer.normalization import Scales
 from trainer.optimizer import initial_moments
@@ -112,8 +113,7 @@ def _step(name: str, settings: DictionarySettings, problem: Problem, operations:
     parameters = {each: jnp.array(array, copy=True) for each, array in problem.parameters.items()}
     if name == "relu":
         parameters["scale"] = jnp.ones(settings.features, jnp.float32)
-    silent = jnp.zeros(settings.features, jnp.int32)
-    state = [held(parameters, initial_moments(parameters), silent, training)]
+    state = [held(parameters, initial_moments(parameters), unknown(settings.features), training)]
 
     def run() -> dict[str, jax.Array]:
         state[0], numbers = advance(state[0], problem.x)

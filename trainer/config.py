@@ -172,6 +172,11 @@ class TrainingSettings(Settings):
     """How weights below float32 are rounded after a step."""
     dead_after: Count = 262_144
     """A feature is dead when it was silent for this many tokens."""
+    rare_below: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """A feature is dead, too, when it fired on less than this share of the tokens of a whole window; the
+    seed's is 5.0e-6."""
+    rare_window: Count = 1000
+    """Steps of such a window."""
     log_every: Count = 100
     """Steps between two lines of metrics.jsonl; the loss is checked for NaN there."""
     save_every: Count | None = None
