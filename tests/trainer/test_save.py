@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from surgery.errors import DictionaryError, OutputError
 from trainer.architectures import ARCHITECTURES
+from trainer.checkpoint import CHECKPOINT
 from trainer.config import HookSettings
 from trainer.kinds import (
     BatchtopkSettings,
@@ -192,8 +193,8 @@ def test_existing_folder_is_kept_unless_told(tmp_path: Path) -> None:
 
 
 def test_unfinished_run_is_kept_unless_told(tmp_path: Path) -> None:
-    out, left = tmp_path / "out", tmp_path / "out.partial" / "checkpoint.safetensors"
-    left.parent.mkdir()
+    out, left = tmp_path / "out", tmp_path / "out.partial" / CHECKPOINT / "9"
+    left.parent.mkdir(parents=True)
     left.write_bytes(b"hours of work")
     with pytest.raises(OutputError, match="pass --resume to go on"), staged(out):
         pass
