@@ -103,6 +103,18 @@ def test_file_alone_gives_the_trainers_codes(tmp_path: Path, kind: str) -> None:
     assert widths.get("threshold", (M,)) == (M,)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_package_gives_the_trainers_codes(tmp_path: Path, kind: str) -> None:
+    package = pytest.importorskip("sae_lens", reason="sae-lens is not installed")
+    torch = pytest.importorskip("torch")
+    settings, p = KINDS[kind], _written(tmp_path, KINDS[kind])
+    codes = ARCHITECTURES[settings.architecture].encode(p, jnp.asarray(X), settings)
+    theirs, x = package.SAE.load_from_disk(str(tmp_path)), torch.from_numpy(X)
+    with torch.inference_mode():
+        np.testing.assert_allclose(codes, theirs.encode(x).numpy(), atol=2e-5)
+        np.testing.assert_allclose(decode(p, codes, jnp.asarray(X)), theirs(x).numpy(), atol=2e-5)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "transcoder" not in kind])
 @pytest.mark.parametrize("subtract", [True, False])
 def test_reads_either_use_of_the_decoder_bias(tmp_path: Path, kind: str, subtract: bool) -> None:

@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch")
 from surgery.errors import SourceError  # noqa: E402
 from trainer.config import DataSettings, HookSettings, ModelSettings, TextSource  # noqa: E402
 from trainer.records import Document  # noqa: E402
-from trainer.subject.harvest import harvest, passes  # noqa: E402
-from trainer.subject.hooks import residuals  # noqa: E402
+from trainer.subject.harvest import harvest, passes, to_jax  # noqa: E402
+from trainer.subject.hooks import hooked, residuals  # noqa: E402
 from trainer.subject.model import (  # noqa: E402
     BLOCKS,
     Subject,
@@ -160,6 +160,28 @@ def test_clean_loss_is_the_models_own(subject: Subject, packed: bool) -> None:
     assert splice.tokens == count
     assert splice.spliced == pytest.approx(splice.clean, rel=1e-6)  # a perfect dictionary
     assert splice.loss_recovered == pytest.approx(1)
+    assert splice.kl_spliced == pytest.approx(0, abs=1e-6) and splice.kl_zero > 1e-4
+
+
+def test_divergence_is_that_of_whole_distributions(subject: Subject) -> None:
+    hook, texts = HookSettings(layer=1), _texts(subject)
+    splice = spliced_loss(subject, rows_of(texts, 12, packed=False), hook, DATA, lambda x: 0 * x)
+    total, count = 0.0, 0
+    for text in texts:
+        ids, learnt = torch.tensor([text.ids]), torch.tensor(text.keep)[None, :, None]
+        with torch.no_grad():
+            clean = subject.model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+            with hooked(subject, hook, lambda _, written, learnt=learnt: torch.where(learnt, 0.0, written)):
+                zeroed = subject.model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+        total += float(torch.nn.functional.kl_div(zeroed, clean, log_target=True, reduction="sum"))
+        count += len(clean)
+    assert splice.kl_zero == pytest.approx(total / count, rel=1e-4)
+    assert splice.kl_spliced == pytest.approx(splice.kl_zero, rel=1e-6)
+
+
+def test_rows_reach_jax_without_a_copy() -> None:
+    hidden = torch.ones(64, 64)
+    assert to_jax(hidden).unsafe_buffer_pointer() == hidden.data_ptr()
 
 
 @pytest.mark.parametrize("point", ["resid_pre", "resid_post"])
