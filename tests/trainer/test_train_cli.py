@@ -30,7 +30,7 @@ def config(tmp_path: Path, model_folder: Path) -> Path:
 
 def test_fit_then_evaluate(config: Path, tmp_path: Path) -> None:
     out, run = tmp_path / "out", CliRunner()
-    fitted = run.invoke(main, ["fit", str(config), "--out", str(out), "--seed", "5", "--json"])
+    fitted = run.invoke(main, ["fit", str(config), "--out", str(out), "--set", "seed=5", "--json"])
     assert fitted.exit_code == 0, fitted.output
     assert json.loads(fitted.stdout)["seed"] == 5
     assert fitted.stderr == ""  # nothing moves when it is not a terminal
