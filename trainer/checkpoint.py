@@ -8,6 +8,7 @@ one before only then: a process that is killed while writing leaves the checkpoi
     train 20 steps  =  train 10, save, load, train 10        bit for bit, on the same machine and devices
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -68,7 +69,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, config: Config) -> Non
         with _manager(path) as manager:
             manager.save(checkpoint.step, args=args.Composite(arrays=arrays, facts=args.JsonSave(facts)))
     except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: cannot be written: {error}; free some space") from error
+        reason = getattr(error, "strerror", None) or str(error).rsplit(": ", 1)[-1]
+        raise OutputError(f"{path}: cannot be written: {reason}; free some space") from error
 
 
 def load_checkpoint(folder: Path, config: Config) -> Checkpoint | None:
@@ -102,11 +104,14 @@ def load_checkpoint(folder: Path, config: Config) -> Checkpoint | None:
 def orbax() -> Any:
     """The package. Raises: OutputError where it is not installed."""
     try:
-        return import_module("orbax.checkpoint")
+        package = import_module("orbax.checkpoint")
     except ImportError as error:
         raise OutputError(
             f"a run is saved and resumed by orbax-checkpoint: {error}; pip install 'surgery[trainer]'"
         ) from error
+    # what goes wrong is raised; it logs each of its threads' tracebacks as well
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    return package
 
 
 def _manager(path: Path) -> Any:

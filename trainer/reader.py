@@ -25,14 +25,6 @@ PART = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 NAMES = {get_args(kind.model_fields["architecture"].annotation)[0] for kind in KINDS}
 
 
-def read_config(path: Path) -> Config:
-    """The run that the YAML file describes, of one dictionary. Raises: RecipeError as `read_configs`."""
-    found = read_configs(path)
-    if "" not in found:
-        raise RecipeError(Problem("describes several dictionaries, not one", file=str(path)))
-    return found[""]
-
-
 def read_configs(path: Path, overrides: Sequence[str] = ()) -> dict[str, Config]:
     """The runs that the YAML file describes: by name where it has `dictionaries`, else one without a name.
     `overrides` (`a.b[0].c=value`, the value in YAML) are applied in order.
@@ -50,12 +42,12 @@ def read_configs(path: Path, overrides: Sequence[str] = ()) -> dict[str, Config]
 
 
 def parse_config(text: str, file: str) -> Config:
-    """`read_config` of a text; `file` is the name that problems carry."""
+    """`parse_configs` where there is one dictionary."""
     return parse_configs(text, file)[""]
 
 
 def parse_configs(text: str, file: str, overrides: Sequence[str] = ()) -> dict[str, Config]:
-    """`read_configs` of a text."""
+    """`read_configs` of a text; `file` is the name that problems carry."""
     document = reduce(_overridden, overrides, read_yaml(text, file))
     data = document.value
     try:

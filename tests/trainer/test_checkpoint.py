@@ -121,6 +121,18 @@ def test_checkpoint_of_another_config_or_no_checkpoint_is_refused(tmp_path: Path
         loop.fit(config, out, base=tmp_path, resume=True)
 
 
+@pytest.mark.usefixtures("orbax")
+def test_a_disk_too_full_for_a_checkpoint_is_told(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise ValueError('RESOURCE_EXHAUSTED: Error writing "a": No space left on device')
+
+    monkeypatch.setattr("orbax.checkpoint.CheckpointManager.save", full)
+    with pytest.raises(OutputError, match="cannot be written: No space left on device; free some space"):
+        loop.fit(_config(tmp_path, model_folder), tmp_path / "out", base=tmp_path, stop=lambda: True)
+
+
 def test_a_missing_orbax_is_told_before_the_first_step(
     tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

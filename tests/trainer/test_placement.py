@@ -19,7 +19,7 @@ from surgery.errors import SourceError
 from trainer import loop
 from trainer.checkpoint import CHECKPOINT
 from trainer.placement import count, over, place_rows
-from trainer.reader import read_config
+from trainer.reader import read_configs
 from trainer.settings import DeviceSettings
 
 ROOT = Path(__file__).parents[2]
@@ -216,7 +216,7 @@ def _ended(pair: list["subprocess.Popen[str]"], code: int = 0) -> str:
 @pytest.mark.parametrize("decoder", ["transformers", "jax"])
 def test_two_processes_leave_what_one_leaves(tmp_path: Path, model_folder: Path, decoder: str) -> None:
     _configs(tmp_path, model_folder, decoder)
-    loop.fit(read_config(tmp_path / "one.yaml"), tmp_path / "one", base=tmp_path)
+    loop.fit(read_configs(tmp_path / "one.yaml")[""], tmp_path / "one", base=tmp_path)
     _ended(_pair(tmp_path, "two"))
     first, second = (load_file(tmp_path / name / "sae_weights.safetensors") for name in ("one", "two"))
     for name, array in first.items():

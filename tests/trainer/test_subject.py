@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch")
 from surgery.errors import SourceError  # noqa: E402
 from trainer.config import DataSettings, HookSettings, ModelSettings, TextSource  # noqa: E402
 from trainer.records import Document  # noqa: E402
-from trainer.subject.harvest import harvest, passes, to_jax  # noqa: E402
-from trainer.subject.hooks import hooked, residuals  # noqa: E402
+from trainer.subject.harvest import harvest, passes_at, to_jax  # noqa: E402
+from trainer.subject.hooks import hooked, residuals_at  # noqa: E402
 from trainer.subject.model import (  # noqa: E402
     BLOCKS,
     Subject,
@@ -66,7 +66,8 @@ def test_harvest_equals_hidden_states(
 def test_last_resid_post_is_taken_before_the_final_norm(subject: Subject) -> None:
     (text,) = _texts(subject)[:1]
     (batch,) = batch_rows([(text,)], 1, packed=False)
-    last = residuals(subject, batch, HookSettings(layer=1, point="resid_post"))[0]
+    hook = HookSettings(layer=1, point="resid_post")
+    last = residuals_at(subject, batch, (hook,))[hook][0]
     after_norm = _alone(subject, text.ids)[-1]
     np.testing.assert_allclose(subject.model.model.norm(last).detach(), after_norm, atol=1e-5)
     assert (last - after_norm).abs().max() > 0.1
@@ -123,7 +124,7 @@ def test_passes_are_shuffled_by_seed_and_number(subject: Subject) -> None:
     texts, hook = _texts(subject), HookSettings(layer=0)
 
     def rows(seed: int, number: int, start: int = 0) -> list[list[float]]:
-        run = passes(subject, texts * 4, hook, DATA, seed)(number, start)
+        run = (found[hook] for found in passes_at(subject, texts * 4, (hook,), DATA, seed)(number, start))
         return [row for x, keep in run for row in np.asarray(x)[keep].tolist()]
 
     assert rows(1, 0) == rows(1, 0)
@@ -137,7 +138,8 @@ def test_mlp_rows_are_what_the_module_reads_and_returns(subject: Subject) -> Non
     texts, seen = _texts(subject), []
     module = subject.blocks[1].mlp
     handle = module.register_forward_hook(lambda _, args, out: seen.append((args[0], out)))
-    rows, keep = next(iter(passes(subject, texts, HookSettings(layer=1, point="mlp"), DATA, 0)(0, 0)))
+    hook = HookSettings(layer=1, point="mlp")
+    rows, keep = next(passes_at(subject, texts, (hook,), DATA, 0)(0, 0))[hook]
     handle.remove()
     both = np.concatenate([part.detach().numpy() for part in seen[0]], axis=-1)
     np.testing.assert_array_equal(
