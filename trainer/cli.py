@@ -190,13 +190,13 @@ def convert(
 @click.option("--batch", default=1024, show_default=True, type=click.IntRange(2))
 @click.option("--k", default=32, show_default=True, type=click.IntRange(1))
 @click.option("--repeats", default=12, show_default=True, type=click.IntRange(1))
-@click.option(
-    "--problem", type=CONFIG, help="Write data and initial weights to this .npz, for other libraries."
-)
+@click.option("--peers", type=CONFIG, metavar="PYTHON", help="Time the libraries of this Python as well.")
+@click.option("--problem", type=CONFIG, help="Write data and initial weights to this .npz.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 def bench(
-    d_model: int, features: int, batch: int, k: int, repeats: int, problem: Path | None, as_json: bool
-) -> None:
+    d_model: int, features: int, batch: int, k: int, *, repeats: int, peers: Path | None,
+    problem: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Time one step of TopK and ReLU beside the five matrix products of a dense step and the device's peak.
 
     On a GPU: JAX_DEFAULT_MATMUL_PRECISION=BF16_BF16_F32 surgery-train bench --d-model 2304 --features 32768
@@ -206,7 +206,7 @@ def bench(
     from dataclasses import asdict
 
     from trainer.bench import bench as run
-    from trainer.bench import make_problem, write_problem
+    from trainer.bench import make_problem, time_peers, write_problem
 
     task = make_problem(d_model, features, batch, k)
     if problem is not None:
@@ -216,6 +216,8 @@ def bench(
         click.echo(json.dumps([asdict(timing) for timing in timings], indent=2))
         return
     click.echo(timing_table(timings, batch))
+    if peers is not None:
+        click.echo(f"\n{time_peers(task, peers)}")
 
 
 def _read(config: Path, changes: tuple[str, ...]) -> "dict[str, Config]":
