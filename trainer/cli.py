@@ -8,6 +8,7 @@ import json
 import sys
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,12 @@ def fit(
     SIGTERM or Ctrl-C ends the step, saves the run and leaves; --resume goes on from there.
     """
     settings = _read(config, changes)
+    if not (find_spec("orbax") and find_spec("orbax.checkpoint")):
+        click.echo(
+            "surgery-train: this run can be neither saved nor resumed without orbax-checkpoint;"
+            " pip install 'surgery[trainer]'",
+            err=True,
+        )
     keep_freed_memory()
     from trainer.interruption import stop_on_signals
     from trainer.journal import unheard

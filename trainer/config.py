@@ -183,17 +183,22 @@ class TrainingSettings(Settings):
     """Steps between two checkpoints, the last step included; None saves only when the run is asked to end."""
 
 
-class Config(Settings):
-    """One training run."""
+class _RunSettings(Settings):
+    """What all dictionaries of a run share."""
 
     model: ModelSettings
-    hook: HookSettings
     data: DataSettings
-    dictionary: DictionarySettings
     buffer: BufferSettings = BufferSettings()
     training: TrainingSettings
     devices: DeviceSettings = DeviceSettings()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+class Config(_RunSettings):
+    """One training run."""
+
+    hook: HookSettings
+    dictionary: DictionarySettings
 
     @model_validator(mode="after")
     def _transcoder_has_two_ends(self) -> "Config":
@@ -232,25 +237,17 @@ class DictionaryEntry(Settings):
     dictionary: DictionarySettings
 
 
-class SeveralConfig(Settings):
+class SeveralConfig(_RunSettings):
     """Several dictionaries from the same forward passes; each is what a run of its own would give."""
 
-    model: ModelSettings
-    data: DataSettings
     dictionaries: Annotated[
         dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")], DictionaryEntry], Field(min_length=1)
     ]
     """By the name of the folder that each goes to."""
-    buffer: BufferSettings = BufferSettings()
-    training: TrainingSettings
-    devices: DeviceSettings = DeviceSettings()
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     def each(self) -> dict[str, Config]:
         """The run of each dictionary by itself."""
-        shared = {
-            name: getattr(self, name) for name in ("model", "data", "buffer", "training", "devices", "seed")
-        }
+        shared = {name: getattr(self, name) for name in _RunSettings.model_fields}
         return {
             name: Config(hook=entry.hook, dictionary=entry.dictionary, **shared)
             for name, entry in self.dictionaries.items()
