@@ -61,7 +61,8 @@ def evaluate(
     numbers = {
         **asdict(metrics),
         "loss_recovered": splice.loss_recovered,
+        "kl_spliced": splice.kl_spliced,
+        "kl_zero": splice.kl_zero,
         "cross_entropy": {**entropy, "predicted_tokens": splice.tokens},
-        "kl": {"zero": splice.kl_zero, "spliced": splice.kl_spliced},
     }
     return Evaluation(numbers, tally.fired / metrics.tokens)
