@@ -153,7 +153,7 @@ def _begin(
     feeds: dict[Path, Feed] = {}
     for (out, config), stream in zip(runs.items(), streams, strict=True):
         at = known[out]
-        feeds[out] = Feed(stream, config.buffer, None if at is None else (at.buffer, at.cursor), fill=False)
+        feeds[out] = Feed(stream, config.buffer, None if at is None else (at.buffer, at.cursor))
         if at is not None:
             journal.cut_after(folders[out], at.step)
     for _ in zip_longest(*(feed.filling() for out, feed in feeds.items() if known[out] is None)):

@@ -70,7 +70,9 @@ def _feed(rows: np.ndarray, run: Config) -> Feed:
         if start == 0:
             yield jnp.asarray(rows), np.ones(len(rows), bool)
 
-    return Feed(one_pass, run.buffer)
+    feed = Feed(one_pass, run.buffer)
+    list(feed.filling())
+    return feed
 
 
 def _mean_max_cosine(atoms: np.ndarray, decoder: np.ndarray) -> float:

@@ -53,6 +53,7 @@ def run(kind, devices):
     d = 16 if "transcoder" in kind else 32
     with over(devices):
         feed = Feed(passes, config.buffer)
+        list(feed.filling())
         begun = start(feed, config, d)
         advance, state = make_step(config.dictionary, config.training, begun.scales), begun.state
         for number in range(5):
@@ -104,7 +105,9 @@ from trainer.checkpoint import load_checkpoint, save_checkpoint
 
 config, folder = parse_config(TEXT % ("", "architecture: topk, k: 4"), "run.yaml"), Path(sys.argv[1])
 with over(DeviceSettings(data=4, model=2)):
-    begun = start(Feed(passes, config.buffer), config, 32)
+    feed = Feed(passes, config.buffer)
+    list(feed.filling())
+    begun = start(feed, config, 32)
     save_checkpoint(folder, begun, config)
 for data, model in ((4, 2), (1, 8), (1, 1)):
     devices = DeviceSettings(data=data, model=model)

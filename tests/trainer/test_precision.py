@@ -131,6 +131,7 @@ def _begin(rows: np.ndarray, run: Config) -> tuple[Feed, Checkpoint]:
             yield jnp.asarray(rows), np.ones(len(rows), bool)
 
     feed = Feed(one_pass, BufferSettings(capacity=len(rows) + 1))
+    list(feed.filling())
     return feed, start(feed, run, rows.shape[1])
 
 
