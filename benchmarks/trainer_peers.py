@@ -1,7 +1,6 @@
-"""One TopK training step of other libraries on the problem that `surgery-train bench --problem FILE` wrote.
+"""One TopK training step of other libraries on the problem of `surgery-train bench`.
 
-    surgery-train bench --problem problem.npz
-    python benchmarks/trainer_peers.py problem.npz        where these libraries are installed
+    surgery-train bench --peers PYTHON        of an environment where these libraries are installed
 
 Each gets the same batch and initial weights, Adam with one learning rate, and its own step as its own
 trainer runs it (unit rows and projected gradients where it does that). The first step's fraction of

@@ -32,13 +32,13 @@ def harvest(path: str) -> None:
     from pathlib import Path
 
     from trainer.config import HookSettings, ModelSettings
-    from trainer.reader import read_config
+    from trainer.reader import read_configs
     from trainer.sources import documents, model_folder
     from trainer.subject.harvest import harvest as batches
     from trainer.subject.model import load_subject, tokenize
     from trainer.tokens import rows_of
 
-    config = read_config(Path("recipes/train/demo_refuser.yaml"))
+    config = read_configs(Path("recipes/train/demo_refuser.yaml"))[""]
     model = ModelSettings(source="demo:refuser")
     subject = load_subject(model_folder(model, Path()), model)
     found = {}
@@ -79,6 +79,7 @@ def surgery(p: Arrays, rate: float, momentum: float = 0.0) -> tuple[Advance, Wei
     import jax.numpy as jnp
 
     from trainer.config import TrainingSettings
+    from trainer.firing import unknown
     from trainer.kinds import TopkSettings
     from trainer.normalization import Scales
     from trainer.optimizer import initial_moments
@@ -92,7 +93,7 @@ def surgery(p: Arrays, rate: float, momentum: float = 0.0) -> tuple[Advance, Wei
 
     def fresh() -> list:
         arrays = {name: jnp.array(array, copy=True) for name, array in p.items()}
-        return [held(arrays, initial_moments(arrays, momentum), jnp.zeros(FEATURES, jnp.int32), training)]
+        return [held(arrays, initial_moments(arrays, momentum), unknown(FEATURES), training)]
 
     jax.block_until_ready(step(fresh()[0], jnp.zeros((BATCH, p["decoder"].shape[1]))))  # compiles
     state = fresh()

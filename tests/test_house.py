@@ -47,6 +47,9 @@ TRAINER_MAY_IMPORT = {
     "surgery.errors",
     "surgery.hook_point",
     "surgery.hub",
+    "surgery.recipe.document",
+    "surgery.recipe.suggestions",
+    "surgery.recipe.yaml_tree",
 }
 BANNED = {"utils", "util", "common", "helpers", "helper", "misc", "manager", "managers"}
 

@@ -2,7 +2,8 @@
 model.
 
 A house of its own beside `surgery`: of surgery it imports `errors`, `checkpoint`, `demo`, `dictionary`,
-`hook_point` and `hub` only, and torch in one room only (`subject`). From the data to the folder:
+`hook_point`, `hub` and the YAML reader of `recipe` only, and torch in one room only (`subject`). From the
+data to the folder:
 
     sources -> subject | harvest_jax -> buffer, feed -> architectures, step, optimizer -> metrics, save
 """

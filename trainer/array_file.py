@@ -11,14 +11,12 @@ import numpy as np
 from safetensors.numpy import save_file
 
 
-def write_arrays(
-    path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
-) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays under their names, in place of an earlier file.
 
     Raises: OSError, SafetensorError when the disk does not take them.
     """
     path.touch()
     mode = path.stat().st_mode
-    save_file(dict(arrays), path, None if metadata is None else dict(metadata))
+    save_file(dict(arrays), path)
     path.chmod(mode)

@@ -5,27 +5,32 @@
 A step is everything: loss, gradient, optimiser, unit rows. Beside it stands one large square product, the
 peak of the device at the precision of products that JAX is set to (`JAX_DEFAULT_MATMUL_PRECISION`). Times are
 CPU time of the process on a CPU, where other work on the machine would show in wall time, and wall time
-elsewhere. `Problem` can be written to a file so that other libraries get the same data and initial weights
-(`benchmarks/trainer_peers.py`).
+elsewhere. Other libraries get the same data and initial weights by a file, in an environment of their own.
 """
 
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from surgery.errors import SourceError
 from trainer.architectures.topk import tied_start
 from trainer.config import TrainingSettings
+from trainer.firing import unknown
 from trainer.kinds import DictionarySettings, ReluSettings, TopkSettings
 from trainer.normalization import Scales
 from trainer.optimizer import initial_moments
 from trainer.parameters import Parameters
 from trainer.step import held, make_step
+
+PEERS = Path(__file__).parents[1] / "benchmarks" / "trainer_peers.py"
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,25 @@ def write_problem(problem: Problem, path: Path) -> None:
     """The problem as .npz: x, k and the parameters by name."""
     arrays: dict[str, Any] = {name: np.asarray(array) for name, array in problem.parameters.items()}
     np.savez(path, x=np.asarray(problem.x), k=np.array(problem.k), **arrays)
+
+
+def time_peers(problem: Problem, python: Path) -> str:
+    """A table of the TopK steps of other libraries on the problem, those that `python` can import.
+
+    Raises: SourceError.
+    """
+    if not PEERS.is_file():
+        raise SourceError(f"{PEERS}: comes with the source, not with the package; clone it")
+    with TemporaryDirectory() as folder:
+        write_problem(problem, Path(folder) / "problem.npz")
+        command = [str(python), str(PEERS), str(Path(folder) / "problem.npz")]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+        except OSError as error:
+            raise SourceError(f"--peers {python}: {error}; name a Python") from error
+        except subprocess.CalledProcessError as error:
+            raise SourceError(f"--peers {python}: {error.stderr.strip()}") from error
+    return done.stdout.rstrip()
 
 
 def bench(problem: Problem, repeats: int) -> list[Timing]:
@@ -112,8 +136,7 @@ def _step(name: str, settings: DictionarySettings, problem: Problem, operations:
     parameters = {each: jnp.array(array, copy=True) for each, array in problem.parameters.items()}
     if name == "relu":
         parameters["scale"] = jnp.ones(settings.features, jnp.float32)
-    silent = jnp.zeros(settings.features, jnp.int32)
-    state = [held(parameters, initial_moments(parameters), silent, training)]
+    state = [held(parameters, initial_moments(parameters), unknown(settings.features), training)]
 
     def run() -> dict[str, jax.Array]:
         state[0], numbers = advance(state[0], problem.x)

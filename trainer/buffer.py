@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from trainer.placement import place, rows_over_data
+from trainer.placement import made_in_place, rows_over_data
 
 
 class Buffer(NamedTuple):
@@ -22,11 +22,16 @@ class Buffer(NamedTuple):
     filled: jax.Array  # () int32, how many slots hold data
 
 
-def empty(capacity: int, d_model: int) -> Buffer:
-    """A ring of `capacity` slots with nothing in it."""
-    # two zeros: a donated pytree may not hold one array twice
+def zeros(capacity: int, d_model: int) -> Buffer:
+    """A ring of `capacity` slots with nothing in it, on one device."""
+    # two scalars: a donated pytree may not hold one array twice
     pointer, filled = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
-    return place(Buffer(jnp.zeros((capacity, d_model), jnp.float32), pointer, filled))
+    return Buffer(jnp.zeros((capacity, d_model), jnp.float32), pointer, filled)
+
+
+def empty(capacity: int, d_model: int) -> Buffer:
+    """`zeros` in slices."""
+    return made_in_place(partial(zeros, capacity, d_model))
 
 
 @partial(jax.jit, donate_argnums=0)

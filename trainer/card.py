@@ -27,6 +27,7 @@ take raw activations, the input scale {scale:.6g} is folded in, and decoder rows
 | L0, active features per token | {l0:.2f} |
 | dead share, features silent on these tokens | {dead:.2%} |
 | loss recovered (nats: {clean:.4f} clean, {zero:.4f} zeroed, {spliced:.4f} spliced) | {recovered:.4f} |
+| KL of the model to the spliced one (nats; zeroed {kl_zero:.4f}) | {kl_spliced:.4f} |
 | mean squared correlation (the seed's figure; blind to scale) | {correlation:.4f} |
 
 Training: {trained:,} tokens in {steps:,} steps, drawn from {harvested:,} harvested ones; seed {seed}.
@@ -55,6 +56,8 @@ def card(config: Config, numbers: dict[str, Any]) -> str:
         zero=entropy["zero"],
         spliced=entropy["spliced"],
         recovered=numbers["loss_recovered"],
+        kl_zero=numbers["kl_zero"],
+        kl_spliced=numbers["kl_spliced"],
         correlation=numbers["mean_squared_correlation"],
         trained=numbers["tokens_trained"],
         steps=numbers["steps"],

@@ -1,34 +1,32 @@
-"""A run in the middle, as one file: everything that the next step depends on.
+"""A run in the middle, in a folder that orbax writes: everything that the next step depends on.
 
-`checkpoint.safetensors` holds the arrays of the train state and of the buffer; its header holds the number of
-the step, the scales, the data cursor and the config. Random keys follow from the seed and the
-number of the step, so there is no state of a generator. The file is written beside its place and renamed, so
-a process that is killed while writing leaves the checkpoint before.
+`checkpoint/N` holds the arrays of the train state and of the buffer after step N, every process its own
+slices, and the scales, the data cursor and the config. Random keys follow from the seed and the number of the
+step, so there is no state of a generator. Orbax renames the folder when all of it is written, and removes the
+one before only then: a process that is killed while writing leaves the checkpoint before.
 
-    train 20 steps  =  train 10, save, load, train 10        bit for bit, on the same machine
+    train 20 steps  =  train 10, save, load, train 10        bit for bit, on the same machine and devices
 """
 
-import json
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from surgery.errors import OutputError
-from trainer.array_file import write_arrays
-from trainer.buffer import Buffer, empty
+from trainer.buffer import Buffer, zeros
 from trainer.config import Config
 from trainer.feed import Cursor
 from trainer.normalization import Scales
-from trainer.placement import place, whole
+from trainer.placement import shardings
 from trainer.step import TrainState, initial_state, split
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT = "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -54,78 +52,88 @@ def _differences(told: Any, wanted: Any, place: str = "") -> Iterator[str]:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, config: Config) -> None:
-    """Write the checkpoint into `folder`, in place of an earlier one; of several processes the first writes.
+    """Write the checkpoint into `folder`, in place of an earlier one; all processes of a run call this.
 
     Raises: OutputError.
     """
     facts = {
-        "step": checkpoint.step,
         "seconds": checkpoint.seconds,
         "scales": list(checkpoint.scales),
         "cursor": asdict(checkpoint.cursor),
         "width": checkpoint.buffer.rows.shape[1],
-        "config": config.model_dump(mode="json"),
+        "config": _told(config),
     }
-    staging = folder / (CHECKPOINT + ".partial")
-    arrays = _named((checkpoint.state, checkpoint.buffer))
-    if jax.process_index() > 0:
-        return
+    args, path = orbax().args, folder / CHECKPOINT
+    arrays = args.StandardSave((checkpoint.state, checkpoint.buffer))
     try:
-        write_arrays(staging, arrays, {"run": json.dumps(facts)})
-        staging.replace(folder / CHECKPOINT)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"{staging}: cannot be written: {error}; free some space") from error
+        with _manager(path) as manager:
+            manager.save(checkpoint.step, args=args.Composite(arrays=arrays, facts=args.JsonSave(facts)))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).rsplit(": ", 1)[-1]
+        raise OutputError(f"{path}: cannot be written: {reason}; free some space") from error
 
 
 def load_checkpoint(folder: Path, config: Config) -> Checkpoint | None:
-    """The checkpoint in `folder`, or None where there is none.
+    """The checkpoint in `folder`, or None where there is none; over as many devices as the config says now.
 
     Raises: OutputError when it cannot be read, or belongs to another config.
     """
     path = folder / CHECKPOINT
-    if not path.is_file():
+    if not path.is_dir():
         return None
+    args = orbax().args
     try:
-        with safe_open(path, framework="numpy") as file:
-            facts = json.loads((file.metadata() or {})["run"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        with _manager(path) as manager:
+            step = manager.latest_step()
+            if step is None:  # killed while writing the first
+                return None
+            facts = manager.restore(step, args=args.Composite(facts=args.JsonRestore())).facts
+            if changed := list(_differences(facts["config"], _told(config))):
+                raise OutputError(
+                    f"{path}: belongs to another config ({'; '.join(changed)}); go on with the one it was"
+                    " begun with, or start over with --overwrite"
+                )
+            wanted = args.StandardRestore(_template(config, facts["width"]))
+            state, buffer = manager.restore(step, args=args.Composite(arrays=wanted)).arrays
+            scales, cursor = Scales(*facts["scales"]), Cursor(**facts["cursor"])
+            return Checkpoint(step, facts["seconds"], scales, cursor, state, buffer)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{path}: not a checkpoint: {error}; start over with --overwrite") from error
-    if changed := list(_differences(facts["config"], config.model_dump(mode="json"))):
+
+
+def orbax() -> Any:
+    """The package. Raises: OutputError where it is not installed."""
+    try:
+        package = import_module("orbax.checkpoint")
+    except ImportError as error:
         raise OutputError(
-            f"{path}: belongs to another config ({'; '.join(changed)}); go on with the one it was begun with,"
-            " or start over with --overwrite"
-        )
-    state, buffer = place(_filled(_template(config, facts["width"]), arrays, path))
-    scales, cursor = Scales(*facts["scales"]), Cursor(**facts["cursor"])
-    return Checkpoint(facts["step"], facts["seconds"], scales, cursor, state, buffer)
+            f"a run is saved and resumed by orbax-checkpoint: {error}; pip install 'surgery[trainer]'"
+        ) from error
+    # what goes wrong is raised; it logs each of its threads' tracebacks as well
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    return package
+
+
+def _manager(path: Path) -> Any:
+    package = orbax()
+    options = package.CheckpointManagerOptions(
+        max_to_keep=1, cleanup_tmp_directories=True, enable_async_checkpointing=False
+    )
+    return package.CheckpointManager(path.absolute(), options=options)
+
+
+def _told(config: Config) -> dict[str, Any]:
+    """All of a config that its steps depend on."""
+    return config.model_dump(mode="json", exclude={"devices"})
 
 
 def _template(config: Config, width: int) -> Any:
-    """Shapes and dtypes of (state, buffer) for rows of this width."""
+    """Shapes, dtypes and slices of (state, buffer) for rows of this width."""
 
     def build() -> tuple[TrainState, Buffer]:
         rows = jnp.zeros((2, width), jnp.float32)
         x, target = split(rows, width // 2, config.dictionary)
-        return initial_state(jax.random.key(0), x, target, config), empty(config.buffer.capacity, width)
+        return initial_state(jax.random.key(0), x, target, config), zeros(config.buffer.capacity, width)
 
-    return jax.eval_shape(build)
-
-
-def _named(tree: Any) -> dict[str, np.ndarray]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path): whole(leaf) for path, leaf in leaves}
-
-
-def _filled(template: Any, arrays: dict[str, np.ndarray], path: Path) -> Any:
-    leaves, structure = jax.tree_util.tree_flatten_with_path(template)
-    found = []
-    for key, leaf in leaves:
-        array = arrays.get(jax.tree_util.keystr(key))
-        if array is None or array.shape != leaf.shape or array.dtype != leaf.dtype:
-            raise OutputError(
-                f"{path}: {jax.tree_util.keystr(key)} is missing or of another shape; start over with"
-                " --overwrite"
-            )
-        found.append(jnp.array(array, copy=True))  # a donated array must own its memory
-    return jax.tree.unflatten(structure, found)
+    shapes = jax.eval_shape(build)
+    return jax.tree.map(lambda leaf, place: leaf.update(sharding=place), shapes, shardings(shapes))

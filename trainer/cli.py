@@ -8,6 +8,7 @@ import json
 import sys
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
 CONFIG = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+SET = click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Replaces a value: training.steps=200."
+)
 
 
 class _Group(click.Group):
@@ -48,7 +54,7 @@ def main() -> None:
 @main.command(short_help="Train a dictionary, or several.")
 @click.argument("config", type=CONFIG)
 @click.option("--out", type=FOLDER, help="Folder of the dictionary; by default out/<name of the config>.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Replaces the config's seed.")
+@SET
 @click.option("--overwrite", is_flag=True, help="Replace a dictionary that stands in the folder.")
 @click.option("--resume", is_flag=True, help="Go on with an unfinished run, if there is one.")
 @click.option(
@@ -62,14 +68,21 @@ def main() -> None:
 @click.option("--process", "number", type=click.IntRange(0), help="Which of them this is, from 0.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 def fit(
-    config: Path, out: Path | None, seed: int | None, *, overwrite: bool, resume: bool, log_to: str | None,
-    distributed: bool, coordinator: str | None, processes: int | None, number: int | None, as_json: bool,
+    config: Path, out: Path | None, changes: tuple[str, ...], *, overwrite: bool, resume: bool,
+    log_to: str | None, distributed: bool, coordinator: str | None, processes: int | None,
+    number: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Train the dictionary that CONFIG (YAML) describes and save it.
 
     SIGTERM or Ctrl-C ends the step, saves the run and leaves; --resume goes on from there.
     """
-    settings = _read(config, seed)
+    settings = _read(config, changes)
+    if not (find_spec("orbax") and find_spec("orbax.checkpoint")):
+        click.echo(
+            "surgery-train: this run can be neither saved nor resumed without orbax-checkpoint;"
+            " pip install 'surgery[trainer]'",
+            err=True,
+        )
     keep_freed_memory()
     from trainer.interruption import stop_on_signals
     from trainer.journal import unheard
@@ -97,10 +110,10 @@ def fit(
 @main.command(short_help="Write a config's activations to disk.")
 @click.argument("config", type=CONFIG)
 @click.option("--out", type=FOLDER, required=True, help="Folder of the activations.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Replaces the config's seed.")
-def harvest(config: Path, out: Path, seed: int | None) -> None:
+@SET
+def harvest(config: Path, out: Path, changes: tuple[str, ...]) -> None:
     """Write the activations that CONFIG trains on to disk; `data.activations` names them in a config."""
-    settings = _read(config, seed)
+    settings = _read(config, changes)
     from trainer.streams import harvest_to_disk
 
     for name, tokens in harvest_to_disk(list(settings.values()), out, base=config.parent).items():
@@ -110,10 +123,11 @@ def harvest(config: Path, out: Path, seed: int | None) -> None:
 @main.command(short_help="Let the model write the texts of a config.")
 @click.argument("config", type=CONFIG)
 @click.option("--out", type=FOLDER, required=True, help="Folder of train.jsonl and held_out.jsonl.")
+@SET
 @click.option("--show", default=3, show_default=True, type=click.IntRange(0), help="Print the first texts.")
-def generate(config: Path, out: Path, show: int) -> None:
+def generate(config: Path, out: Path, changes: tuple[str, ...], show: int) -> None:
     """Write the texts of `source: model` in CONFIG to files, to look at, to keep, to train on again."""
-    settings = _read(config, None)
+    settings = _read(config, changes)
     from trainer.journal import unheard
     from trainer.texts import generate as run
 
@@ -132,10 +146,11 @@ def generate(config: Path, out: Path, show: int) -> None:
 @main.command(short_help="Measure a dictionary on held-out texts.")
 @click.argument("folder", type=FOLDER)
 @click.argument("config", type=CONFIG)
+@SET
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
-def evaluate(folder: Path, config: Path, as_json: bool) -> None:
+def evaluate(folder: Path, config: Path, changes: tuple[str, ...], as_json: bool) -> None:
     """Measure the dictionary in FOLDER on the held-out texts, model and hook point of CONFIG."""
-    settings = _read(config, None)
+    settings = _read(config, changes)
     if "" not in settings and folder.name not in settings:
         raise SourceError(f"{config}: has no dictionary {folder.name!r}; it has {', '.join(settings)}")
     from trainer.loop import evaluate_folder
@@ -182,13 +197,13 @@ def convert(
 @click.option("--batch", default=1024, show_default=True, type=click.IntRange(2))
 @click.option("--k", default=32, show_default=True, type=click.IntRange(1))
 @click.option("--repeats", default=12, show_default=True, type=click.IntRange(1))
-@click.option(
-    "--problem", type=CONFIG, help="Write data and initial weights to this .npz, for other libraries."
-)
+@click.option("--peers", type=CONFIG, metavar="PYTHON", help="Time the libraries of this Python as well.")
+@click.option("--problem", type=CONFIG, help="Write data and initial weights to this .npz.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 def bench(
-    d_model: int, features: int, batch: int, k: int, repeats: int, problem: Path | None, as_json: bool
-) -> None:
+    d_model: int, features: int, batch: int, k: int, *, repeats: int, peers: Path | None,
+    problem: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Time one step of TopK and ReLU beside the five matrix products of a dense step and the device's peak.
 
     On a GPU: JAX_DEFAULT_MATMUL_PRECISION=BF16_BF16_F32 surgery-train bench --d-model 2304 --features 32768
@@ -198,7 +213,7 @@ def bench(
     from dataclasses import asdict
 
     from trainer.bench import bench as run
-    from trainer.bench import make_problem, write_problem
+    from trainer.bench import make_problem, time_peers, write_problem
 
     task = make_problem(d_model, features, batch, k)
     if problem is not None:
@@ -208,13 +223,14 @@ def bench(
         click.echo(json.dumps([asdict(timing) for timing in timings], indent=2))
         return
     click.echo(timing_table(timings, batch))
+    if peers is not None:
+        click.echo(f"\n{time_peers(task, peers)}")
 
 
-def _read(config: Path, seed: int | None) -> "dict[str, Config]":
+def _read(config: Path, changes: tuple[str, ...]) -> "dict[str, Config]":
     from trainer.reader import read_configs
 
-    changed = {} if seed is None else {"seed": seed}
-    return {name: each.model_copy(update=changed) for name, each in read_configs(config).items()}
+    return read_configs(config, changes)
 
 
 @contextmanager

@@ -172,23 +172,33 @@ class TrainingSettings(Settings):
     """How weights below float32 are rounded after a step."""
     dead_after: Count = 262_144
     """A feature is dead when it was silent for this many tokens."""
+    rare_below: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """A feature is dead, too, when it fired on less than this share of the tokens of a whole window; the
+    seed's is 5.0e-6."""
+    rare_window: Count = 1000
+    """Steps of such a window."""
     log_every: Count = 100
     """Steps between two lines of metrics.jsonl; the loss is checked for NaN there."""
     save_every: Count | None = None
     """Steps between two checkpoints, the last step included; None saves only when the run is asked to end."""
 
 
-class Config(Settings):
-    """One training run."""
+class _RunSettings(Settings):
+    """What all dictionaries of a run share."""
 
     model: ModelSettings
-    hook: HookSettings
     data: DataSettings
-    dictionary: DictionarySettings
     buffer: BufferSettings = BufferSettings()
     training: TrainingSettings
     devices: DeviceSettings = DeviceSettings()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+class Config(_RunSettings):
+    """One training run."""
+
+    hook: HookSettings
+    dictionary: DictionarySettings
 
     @model_validator(mode="after")
     def _transcoder_has_two_ends(self) -> "Config":
@@ -227,25 +237,17 @@ class DictionaryEntry(Settings):
     dictionary: DictionarySettings
 
 
-class SeveralConfig(Settings):
+class SeveralConfig(_RunSettings):
     """Several dictionaries from the same forward passes; each is what a run of its own would give."""
 
-    model: ModelSettings
-    data: DataSettings
     dictionaries: Annotated[
         dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")], DictionaryEntry], Field(min_length=1)
     ]
     """By the name of the folder that each goes to."""
-    buffer: BufferSettings = BufferSettings()
-    training: TrainingSettings
-    devices: DeviceSettings = DeviceSettings()
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     def each(self) -> dict[str, Config]:
         """The run of each dictionary by itself."""
-        shared = {
-            name: getattr(self, name) for name in ("model", "data", "buffer", "training", "devices", "seed")
-        }
+        shared = {name: getattr(self, name) for name in _RunSettings.model_fields}
         return {
             name: Config(hook=entry.hook, dictionary=entry.dictionary, **shared)
             for name, entry in self.dictionaries.items()

@@ -57,10 +57,12 @@ def evaluate(
         subject, rows, config.hook, config.data, lambda x: reconstruct(parameters, x, settings)[0]
     )
     metrics = tally.result()
-    cross_entropy = {name: value for name, value in asdict(splice).items() if name != "tokens"}
+    entropy = {"clean": splice.clean, "zero": splice.zero, "spliced": splice.spliced}
     numbers = {
-        **metrics.as_dict(),
+        **asdict(metrics),
         "loss_recovered": splice.loss_recovered,
-        "cross_entropy": {**cross_entropy, "predicted_tokens": splice.tokens},
+        "kl_spliced": splice.kl_spliced,
+        "kl_zero": splice.kl_zero,
+        "cross_entropy": {**entropy, "predicted_tokens": splice.tokens},
     }
     return Evaluation(numbers, tally.fired / metrics.tokens)

@@ -36,25 +36,15 @@ class Feed:
     """Draws random tokens; holds the buffer, the running pass and what is owed to the buffer."""
 
     def __init__(
-        self, passes: Passes, settings: BufferSettings, resumed: tuple[ring.Buffer, Cursor] | None = None,
-        *, fill: bool = True,
-    ) -> None:  # fmt: skip
-        """With `fill` false `filling` must be gone through before anything is drawn."""
+        self, passes: Passes, settings: BufferSettings, resumed: tuple[ring.Buffer, Cursor] | None = None
+    ) -> None:
+        """Of a new feed `filling` must be gone through before anything is drawn."""
         self._passes, self._settings = passes, settings
         self.buffer: ring.Buffer
-        if resumed is None:
-            self.cursor = Cursor(0.0, 0, 0, 0, False)
-            self._stream = iter(passes(0, 0))
-            for _ in self.filling() if fill else ():
-                pass
-        else:
+        self.cursor = Cursor(0.0, 0, 0, 0, False)
+        if resumed is not None:
             self.buffer, self.cursor = resumed
-            self._stream = iter(passes(self.cursor.number, self.cursor.taken))
-
-    @property
-    def d_model(self) -> int:
-        """Width of a row."""
-        return int(self.buffer.rows.shape[1])
+        self._stream = iter(passes(self.cursor.number, self.cursor.taken))
 
     @property
     def capacity(self) -> int:

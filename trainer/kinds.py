@@ -13,13 +13,10 @@ from trainer.settings import Count, NonNegative, Positive, Settings
 Sparsity = Literal["l1", "reciprocal", "tanh", "sqrt"]
 
 
-class ReluSettings(Settings):
-    """ReLU dictionary, the seed's recipe; see `trainer.architectures.relu`."""
+class _PenaltySettings(Settings):
+    """What the kinds with a penalty on positive activations share."""
 
-    architecture: Literal["relu"]
     features: Count
-    sparsity: Sparsity = "reciprocal"
-    """S of the penalty; the reciprocal is x/(x+ε)."""
     coefficient: NonNegative
     """c of the penalty, which is summed over features while the error is averaged over dimensions."""
     epsilon: Positive = 0.1
@@ -28,19 +25,20 @@ class ReluSettings(Settings):
     """Weight of the ghost gradients on dead features."""
 
 
-class GatedSettings(Settings):
+class ReluSettings(_PenaltySettings):
+    """ReLU dictionary, the seed's recipe; see `trainer.architectures.relu`."""
+
+    architecture: Literal["relu"]
+    sparsity: Sparsity = "reciprocal"
+    """S of the penalty; the reciprocal is x/(x+ε)."""
+
+
+class GatedSettings(_PenaltySettings):
     """Gated dictionary; see `trainer.architectures.gated`."""
 
     architecture: Literal["gated"]
-    features: Count
     sparsity: Sparsity = "l1"
     """S of the penalty on the gate; the reciprocal is x/(x+ε)."""
-    coefficient: NonNegative
-    """c of the penalty, in the units of the ReLU dictionary's."""
-    epsilon: Positive = 0.1
-    """ε of the reciprocal x/(x+ε), in units of normalised activations."""
-    ghost: NonNegative = 0.25
-    """Weight of the ghost gradients on dead features."""
 
 
 class JumpreluSettings(Settings):

@@ -3,6 +3,7 @@
 texts -> feed of activations -> scales -> steps -> fold -> held-out numbers -> folder
 """
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import zip_longest
@@ -31,6 +32,7 @@ from trainer.save import (
     read_dictionary,
     saelens_config,
     staged,
+    unfinished,
     write_density,
     write_dictionary,
     write_json,
@@ -83,9 +85,10 @@ def fit_several(
         held_out = held_out_rows(subject, shared, base, notice)  # a mistake in them must not wait for the end
         with over(shared.devices):
             begun = _begin(runs, folders, subject, base, resume=resume, notice=notice)
+            told = reports or {}
             trained = in_turns(
                 [
-                    steps(feed, runs[out], folders[out], at, report=(reports or {}).get(out), stop=stop)
+                    steps(feed, runs[out], folders[out], at, unfinished(out), report=told.get(out), stop=stop)
                     for out, (feed, at) in begun.items()
                 ]
             )
@@ -107,8 +110,8 @@ def _finish(
     told = saelens_config(config.dictionary, parameters, _metadata(config, subject))
     write_dictionary(staging, parameters, told)
     _write_reports(staging, config, measured._replace(numbers=numbers))
-    for leftover in (CHECKPOINT, "last_good.safetensors"):
-        (staging / leftover).unlink(missing_ok=True)
+    shutil.rmtree(staging / CHECKPOINT, ignore_errors=True)
+    (staging / "last_good.safetensors").unlink(missing_ok=True)
     return numbers
 
 
@@ -123,18 +126,12 @@ def _staging(out: Path, *, overwrite: bool, resume: bool) -> Iterator[Path]:
         yield folder
 
 
-def _saved(out: Path, folders: Mapping[Path, Path], *, resume: bool) -> Path:
-    """Where a run before may have left something, for every process to read."""
-    # the first process may still be clearing a folder that is not to be resumed
-    return out.with_name(out.name + ".partial") if resume else folders[out]
-
-
 def _pinned(
     runs: Mapping[Path, Config], folders: Mapping[Path, Path], base: Path, *, resume: bool
 ) -> dict[Path, Config]:
     """The runs with commits for Hub ids, which go into a lock in each folder."""
     first, shared = next(iter(runs.items()))
-    told, lock = pinned(shared, base, read_lock(_saved(first, folders, resume=resume)))
+    told, lock = pinned(shared, base, read_lock(unfinished(first)) if resume else {})
     for folder in folders.values():
         write_lock(folder, lock)
     return {
@@ -149,13 +146,14 @@ def _begin(
 ) -> dict[Path, tuple[Feed, Checkpoint]]:  # fmt: skip
     """Every run before its next step. Feeds that are new are filled in turns, batch by batch."""
     streams = streams_of(list(runs.values()), subject, base, notice)
+    # only to resume: the first process may still be clearing what a run before has left
     known = {
-        out: load_checkpoint(_saved(out, folders, resume=resume), config) for out, config in runs.items()
+        out: load_checkpoint(unfinished(out), config) if resume else None for out, config in runs.items()
     }
     feeds: dict[Path, Feed] = {}
     for (out, config), stream in zip(runs.items(), streams, strict=True):
         at = known[out]
-        feeds[out] = Feed(stream, config.buffer, None if at is None else (at.buffer, at.cursor), fill=False)
+        feeds[out] = Feed(stream, config.buffer, None if at is None else (at.buffer, at.cursor))
         if at is not None:
             journal.cut_after(folders[out], at.step)
     for _ in zip_longest(*(feed.filling() for out, feed in feeds.items() if known[out] is None)):

@@ -9,7 +9,7 @@ The last is what the seed reported as 'variance explained'. It does not see erro
 flatters the reconstruction; it is here to compare with the seed's numbers and nothing else.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,10 +23,6 @@ class DictionaryMetrics:
     l0: float
     dead_share: float
     mean_squared_correlation: float
-
-    def as_dict(self) -> dict[str, float]:
-        """Name -> number, for JSON."""
-        return asdict(self)
 
 
 class Tally:

@@ -46,6 +46,7 @@ FINAL = (
     ("l0", "L0, active features per token", ".2f"),
     ("dead_share", "dead share", ".2%"),
     ("loss_recovered", "loss recovered", ".4f"),
+    ("kl_spliced", "KL to the spliced model, nats", ".4f"),
     ("mean_squared_correlation", "mean squared correlation", ".4f"),
     ("tokens", "held-out tokens", ",d"),
     ("tokens_trained", "tokens trained", ",d"),

@@ -7,7 +7,8 @@
 
 The mesh is the ambient one (`jax.set_mesh`, Auto axes): compiled code asks `count` how many slices there are,
 XLA puts the collectives in. Without a mesh every function here leaves its argument as it is. Arrays of one
-mesh may live in several processes (`jax.distributed`): `whole` and `place` are then called by all of them.
+mesh may live in several processes (`jax.distributed`): `whole` and `place_rows` are then called by all of
+them.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding
+from jax.sharding import AxisType, NamedSharding, SingleDeviceSharding
 
 from surgery.errors import SourceError
 from trainer.settings import DeviceSettings
@@ -66,21 +67,16 @@ def _spec(path: tuple[Any, ...], leaf: Any) -> jax.sharding.PartitionSpec:
 
 
 def shardings(tree: Any) -> Any:
-    """The sharding of every array of a train state or a buffer, by its name. Only with a mesh."""
+    """The sharding of every array of a train state or a buffer, by its name."""
+    if not _spread():
+        one = SingleDeviceSharding(jax.devices()[0])
+        return jax.tree.map(lambda _: one, tree)
     mesh = jax.sharding.get_mesh()
     return jax.tree_util.tree_map_with_path(lambda path, leaf: NamedSharding(mesh, _spec(path, leaf)), tree)
 
 
-def place(tree: Tree) -> Tree:
-    """A train state or a buffer, every array spread as its name says."""
-    if not _spread():
-        return tree
-    placed: Tree = jax.tree.map(_put, tree, shardings(tree))
-    return placed
-
-
 def made_in_place(make: Callable[..., Tree], *arrays: jax.Array) -> Tree:
-    """`make(*arrays)`, a train state, made in slices: no device ever holds the whole of it."""
+    """`make(*arrays)`, a train state or a buffer, made in slices: no device ever holds the whole of it."""
     if not _spread():
         return make(*arrays)
     where = shardings(jax.eval_shape(make, *arrays))
@@ -107,7 +103,7 @@ def _put(array: Any, sharding: NamedSharding) -> jax.Array:
 
 
 def keep_places(tree: Tree) -> Tree:
-    """Inside compiled code: a train state, every array spread as `place` does."""
+    """Inside compiled code: a train state, every array spread as its name says."""
     if not _spread():
         return tree
     kept: Tree = jax.tree_util.tree_map_with_path(

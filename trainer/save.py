@@ -45,7 +45,7 @@ from trainer.parameters import Parameters
 
 CONFIG, WEIGHTS, DENSITY = "cfg.json", "sae_weights.safetensors", "sparsity.safetensors"
 REPORTS = ("metrics.json", "metrics.jsonl", "README.md", "training.html", "sources.lock.json")
-UNFINISHED = (CHECKPOINT, CHECKPOINT + ".partial", "last_good.safetensors")
+UNFINISHED = (CHECKPOINT, "last_good.safetensors")
 CONTENTS = (CONFIG, WEIGHTS, DENSITY, *REPORTS, *UNFINISHED)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 TENSORS = {
@@ -71,6 +71,11 @@ class SavedDictionary:
     hook_name: str
 
 
+def unfinished(folder: Path) -> Path:
+    """Where a run that is to become `folder` stands until then."""
+    return folder.with_name(folder.name + ".partial")
+
+
 @contextmanager
 def staged(folder: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Path]:
     """A staging folder that becomes `folder` when the block ends well; after an error it stays as
@@ -79,7 +84,7 @@ def staged(folder: Path, *, overwrite: bool = False, resume: bool = False) -> It
     Raises: OutputError when `folder` exists and may not be replaced, or holds what this trainer did not
     write, or an unfinished run would be lost; when the disk is full.
     """
-    staging = folder.with_name(folder.name + ".partial")
+    staging = unfinished(folder)
     if folder.exists():
         if not overwrite:
             raise OutputError(f"{folder}: exists already; choose another --out, or pass --overwrite")

@@ -3,8 +3,8 @@
     g = ∇L(a·x)        clip to a joint norm        u = −η_t · m̂ / (√ν̂ + ε)
     decoder: u ← u − (w·u) w per row, W ← unit rows of W + u;  every other array: W ← W + u
 
-What a loss measures instead of learning (`Terms.estimates`) takes the place of the array of that name. A
-feature is dead when it was silent on more than `dead_after` tokens; the step keeps the count.
+What a loss measures instead of learning (`Terms.estimates`) takes the place of the array of that name.
+Which features are dead is the matter of `trainer.firing`.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from trainer.architectures import ARCHITECTURES
 from trainer.config import Config, TrainingSettings
+from trainer.firing import Firing, after_step, dead_features, unknown
 from trainer.kinds import DictionarySettings, TranscoderSettings
 from trainer.normalization import Scales
 from trainer.optimizer import (
@@ -28,8 +29,6 @@ from trainer.optimizer import (
 from trainer.parameters import Parameters, moved_on_sphere
 from trainer.placement import keep_places
 from trainer.precision import Stored, pack, pack_moments, unpack, unpack_moments
-
-SILENCE_LIMIT = 2**30  # where the count of silent tokens stops, well inside int32
 
 
 class HeldMoments(NamedTuple):
@@ -45,7 +44,7 @@ class TrainState(NamedTuple):
 
     parameters: Stored  # for inputs at norm √d; float32 or packed
     moments: HeldMoments
-    silent: jax.Array  # (n_features,) int32, tokens since each feature fired
+    firing: Firing
 
 
 Numbers = dict[str, jax.Array]  # name -> scalar
@@ -63,15 +62,13 @@ def initial_state(key: jax.Array, sample: jax.Array, target: jax.Array, config: 
     settings = config.dictionary
     parameters = ARCHITECTURES[settings.architecture].initialise(key, sample, target, settings)
     moments = initial_moments(parameters, config.training.momentum)
-    return held(parameters, moments, jnp.zeros(settings.features, jnp.int32), config.training)
+    return held(parameters, moments, unknown(settings.features), config.training)
 
 
-def held(
-    parameters: Parameters, moments: Moments, silent: jax.Array, training: TrainingSettings
-) -> TrainState:
+def held(parameters: Parameters, moments: Moments, firing: Firing, training: TrainingSettings) -> TrainState:
     """The state between two steps, in the precision that `training` asks for."""
     kept = HeldMoments(moments.updates, pack_moments(moments.second, training), moments.first)
-    return TrainState(pack(parameters, training, moments.updates), kept, silent)
+    return TrainState(pack(parameters, training, moments.updates), kept, firing)
 
 
 def apply_updates(parameters: Parameters, updates: Parameters) -> Parameters:
@@ -98,7 +95,7 @@ def _step(
     x, target = split(rows, before["encoder"].shape[1], settings)
     # one product where there is one array: two of them would be two arrays to XLA
     x, target = (x * scales[0], target * scales[1]) if x is not target else (x * scales[0],) * 2
-    dead = state.silent > training.dead_after
+    dead = dead_features(state.firing, training)
     loss = jax.value_and_grad(ARCHITECTURES[settings.architecture].loss, has_aux=True)
     (value, terms), gradients = loss(before, x, target, dead, settings)
     if training.clip is not None:
@@ -108,7 +105,7 @@ def _step(
     scaled, moments = scale_by_moments(gradients, known, training.decay, training.momentum)
     rate = learning_rate(moments.updates, training.learning_rate, training.warmup, training.steps)
     parameters = apply_updates(before, jax.tree.map(lambda u: -rate * u, scaled)) | terms.estimates
-    silent = jnp.where(terms.fired, 0, jnp.minimum(state.silent + x.shape[0], SILENCE_LIMIT))
+    firing = after_step(state.firing, terms.active, moments.updates, training)
     variance = jnp.sum(jnp.square(target - target.mean(0, keepdims=True)))
     numbers = {
         "loss": value,
@@ -120,4 +117,4 @@ def _step(
         "dead_share": dead.astype(jnp.float32).mean(),
         "learning_rate": rate,
     }
-    return keep_places(held(parameters, moments, silent, training)), numbers
+    return keep_places(held(parameters, moments, firing, training)), numbers

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from trainer.bench import Timing
     from trainer.journal import Progress
 
-SHOWN = ("tokens", "fvu", "l0", "dead_share", "loss_recovered", "mean_squared_correlation")
+SHOWN = ("tokens", "fvu", "l0", "dead_share", "loss_recovered", "kl_spliced", "mean_squared_correlation")
 
 
 def show_progress(progress: "Progress") -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from surgery.errors import SurgeryError
 from trainer.array_file import write_arrays
-from trainer.checkpoint import Checkpoint, save_checkpoint
+from trainer.checkpoint import Checkpoint, orbax, save_checkpoint
 from trainer.config import Config
 from trainer.feed import Feed
 from trainer.interruption import InterruptedRun, Stop, never
@@ -58,14 +58,6 @@ def start(feed: Feed, config: Config, d_in: int) -> Checkpoint:
     return Checkpoint(0, 0.0, scales, feed.cursor, state, feed.buffer)
 
 
-def train(
-    feed: Feed, config: Config, folder: Path, begin: Checkpoint, *, report: Report | None = None,
-    stop: Stop = never,
-) -> Trained:  # fmt: skip
-    """All `steps` of one run."""
-    return in_turns([steps(feed, config, folder, begin, report=report, stop=stop)])[0]
-
-
 def in_turns(runs: Sequence[Steps]) -> list[Trained]:
     """All steps of several runs, always one of that which is furthest behind.
 
@@ -90,14 +82,17 @@ def in_turns(runs: Sequence[Steps]) -> list[Trained]:
 
 
 def steps(
-    feed: Feed, config: Config, folder: Path, begin: Checkpoint, *, report: Report | None = None,
-    stop: Stop = never,
+    feed: Feed, config: Config, folder: Path, begin: Checkpoint, saves: Path | None = None, *,
+    report: Report | None = None, stop: Stop = never,
 ) -> Steps:  # fmt: skip
     """The steps after `begin`, on what `feed` draws; the number of each when it is done, at last what they
-    leave. Lines and checkpoints go to `folder`.
+    leave. Lines go to `folder`, checkpoints too unless `saves`, the same in every process, names another.
 
-    Raises: DivergenceError; InterruptedRun when `stop` said so, after saving.
+    Raises: DivergenceError; OutputError; InterruptedRun when `stop` said so, after saving.
     """
+    saves = saves or folder
+    if config.training.save_every is not None:
+        orbax()  # what is missing must not be found out hours later
     training, draw_key = config.training, jax.random.split(jax.random.key(config.seed))[1]
     run, good, started = begin, _copied(begin.state), time.perf_counter() - begin.seconds
     yield run.step
@@ -117,9 +112,9 @@ def steps(
         if logged:
             _tell(run, numbers, config, folder, report)
         if due or (stopped and not last) or (last and training.save_every is not None):
-            save_checkpoint(folder, replace(run, cursor=feed.cursor, buffer=feed.buffer), config)
+            save_checkpoint(saves, replace(run, cursor=feed.cursor, buffer=feed.buffer), config)
         if stopped and not last:
-            raise InterruptedRun(f"stopped after step {run.step}; saved in {folder}; go on with --resume")
+            raise InterruptedRun(f"stopped after step {run.step}; saved in {saves}; go on with --resume")
         yield run.step
     return Trained(good, begin.scales, feed.harvested)
 

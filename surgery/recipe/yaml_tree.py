@@ -95,7 +95,7 @@ class _Composer:
         events = iter(yaml.parse(self.text, Loader=yaml.SafeLoader))
         next(events)  # StreamStart
         if isinstance(next(events), yaml.StreamEndEvent):
-            self.fail("the file is empty; a recipe needs model, direction, edit and output", Mark(1, 1))
+            self.fail("the file is empty; write what is to be done", Mark(1, 1))
         value = self.node(next(events), events, ())
         next(events)  # DocumentEnd
         after = next(events)

@@ -161,7 +161,7 @@ def test_a_second_document() -> None:
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n"])
 def test_an_empty_file(text: str) -> None:
-    assert only(text) == ("the file is empty; a recipe needs model, direction, edit and output", 1, 1)
+    assert only(text) == ("the file is empty; write what is to be done", 1, 1)
 
 
 def test_broken_syntax_stands_inside_the_file() -> None:

@@ -23,6 +23,12 @@ def _strict_jax() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def orbax() -> None:
+    """For tests of runs that are saved."""
+    pytest.importorskip("orbax.checkpoint", reason="orbax-checkpoint, of the trainer extra, is not installed")
+
+
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-block random Llama with a word tokenizer and a chat template, as transformers saves it."""

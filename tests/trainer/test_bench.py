@@ -1,6 +1,7 @@
 """The bench: what it times, and the problem it hands on."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,19 @@ def test_bench_times_the_roof_and_both_steps(tmp_path: Path) -> None:
     error = codes @ rows + bias - x
     first = float((error**2).sum() / ((x - x.mean(0)) ** 2).sum())
     np.testing.assert_allclose(timings[2]["first_loss"], first, rtol=1e-5)
+
+
+def test_peers_get_the_same_problem(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, [*SMALL, "--peers", sys.executable])
+    assert result.exit_code == 0, result.output
+    ours, theirs = result.stdout.split("\n\n")
+    told = {line.split()[0]: line for line in theirs.splitlines()}
+    assert {"sae_lens", "dictionary_learning", "sparsify"} < set(told)
+    first = next(line.split()[-1] for line in ours.splitlines() if line.startswith("topk"))
+    for name in told.keys() - {"library"}:
+        assert "not measured" in told[name] or told[name].split()[-1] == first
+    missing = CliRunner().invoke(main, [*SMALL, "--peers", str(tmp_path / "python")])
+    assert missing.exit_code == 2 and "name a Python" in missing.stderr
 
 
 def test_bench_prints_a_table() -> None:

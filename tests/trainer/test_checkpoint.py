@@ -47,6 +47,7 @@ def _after(steps: int) -> Callable[[], bool]:
     return lambda: next(asked) >= steps
 
 
+@pytest.mark.usefixtures("orbax")
 @pytest.mark.parametrize(
     ("architecture", "numbers", "capacity", "momentum"),
     [
@@ -66,7 +67,7 @@ def test_ten_steps_and_ten_more_are_twenty(
     loop.fit(config, whole, base=tmp_path)
     with pytest.raises(InterruptedRun, match=r"after step 10.*--resume"):
         loop.fit(config, parts, base=tmp_path, stop=_after(10))
-    assert not parts.exists() and (tmp_path / "parts.partial" / CHECKPOINT).is_file()
+    assert not parts.exists() and (tmp_path / "parts.partial" / CHECKPOINT).is_dir()
     loop.fit(config, parts, base=tmp_path, resume=True)
     for name in ("sae_weights.safetensors", "sparsity.safetensors", "cfg.json", "metrics.json", "README.md"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes(), name
@@ -79,6 +80,7 @@ def test_ten_steps_and_ten_more_are_twenty(
     assert not (parts / CHECKPOINT).exists()
 
 
+@pytest.mark.usefixtures("orbax")
 def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path, model_folder: Path) -> None:
     config = _config(tmp_path, model_folder)
     saving = config.model_copy(update={"training": config.training.model_copy(update={"save_every": 6})})
@@ -104,6 +106,7 @@ def test_resume_without_anything_begins(tmp_path: Path, model_folder: Path) -> N
     assert (tmp_path / "out" / "cfg.json").is_file()
 
 
+@pytest.mark.usefixtures("orbax")
 def test_checkpoint_of_another_config_or_no_checkpoint_is_refused(tmp_path: Path, model_folder: Path) -> None:
     config, out = _config(tmp_path, model_folder), tmp_path / "out"
     with pytest.raises(InterruptedRun):
@@ -112,11 +115,36 @@ def test_checkpoint_of_another_config_or_no_checkpoint_is_refused(tmp_path: Path
         loop.fit(config.model_copy(update={"seed": 9}), out, base=tmp_path, resume=True)
     with pytest.raises(OutputError, match="holds an unfinished run"):
         loop.fit(config, out, base=tmp_path)
-    (tmp_path / "out.partial" / CHECKPOINT).write_bytes(b"\0" * 20)
+    (facts,) = (tmp_path / "out.partial" / CHECKPOINT).glob("3/facts/metadata")
+    facts.write_text("{")
     with pytest.raises(OutputError, match="not a checkpoint"):
         loop.fit(config, out, base=tmp_path, resume=True)
 
 
+@pytest.mark.usefixtures("orbax")
+def test_a_disk_too_full_for_a_checkpoint_is_told(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise ValueError('RESOURCE_EXHAUSTED: Error writing "a": No space left on device')
+
+    monkeypatch.setattr("orbax.checkpoint.CheckpointManager.save", full)
+    with pytest.raises(OutputError, match="cannot be written: No space left on device; free some space"):
+        loop.fit(_config(tmp_path, model_folder), tmp_path / "out", base=tmp_path, stop=lambda: True)
+
+
+def test_a_missing_orbax_is_told_before_the_first_step(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
+    config = _config(tmp_path, model_folder)
+    saving = config.model_copy(update={"training": config.training.model_copy(update={"save_every": 6})})
+    with pytest.raises(OutputError, match=r"pip install 'surgery\[trainer\]'"):
+        loop.fit(saving, tmp_path / "out", base=tmp_path)
+    assert not (tmp_path / "out.partial").exists()
+
+
+@pytest.mark.usefixtures("orbax")
 def test_a_run_that_ends_on_a_full_disk_is_finished_by_resuming(
     tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +180,7 @@ def test_first_signal_is_noted_and_handlers_return() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.mark.usefixtures("orbax")
 def test_sigterm_saves_and_says_how_to_go_on(tmp_path: Path, model_folder: Path) -> None:
     _config(tmp_path, model_folder)
     text = RUN.format(model=model_folder, architecture="topk", numbers="k: 3").replace(
@@ -175,4 +204,4 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path: Path, model_folder: Path)
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 1 and "go on with --resume" in told
-    assert (tmp_path / "out.partial" / CHECKPOINT).is_file()
+    assert (tmp_path / "out.partial" / CHECKPOINT).is_dir()

@@ -6,7 +6,7 @@ import pytest
 
 from surgery.errors import RecipeError
 from trainer.config import Config, SeveralConfig
-from trainer.reader import parse_config, parse_configs, read_config, read_configs
+from trainer.reader import parse_config, parse_configs, read_configs
 
 GOOD = """\
 model: {source: demo:refuser}
@@ -23,7 +23,7 @@ training: {steps: 5, learning_rate: 4.0e-4}
 def test_reads_what_is_written_and_fills_defaults(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(GOOD)
-    config = read_config(path)
+    config = read_configs(path)[""]
     assert (config.hook.point, config.data.train[0].count, config.dictionary.features) == ("resid_pre", 8, 32)
     assert config.training.decay == 0.99
     assert hash(config.dictionary)  # settings are static arguments of compiled functions
@@ -35,7 +35,8 @@ def test_reads_what_is_written_and_fills_defaults(tmp_path: Path) -> None:
         ("k: 4", "kk: 4", "run.yaml:7:48    dictionary.kk: unknown key; did you mean 'k'?"),
         ("layer: 1", "layer: '1'", "run.yaml:2:8    hook.layer: "),
         ("layer: 1", "layer: -1", "hook.layer: input should be greater than or equal to 0, found -1"),
-        ("4.0e-4", "4e-4", "YAML wants a dot in it, as in 4.0e-4"),
+        ("4.0e-4", "4e", "learning_rate: input should be a valid number, found '4e'"),
+        ("steps: 5, learning_rate: 4.0e-4}", "steps: 5}\ndevices: {date: 5}", "did you mean 'data'?"),
         ("steps: 5, ", "", "run.yaml:8:1    training.steps: missing"),
         ("k: 4", "k: 40", "k is 40 but there are only 32 features"),
         ("topk", "tokp", "dictionary"),
@@ -67,7 +68,7 @@ def test_reads_what_is_written_and_fills_defaults(tmp_path: Path) -> None:
         ("count: 8}", "count: 8, generate: {}}", "generate goes with source: model only"),
         ("count: 8}", "count: 8, generate: {top_p: 0.0}}", "data.train[0].generate.top_p"),
         ("demo:refuser}", "demo:refuser, weights: int8}", "weights and attention go with decoder: jax"),
-        ("context: 32", "context: 32\n  context: 16", "run.yaml:7:3    key 'context' is written twice"),
+        ("context: 32", "context: 32\n  context: 16", "run.yaml:7:3    the key 'context' stands twice"),
         ("context: 32", "context: 99999", "buffer.capacity"),
         ("hook: {layer: 1}", "hook: {layer: 1", "not valid YAML"),
         ("held_out: [{source: texts.txt}]", "held_out: []", "data.held_out"),
@@ -77,7 +78,7 @@ def test_reads_what_is_written_and_fills_defaults(tmp_path: Path) -> None:
             "steps: 5, learning_rate: 4.0e-4}\ndevices: {model: 5}",
             "devices.model",
         ),
-        ("steps: 5", "steps: !!python/object/apply:os.getcwd []", "not valid YAML"),
+        ("steps: 5", "steps: !!python/object/apply:os.getcwd []", "is not read"),
     ],
 )
 def test_each_mistake_is_told_with_its_place(old: str, new: str, told: str) -> None:
@@ -109,8 +110,6 @@ def test_several_dictionaries_are_runs_that_differ_in_them_only(tmp_path: Path) 
         runs["mlp"].model_copy(update={n: getattr(runs["layer-1"], n) for n in ("hook", "dictionary")})
         == (runs["layer-1"])
     )
-    with pytest.raises(RecipeError, match="several dictionaries, not one"):
-        read_config(path)
 
 
 @pytest.mark.parametrize(
@@ -161,9 +160,33 @@ def test_a_mistake_in_a_list_is_not_told_as_an_empty_list() -> None:
 
 def test_missing_and_empty_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="cannot be read"):
-        read_config(tmp_path / "none.yaml")
-    with pytest.raises(RecipeError, match="missing"):
+        read_configs(tmp_path / "none.yaml")
+    with pytest.raises(RecipeError, match="the file is empty"):
         parse_config("", "run.yaml")
+
+
+def test_values_are_set_from_outside() -> None:
+    changes = ["training.steps=7", "data.train[0].count=2", "buffer.capacity=5000"]
+    run = parse_configs(GOOD, "run.yaml", changes)[""]
+    assert (run.training.steps, run.data.train[0].count, run.buffer.capacity) == (7, 2, 5000)
+    assert run.training.learning_rate == 4e-4
+    assert parse_configs(SEVERAL, "x", ["dictionaries.mlp.hook.layer=0"])["mlp"].hook.layer == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("training.stepz=7", "--set training.stepz=7    training.stepz: unknown key; did you mean 'steps'?"),
+        ("seed=x", "--set seed=x    seed: "),
+        ("data.train[4].count=1", "there is no data.train[4] to be set"),
+        ("training.steps.more=1", "there is no training.steps.more to be set"),
+        ("dictionary={", "--set dictionary={"),
+    ],
+)
+def test_a_change_that_does_not_fit_is_told(change: str, told: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse_configs(GOOD, "run.yaml", [change])
+    assert told in str(caught.value)
 
 
 def test_every_key_is_documented() -> None:

@@ -23,19 +23,25 @@ def _passes(batches: int, log: list[int], keep: bool = True) -> Passes:
     return one_pass
 
 
+def _filled(passes: Passes, settings: BufferSettings) -> Feed:
+    feed = Feed(passes, settings)
+    list(feed.filling())
+    return feed
+
+
 def test_data_that_fits_is_harvested_once() -> None:
     log: list[int] = []
-    feed = Feed(_passes(3, log), BufferSettings(capacity=64))
+    feed = _filled(_passes(3, log), BufferSettings(capacity=64))
     for step in range(50):
         feed.draw(jax.random.key(step), 8)
-    assert (feed.holds_all, feed.harvested, log, feed.d_model) == (True, 12, [0], 2)
+    assert (feed.holds_all, feed.harvested, log) == (True, 12, [0])
     assert set(np.asarray(feed.draw(jax.random.key(0), 200))[:, 0].tolist()) == {0.0, 1.0, 2.0}
 
 
 @pytest.mark.parametrize("reuse", [1, 4])
 def test_fresh_tokens_follow_what_was_drawn(reuse: int) -> None:
     log: list[int] = []
-    feed = Feed(_passes(5, log), BufferSettings(capacity=8, reuse=reuse))
+    feed = _filled(_passes(5, log), BufferSettings(capacity=8, reuse=reuse))
     assert feed.harvested == 8
     for step in range(40):
         feed.draw(jax.random.key(step), 8)
@@ -45,12 +51,12 @@ def test_fresh_tokens_follow_what_was_drawn(reuse: int) -> None:
 
 def test_empty_data_is_an_error() -> None:
     with pytest.raises(SourceError, match="holds no text"):
-        Feed(_passes(0, []), BufferSettings(capacity=8))
+        _filled(_passes(0, []), BufferSettings(capacity=8))
     with pytest.raises(SourceError, match="left out"):
-        Feed(_passes(2, [], keep=False), BufferSettings(capacity=64))
+        _filled(_passes(2, [], keep=False), BufferSettings(capacity=64))
 
 
 def test_first_rows_are_the_filled_ones() -> None:
-    feed = Feed(_passes(1, []), BufferSettings(capacity=64))
+    feed = _filled(_passes(1, []), BufferSettings(capacity=64))
     assert feed.first_rows(1000).shape == (SIZE, 2)
     assert feed.first_rows(2).shape == (2, 2)

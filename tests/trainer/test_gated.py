@@ -51,7 +51,7 @@ def test_loss_and_codes_equal_the_transcription(any_dead: bool) -> None:
     assert float(value) == pytest.approx(expected, rel=2e-5)
     np.testing.assert_allclose(gated.encode(p, x, SETTINGS), codes, atol=1e-5)
     assert float(terms.l0) == pytest.approx((codes > 0).sum(1).mean())
-    np.testing.assert_array_equal(terms.fired, (codes > 0).any(0))
+    np.testing.assert_array_equal(terms.active, (codes > 0).sum(0))
     assert (float(terms.revival) > 0) is any_dead
 
 

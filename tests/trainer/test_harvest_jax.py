@@ -42,10 +42,10 @@ def test_same_rows_as_torch(texts: Path, model_folder: Path, packed: str) -> Non
     subject = subjects.load_subject(model_folder, config.model)
     documents = documents_of(config.data.train, texts)
     tokens = subjects.tokenize(subject, documents, config.data)
-    theirs = harvesting.passes(subject, tokens, config.hook, config.data, 3)
+    theirs = harvesting.passes_at(subject, tokens, (config.hook,), config.data, 3)
     run = harvest_jax.load_decoder(model_folder, config.model, config.hook, config.data)
     ours = harvest_jax.passes(run, tokens, config.data, 3)
-    pairs = list(zip(theirs(1, 0), ours(1, 0), strict=True))
+    pairs = [(each[config.hook], found) for each, found in zip(theirs(1, 0), ours(1, 0), strict=True)]
     for (expected, kept), (found, held) in pairs:
         assert found.shape == expected.shape and held.sum() == kept.sum() > 0
         np.testing.assert_allclose(np.asarray(found)[held], np.asarray(expected)[kept], atol=1e-5)

@@ -68,7 +68,7 @@ def test_loss_and_gradients_equal_the_transcription(kind: str) -> None:
     np.testing.assert_allclose(gradient["encoder_bias"], at_bias, rtol=1e-4, atol=1e-5)
     codes = np.asarray(jumprelu.encode(p, x, SETTINGS))
     assert float(terms.l0) == pytest.approx((codes > 0).sum(1).mean())
-    np.testing.assert_array_equal(terms.fired, (codes > 0).any(0))
+    np.testing.assert_array_equal(terms.active, (codes > 0).sum(0))
 
 
 def test_dead_features_are_lifted_and_others_are_not() -> None:

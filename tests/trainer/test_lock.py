@@ -65,6 +65,7 @@ def _weights(folder: Path) -> bytes:
     return (folder / "sae_weights.safetensors").read_bytes()
 
 
+@pytest.mark.usefixtures("orbax")
 def test_a_branch_that_moves_changes_no_run_that_began(hub: FileHub, config: Config, tmp_path: Path) -> None:
     commit = hub.commit("datasets", "org/chats", FILES)
     numbers = loop.fit(config, tmp_path / "whole", base=tmp_path)

@@ -31,7 +31,7 @@ from trainer.subject import harvest
 from trainer.subject.model import Subject
 from trainer.texts import generate
 from trainer.tokens import TokenBatch
-from trainer.training import DivergenceError, start, train
+from trainer.training import DivergenceError, in_turns, start, steps
 
 RUN = """\
 model: {{source: {model}}}
@@ -70,7 +70,9 @@ def _feed(rows: np.ndarray, run: Config) -> Feed:
         if start == 0:
             yield jnp.asarray(rows), np.ones(len(rows), bool)
 
-    return Feed(one_pass, run.buffer)
+    feed = Feed(one_pass, run.buffer)
+    list(feed.filling())
+    return feed
 
 
 def _mean_max_cosine(atoms: np.ndarray, decoder: np.ndarray) -> float:
@@ -101,7 +103,7 @@ def test_planted_dictionary_is_found_again(
     atoms, rows = planted
     run = _planted_run(rows, settings, steps=1500, learning_rate=3e-3, dead_after=8192)
     feed = _feed(rows, run)
-    trained = train(feed, run, tmp_path, start(feed, run, 16))
+    (trained,) = in_turns([steps(feed, run, tmp_path, start(feed, run, 16))])
     decoder = np.asarray(trained.arrays["decoder"])
     untrained = np.random.default_rng(1).standard_normal((32, 16))
     assert _mean_max_cosine(atoms, decoder) > bound > _mean_max_cosine(atoms, untrained)
@@ -208,12 +210,14 @@ def _assert_stopped_and_resumed_is_whole(config: Config, tmp_path: Path) -> None
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 
+@pytest.mark.usefixtures("orbax")
 def test_a_run_from_disk_is_resumed_bit_for_bit(config: Config, tmp_path: Path) -> None:
     assert harvest_to_disk([config], tmp_path / "acts", base=tmp_path)["resid_pre.1"] > 64
     config = config.model_copy(update={"data": config.data.model_copy(update={"activations": "acts"})})
     _assert_stopped_and_resumed_is_whole(config, tmp_path)
 
 
+@pytest.mark.usefixtures("orbax")
 def test_a_run_on_texts_of_the_model_itself_is_resumed_bit_for_bit(config: Config, tmp_path: Path) -> None:
     own = (TextSource(source="model", count=24, seed=5),)
     data = config.data.model_copy(update={"train": own, "held_out": own, "packed": True, "context": 24})
@@ -242,6 +246,7 @@ dictionaries:
 """
 
 
+@pytest.mark.usefixtures("orbax")
 def test_several_dictionaries_are_those_of_their_own_runs(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

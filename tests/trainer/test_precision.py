@@ -16,7 +16,7 @@ from trainer.config import BufferSettings, Config, TrainingSettings
 from trainer.feed import Feed
 from trainer.precision import Blocks, from_blocks, pack, pack_moments, to_bfloat16, to_blocks, unpack_moments
 from trainer.reader import parse_config
-from trainer.training import Trained, start, train
+from trainer.training import Trained, in_turns, start, steps
 
 RUN = """\
 model: {{source: none}}
@@ -131,6 +131,7 @@ def _begin(rows: np.ndarray, run: Config) -> tuple[Feed, Checkpoint]:
             yield jnp.asarray(rows), np.ones(len(rows), bool)
 
     feed = Feed(one_pass, BufferSettings(capacity=len(rows) + 1))
+    list(feed.filling())
     return feed, start(feed, run, rows.shape[1])
 
 
@@ -153,13 +154,15 @@ def test_low_precision_trains_as_well(planted: tuple[np.ndarray, np.ndarray], tm
         run = _config(600, more)
         feed, begun = _begin(planted[1], run)
         (tmp_path / name).mkdir()
-        found[name] = _fvu(planted[1], train(feed, run, tmp_path / name, begun))
+        (trained,) = in_turns([steps(feed, run, tmp_path / name, begun)])
+        found[name] = _fvu(planted[1], trained)
     assert found["float32"] < 0.2
     assert abs(found["int8"] - found["bfloat16"]) < 0.03
     assert abs(found["bfloat16"] - found["float32"]) < 0.03
     assert abs(found["moments"] - found["float32"]) < 0.03
 
 
+@pytest.mark.usefixtures("orbax")
 @pytest.mark.parametrize("weights", ["bfloat16", "int8"])
 def test_checkpoint_holds_every_bit(
     planted: tuple[np.ndarray, np.ndarray], tmp_path: Path, weights: str

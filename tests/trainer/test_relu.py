@@ -54,7 +54,7 @@ def test_loss_equals_the_transcription(kind: str, any_dead: bool) -> None:
     assert float(value) == pytest.approx(_loss_in_numpy(p, x, dead, settings), rel=2e-5)
     pre = x @ p["encoder"].T + p["encoder_bias"]
     assert float(terms.l0) == pytest.approx((pre > 0).sum(1).mean())
-    np.testing.assert_array_equal(terms.fired, (pre > 0).any(0))
+    np.testing.assert_array_equal(terms.active, (pre > 0).sum(0))
     assert (float(terms.revival) > 0) is any_dead
 
 

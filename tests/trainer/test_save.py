@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from surgery.errors import DictionaryError, OutputError
 from trainer.architectures import ARCHITECTURES
+from trainer.checkpoint import CHECKPOINT
 from trainer.config import HookSettings
 from trainer.kinds import (
     BatchtopkSettings,
@@ -100,6 +101,18 @@ def test_file_alone_gives_the_trainers_codes(tmp_path: Path, kind: str) -> None:
     assert config["metadata"]["hook_name"] == "blocks.2.hook_resid_post"
     widths = {name: array.shape for name, array in load_file(tmp_path / "sae_weights.safetensors").items()}
     assert widths.get("threshold", (M,)) == (M,)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_package_gives_the_trainers_codes(tmp_path: Path, kind: str) -> None:
+    package = pytest.importorskip("sae_lens", reason="sae-lens is not installed")
+    torch = pytest.importorskip("torch")
+    settings, p = KINDS[kind], _written(tmp_path, KINDS[kind])
+    codes = ARCHITECTURES[settings.architecture].encode(p, jnp.asarray(X), settings)
+    theirs, x = package.SAE.load_from_disk(str(tmp_path)), torch.from_numpy(X)
+    with torch.inference_mode():
+        np.testing.assert_allclose(codes, theirs.encode(x).numpy(), atol=2e-5)
+        np.testing.assert_allclose(decode(p, codes, jnp.asarray(X)), theirs(x).numpy(), atol=2e-5)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "transcoder" not in kind])
@@ -192,8 +205,8 @@ def test_existing_folder_is_kept_unless_told(tmp_path: Path) -> None:
 
 
 def test_unfinished_run_is_kept_unless_told(tmp_path: Path) -> None:
-    out, left = tmp_path / "out", tmp_path / "out.partial" / "checkpoint.safetensors"
-    left.parent.mkdir()
+    out, left = tmp_path / "out", tmp_path / "out.partial" / CHECKPOINT / "9"
+    left.parent.mkdir(parents=True)
     left.write_bytes(b"hours of work")
     with pytest.raises(OutputError, match="pass --resume to go on"), staged(out):
         pass

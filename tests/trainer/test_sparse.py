@@ -92,7 +92,7 @@ def test_terms_describe_the_codes(name: str) -> None:
     p, target, rule = _parameters(name), _target(name), RULES[name]
     _, terms = sparse.sparse_loss(p, X, target, DEAD["none"], rule)
     codes = np.asarray(_kept(codes_of.preactivations(p, X, centred=rule.centred), rule))
-    np.testing.assert_array_equal(terms.fired, (codes > 0).any(0))
+    np.testing.assert_array_equal(terms.active, (codes > 0).sum(0))
     assert float(terms.l0) == pytest.approx((codes > 0).sum(1).mean())
     base = np.asarray(p["decoder_bias"]) + (np.asarray(X @ p["skip"].T) if "skip" in p else 0)
     error = codes @ np.asarray(p["decoder"]) + base - np.asarray(target)

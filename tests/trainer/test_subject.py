@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch")
 from surgery.errors import SourceError  # noqa: E402
 from trainer.config import DataSettings, HookSettings, ModelSettings, TextSource  # noqa: E402
 from trainer.records import Document  # noqa: E402
-from trainer.subject.harvest import harvest, passes  # noqa: E402
-from trainer.subject.hooks import residuals  # noqa: E402
+from trainer.subject.harvest import harvest, passes_at, to_jax  # noqa: E402
+from trainer.subject.hooks import hooked, residuals_at  # noqa: E402
 from trainer.subject.model import (  # noqa: E402
     BLOCKS,
     Subject,
@@ -66,7 +66,8 @@ def test_harvest_equals_hidden_states(
 def test_last_resid_post_is_taken_before_the_final_norm(subject: Subject) -> None:
     (text,) = _texts(subject)[:1]
     (batch,) = batch_rows([(text,)], 1, packed=False)
-    last = residuals(subject, batch, HookSettings(layer=1, point="resid_post"))[0]
+    hook = HookSettings(layer=1, point="resid_post")
+    last = residuals_at(subject, batch, (hook,))[hook][0]
     after_norm = _alone(subject, text.ids)[-1]
     np.testing.assert_allclose(subject.model.model.norm(last).detach(), after_norm, atol=1e-5)
     assert (last - after_norm).abs().max() > 0.1
@@ -123,7 +124,7 @@ def test_passes_are_shuffled_by_seed_and_number(subject: Subject) -> None:
     texts, hook = _texts(subject), HookSettings(layer=0)
 
     def rows(seed: int, number: int, start: int = 0) -> list[list[float]]:
-        run = passes(subject, texts * 4, hook, DATA, seed)(number, start)
+        run = (found[hook] for found in passes_at(subject, texts * 4, (hook,), DATA, seed)(number, start))
         return [row for x, keep in run for row in np.asarray(x)[keep].tolist()]
 
     assert rows(1, 0) == rows(1, 0)
@@ -137,7 +138,8 @@ def test_mlp_rows_are_what_the_module_reads_and_returns(subject: Subject) -> Non
     texts, seen = _texts(subject), []
     module = subject.blocks[1].mlp
     handle = module.register_forward_hook(lambda _, args, out: seen.append((args[0], out)))
-    rows, keep = next(iter(passes(subject, texts, HookSettings(layer=1, point="mlp"), DATA, 0)(0, 0)))
+    hook = HookSettings(layer=1, point="mlp")
+    rows, keep = next(passes_at(subject, texts, (hook,), DATA, 0)(0, 0))[hook]
     handle.remove()
     both = np.concatenate([part.detach().numpy() for part in seen[0]], axis=-1)
     np.testing.assert_array_equal(
@@ -160,6 +162,28 @@ def test_clean_loss_is_the_models_own(subject: Subject, packed: bool) -> None:
     assert splice.tokens == count
     assert splice.spliced == pytest.approx(splice.clean, rel=1e-6)  # a perfect dictionary
     assert splice.loss_recovered == pytest.approx(1)
+    assert splice.kl_spliced == pytest.approx(0, abs=1e-6) and splice.kl_zero > 1e-4
+
+
+def test_divergence_is_that_of_whole_distributions(subject: Subject) -> None:
+    hook, texts = HookSettings(layer=1), _texts(subject)
+    splice = spliced_loss(subject, rows_of(texts, 12, packed=False), hook, DATA, lambda x: 0 * x)
+    total, count = 0.0, 0
+    for text in texts:
+        ids, learnt = torch.tensor([text.ids]), torch.tensor(text.keep)[None, :, None]
+        with torch.no_grad():
+            clean = subject.model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+            with hooked(subject, hook, lambda _, written, learnt=learnt: torch.where(learnt, 0.0, written)):
+                zeroed = subject.model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+        total += float(torch.nn.functional.kl_div(zeroed, clean, log_target=True, reduction="sum"))
+        count += len(clean)
+    assert splice.kl_zero == pytest.approx(total / count, rel=1e-4)
+    assert splice.kl_spliced == pytest.approx(splice.kl_zero, rel=1e-6)
+
+
+def test_rows_reach_jax_without_a_copy() -> None:
+    hidden = torch.ones(64, 64)
+    assert to_jax(hidden).unsafe_buffer_pointer() == hidden.data_ptr()
 
 
 @pytest.mark.parametrize("point", ["resid_pre", "resid_post"])

@@ -1,6 +1,7 @@
 """`surgery-train`, in process."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,11 @@ def config(tmp_path: Path, model_folder: Path) -> Path:
 
 def test_fit_then_evaluate(config: Path, tmp_path: Path) -> None:
     out, run = tmp_path / "out", CliRunner()
-    fitted = run.invoke(main, ["fit", str(config), "--out", str(out), "--seed", "5", "--json"])
+    fitted = run.invoke(main, ["fit", str(config), "--out", str(out), "--set", "seed=5", "--json"])
     assert fitted.exit_code == 0, fitted.output
     assert json.loads(fitted.stdout)["seed"] == 5
-    assert fitted.stderr == ""  # nothing moves when it is not a terminal
+    assert "\r" not in fitted.stderr  # nothing moves when it is not a terminal
+    assert ("without orbax-checkpoint" in fitted.stderr) is (find_spec("orbax") is None)
     evaluated = run.invoke(main, ["evaluate", str(out), str(config)])
     assert evaluated.exit_code == 0, evaluated.output
     assert f"{json.loads(fitted.stdout)['fvu']:.4f}" in evaluated.stdout

@@ -16,18 +16,18 @@ from trainer.architectures.jumprelu import above
 from trainer.architectures.sparse import Rule, sparse_loss
 from trainer.architectures.terms import Terms
 from trainer.architectures.topk import tied_start
-from trainer.kinds import BatchtopkSettings
+from trainer.kinds import BatchtopkSettings, MatryoshkaSettings
 from trainer.parameters import Parameters
 
+Either = BatchtopkSettings | MatryoshkaSettings
 
-def initialise(
-    key: jax.Array, sample: jax.Array, target: jax.Array, settings: BatchtopkSettings
-) -> Parameters:
+
+def initialise(key: jax.Array, sample: jax.Array, target: jax.Array, settings: Either) -> Parameters:
     """`tied_start` and a threshold () of 0."""
     return {**tied_start(key, target, settings.features), "threshold": jnp.float32(0)}
 
 
-def encode(parameters: Parameters, x: jax.Array, settings: BatchtopkSettings) -> jax.Array:
+def encode(parameters: Parameters, x: jax.Array, settings: Either) -> jax.Array:
     """Codes (batch, n_features) above the threshold, each row by itself."""
     return above(preactivations(parameters, x, centred=True), parameters["threshold"])
 

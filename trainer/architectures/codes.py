@@ -76,6 +76,7 @@ def kept_codes(pre: jax.Array, codes: SparseCodes) -> jax.Array:
     return jnp.where(pre >= jax.lax.stop_gradient(least)[:, None], pre, 0.0)
 
 
-def fired_features(codes: SparseCodes, n_features: int) -> jax.Array:
-    """Which features some row kept, (n_features,) bool."""
-    return jnp.zeros(n_features, bool).at[codes.indices.reshape(-1)].max((codes.values > 0).reshape(-1))
+def active_rows(codes: SparseCodes, n_features: int) -> jax.Array:
+    """How many rows kept each feature, (n_features,) int32."""
+    kept = (codes.values > 0).astype(jnp.int32).reshape(-1)
+    return jnp.zeros(n_features, jnp.int32).at[codes.indices.reshape(-1)].add(kept)

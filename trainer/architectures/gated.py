@@ -65,7 +65,7 @@ def _objective(
     rows_active = (codes > 0).astype(jnp.float32).sum(0)  # (n_features,)
     terms = Terms(
         reconstruction, sparsity, jnp.float32(0), rows_active.sum() / x.shape[0],
-        jnp.sum(jnp.square(output - target)), rows_active > 0, {},
+        jnp.sum(jnp.square(output - target)), rows_active.astype(jnp.int32), {},
     )  # fmt: skip
     return reconstruction + sparsity, (terms, target - output, error)
 

@@ -112,7 +112,7 @@ def loss(
         revival,
         active.astype(jnp.float32).sum(1).mean(),
         squared,
-        active.any(0),
+        active.sum(0, dtype=jnp.int32),
         {},
     )
     return reconstruction + sparsity + revival, terms

@@ -173,7 +173,7 @@ def _without_ghost(
     rows_active = jnp.sign(positive).sum(0)  # (n_features,)
     terms = Terms(
         reconstruction, sparsity, jnp.float32(0), rows_active.sum() / len(x),
-        jnp.sum(jnp.square(output - target)), rows_active > 0, {},
+        jnp.sum(jnp.square(output - target)), rows_active.astype(jnp.int32), {},
     )  # fmt: skip
     return WithoutGhost(reconstruction + sparsity, terms, gradients, target - output, error)
 

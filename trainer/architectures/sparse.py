@@ -23,8 +23,8 @@ import jax.numpy as jnp
 
 from trainer.architectures.codes import (
     SparseCodes,
+    active_rows,
     auxiliary_k,
-    fired_features,
     kept_codes,
     preactivations,
     shared_strongest,
@@ -156,7 +156,7 @@ def loss_and_gradients(
     terms = Terms(
         reconstruction, jnp.float32(0), revival,
         (codes.values > 0).sum(1).astype(jnp.float32).mean(), squared_error,
-        fired_features(codes, n_features), _estimates(parameters, codes),
+        active_rows(codes, n_features), _estimates(parameters, codes),
     )  # fmt: skip
     return reconstruction + revival, terms, gradients
 
@@ -184,7 +184,7 @@ def dense_loss(
     terms = Terms(
         reconstruction, jnp.float32(0), revival,
         (kept > 0).sum(1).astype(jnp.float32).mean(), squares[-1],
-        (kept > 0).any(0), _estimates(parameters, codes),
+        (kept > 0).sum(0, dtype=jnp.int32), _estimates(parameters, codes),
     )  # fmt: skip
     return reconstruction + revival, terms
 

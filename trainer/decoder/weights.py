@@ -9,8 +9,8 @@ that is a byte a weight and a float32 for each output; embedding, biases and nor
 """
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,8 @@ def load_weights(
     try:
         with ExitStack() as stack:
             get = _opened(folder, stack)
-            blocks = [_in_8_bits(block) if int8 else block for block in _blocks(get, shape, layers)]
+            plain = (_block(get, shape, layer) for layer in range(layers))
+            blocks = [_in_8_bits(block) if int8 else block for block in plain]
             embedding = jnp.asarray(get("model.embed_tokens.weight"), dtype)
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise SourceError(f"{folder}: weights cannot be read: {error!r}") from error
@@ -53,10 +54,6 @@ def load_weights(
         name: jnp.stack([jnp.asarray(block[name], _dtype(name, block[name], dtype)) for block in blocks])
         for name in names
     }
-
-
-def _blocks(get: Get, shape: Shape, layers: int) -> Iterator[dict[str, np.ndarray]]:
-    return (_block(get, shape, layer) for layer in range(layers))
 
 
 def _dtype(name: str, array: np.ndarray, dtype: Any) -> Any:
@@ -77,29 +74,12 @@ def _in_8_bits(block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _opened(folder: Path, stack: ExitStack) -> Get:
-    index = folder / "model.safetensors.index.json"
+    index, names = folder / "model.safetensors.index.json", {"model.safetensors"}
     if index.is_file():
-        places: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-    else:
-        places = {}
-    files = {
-        name: stack.enter_context(safe_open(folder / name, framework="numpy"))
-        for name in sorted(set(places.values()) or {"model.safetensors"})
-    }
-
-    def get(name: str) -> np.ndarray:
-        array: np.ndarray = files[places.get(name, "model.safetensors")].get_tensor(name)
-        return array
-
-    def has(name: str) -> bool:
-        return name in places or any(name in file.keys() for file in files.values())  # noqa: SIM118
-
-    def found(name: str) -> np.ndarray:
-        if not has(name):
-            raise KeyError(name)
-        return get(name)
-
-    return found
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    files = [stack.enter_context(safe_open(folder / name, framework="numpy")) for name in sorted(names)]
+    holders = {name: file for file in files for name in file.keys()}  # noqa: SIM118 (no mapping)
+    return lambda name: holders[name].get_tensor(name)
 
 
 def _block(get: Get, shape: Shape, layer: int) -> dict[str, np.ndarray]:
@@ -132,10 +112,8 @@ def _biases(get: Get, place: str) -> dict[str, np.ndarray]:
     }  # fmt: skip
     found = {}
     for name, module in modules.items():
-        try:
+        with suppress(KeyError):
             found[f"bias_{name}"] = get(f"{place}{module}.bias")
-        except KeyError:
-            continue
     return found
 
 

@@ -74,11 +74,3 @@ def passes_at(
         return harvest_at(subject, rows[start * data.batch :], hooks, data)
 
     return one_pass
-
-
-def passes(
-    subject: Subject, texts: Sequence[Tokens], hook: HookSettings, data: DataSettings, seed: int
-) -> Callable[[int, int], Iterator[Harvest]]:
-    """`passes_at` of one hook point."""
-    several = passes_at(subject, texts, (hook,), data, seed)
-    return lambda number, start: (found[hook] for found in several(number, start))

@@ -82,16 +82,11 @@ def model_inputs(subject: Subject, batch: TokenBatch) -> dict[str, Any]:
     return {**inputs, "attention_mask": mask, "position_ids": torch.from_numpy(batch.positions).to(device)}
 
 
-def residuals(subject: Subject, batch: TokenBatch, hook: HookSettings) -> torch.Tensor:
-    """Activations at `hook`, float32 (batch, position, d_model), at `mlp` (batch, position, 2 d_model): input
-    and output; the pass ends there."""
-    return residuals_at(subject, batch, (hook,))[hook]
-
-
 def residuals_at(
     subject: Subject, batch: TokenBatch, hooks: Sequence[HookSettings]
 ) -> dict[HookSettings, torch.Tensor]:
-    """`residuals` of several hook points from one pass, which ends at the last of them."""
+    """Activations at hook points, float32 (batch, position, d_model), at `mlp` (batch, position, 2 d_model):
+    input and output; from one pass, which ends at the last of them."""
     caught: dict[HookSettings, torch.Tensor] = {}
 
     def catch(hook: HookSettings, read: torch.Tensor, written: torch.Tensor) -> torch.Tensor:

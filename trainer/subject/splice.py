@@ -1,4 +1,4 @@
-"""Cross-entropy of a transformers model with the activations at a hook point replaced."""
+"""What a transformers model predicts with the activations at a hook point replaced."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,11 +18,14 @@ Reconstruct = Callable[[jax.Array], jax.Array]
 
 @dataclass(frozen=True)
 class Splice:
-    """Next-token cross-entropy in nats per token with the stream untouched, zeroed, and reconstructed."""
+    """Cross-entropy of the next token with the stream untouched, zeroed, and reconstructed, and the
+    divergence KL(untouched ‖ changed), both in nats per token."""
 
     clean: float
     zero: float
     spliced: float
+    kl_zero: float
+    kl_spliced: float
     tokens: int
 
     @property
@@ -31,25 +34,40 @@ class Splice:
         return (self.zero - self.spliced) / (self.zero - self.clean)
 
 
-def _cross_entropy(subject: Subject, batch: TokenBatch) -> tuple[float, int]:
+def _logits(subject: Subject, batch: TokenBatch) -> torch.Tensor:
     with torch.no_grad():
-        logits = subject.model(**model_inputs(subject, batch)).logits[:, :-1].float()
-    targets = torch.from_numpy(np.where(batch.predicted(), batch.ids, -100)[:, 1:]).to(logits.device)
-    losses = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none"
-    )
-    return float(losses.double().sum()), int((targets != -100).sum())
+        logits: torch.Tensor = subject.model(**model_inputs(subject, batch)).logits[:, :-1]
+    return logits
+
+
+def _losses(logits: torch.Tensor, clean: torch.Tensor, batch: TokenBatch) -> np.ndarray:
+    """Cross-entropy of the logits (batch, position, vocabulary) and KL of the clean ones to them, summed."""
+    totals = np.zeros(2)
+    rows = zip(logits, clean, batch.predicted()[:, 1:], batch.ids[:, 1:], strict=True)
+    for (
+        changed,
+        known,
+        predicted,
+        ids,
+    ) in rows:  # a row at a time: two of its tables fit where a batch's do not
+        counted = torch.from_numpy(predicted).to(logits.device)
+        told, before = (each[counted].float().log_softmax(-1) for each in (changed, known))
+        targets = torch.from_numpy(ids[predicted]).to(logits.device)
+        entropy = -told.gather(1, targets[:, None]).double().sum()
+        divergence = (before.exp() * (before - told)).sum(-1).double().sum()
+        totals += [float(entropy), float(divergence)]
+    return totals
 
 
 def spliced_loss(
     subject: Subject, rows: Sequence[Row], hook: HookSettings, data: DataSettings, reconstruct: Reconstruct
 ) -> Splice:
-    """Cross-entropy clean, zero-ablated and with `reconstruct` (rows read -> rows written) spliced in.
+    """The model clean, zero-ablated and with `reconstruct` (rows read -> rows written) spliced in.
 
     Only tokens that the dictionary was meant for are replaced; BOS and the like pass untouched in both cases.
     Every predicted token counts.
     """
-    totals, tokens, size = np.zeros(3), 0, data.batch * data.context
+    totals, tokens, size = np.zeros((3, 2)), 0, data.batch * data.context
     for batch in batch_rows(rows, data.batch, packed=data.packed):
         learnt = torch.from_numpy(batch.keep).to(subject.model.device)[..., None]
 
@@ -60,11 +78,12 @@ def spliced_loss(
             flat = to_torch(reconstruct(padded_rows(read.float(), size)))[: written[..., 0].numel()]
             return torch.where(learnt, flat.reshape(written.shape).to(written), written)
 
-        clean, count = _cross_entropy(subject, batch)
-        with hooked(subject, hook, zeroed):
-            zero, _ = _cross_entropy(subject, batch)
-        with hooked(subject, hook, rebuilt):
-            spliced, _ = _cross_entropy(subject, batch)
-        totals, tokens = totals + np.array([clean, zero, spliced]), tokens + count
-    clean, zero, spliced = (float(total) / tokens for total in totals)
-    return Splice(clean, zero, spliced, tokens)
+        clean = _logits(subject, batch)
+        totals[0] += _losses(clean, clean, batch)
+        for place, change in enumerate((zeroed, rebuilt), start=1):
+            with hooked(subject, hook, change):
+                changed = _logits(subject, batch)
+            totals[place] += _losses(changed, clean, batch)
+        tokens += int(batch.predicted().sum())
+    (clean_loss, _), (zero, kl_zero), (spliced, kl_spliced) = (totals / tokens).tolist()
+    return Splice(clean_loss, zero, spliced, kl_zero, kl_spliced, tokens)
