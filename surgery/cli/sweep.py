@@ -48,7 +48,7 @@ def sweep(
     from surgery.cli.sweep_screen import sweep_lines
     from surgery.direction.direction import Direction
     from surgery.recipe import load_recipe
-    from surgery.report.sweep import POINTS
+    from surgery.report.sweep import POINTS, point_as_json
     from surgery.report.sweep_figure import write_figure
     from surgery.sweep.run import sweep as run
 
@@ -60,10 +60,8 @@ def sweep(
         found = run(loaded, axis, values, folder, skyline=optimised, observer=progress)
     figures = write_figure(found, folder)
     if as_json:
-        keys = {point.key for point in (*found.lines, *found.points)}
-        for line in (folder / POINTS).read_text(encoding="utf-8").splitlines():
-            if line.strip() and json.loads(line)["key"] in keys:
-                click.echo(line)
+        for point in (*found.lines, *found.points):
+            click.echo(json.dumps(point_as_json(point)))
         return
     console = open_console()
     print_lines(console, sweep_lines(found, (folder / POINTS, *figures), console.width))

@@ -97,7 +97,7 @@ def append_point(folder: Path, point: Point) -> None:
         with (folder / POINTS).open("a+b") as file:
             # The line that a killed run was writing has no end; what follows must not become part of it.
             start = b"" if _ends_a_line(file) else b"\n"
-            file.write(start + json.dumps(_as_json(point)).encode() + b"\n")
+            file.write(start + json.dumps(point_as_json(point)).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -128,7 +128,8 @@ def _ends_a_line(file: IO[bytes]) -> bool:
     return file.read(1) == b"\n"
 
 
-def _as_json(point: Point) -> dict[str, Any]:
+def point_as_json(point: Point) -> dict[str, Any]:
+    """A point as it stands in the file."""
     rows = [
         {"label": row.label, "unit": row.unit, "n": row.n, "value": row.value.value, "low": row.value.low,
          "high": row.value.high}
