@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from surgery import open_dictionary
+from surgery.demo.sources import dictionary_folder
 from surgery.dictionary.facts import Facts
 from surgery.errors import DictionaryError
 from tests.dictionary.plain import (
@@ -48,6 +49,15 @@ def test_what_is_no_dictionary_is_named(tmp_path: Path, files: dict[str, bytes],
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DictionaryError, match=message):
         open_dictionary(str(tmp_path))
+
+
+def test_the_files_of_two_formats_ask_which(tmp_path: Path) -> None:
+    for file in dictionary_folder("demo:refuser").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "ae.pt").write_bytes(b"of the one it was converted from")
+    with pytest.raises(DictionaryError, match=r"several formats .*dictionary_learning, saelens.*--format"):
+        open_dictionary(str(tmp_path))
+    assert open_dictionary(str(tmp_path), facts=Facts(format="saelens")).format == "saelens"
 
 
 def test_a_file_of_another_kind_is_not_looked_beside(tmp_path: Path) -> None:
