@@ -38,11 +38,10 @@ from surgery.linalg.pursuit import gradient_pursuit, gradient_pursuits
 K, BATCH = 4, 256
 _OPENING = """
 import resource, sys, time
-from surgery.dictionary.saelens import read_saelens
-from pathlib import Path
-read_saelens(Path(sys.argv[2]))  # a small one first: imports are not what is measured
+from surgery import open_dictionary
+open_dictionary(sys.argv[2])  # a small one first: imports are not what is measured
 before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-rows = read_saelens(Path(sys.argv[1])).W_dec[[7, -1]].copy()
+rows = open_dictionary(sys.argv[1]).W_dec[[7, -1]].copy()
 seconds = time.process_time() - started
 print(seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e6)
 """

@@ -29,13 +29,12 @@ FILE, CONFIG = re.compile(r"layer_(\d+)\.safetensors"), "config.yaml"
 _THRESHOLD = "activation_function.threshold"
 
 
-def read_circuit_tracer(file: Path, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary:
+def read_circuit_tracer(file: Path, name: str, facts: Facts = NO_FACTS) -> Dictionary:
     """Read one layer's file.
 
     Raises:
         DictionaryError: a tensor is missing, the configuration is no YAML, or it is a cross-layer transcoder.
     """
-    name = name or str(file)
     weights = open_weights(file, name)
     weights.require(["W_enc", "b_enc", "W_dec", "b_dec"])
     config = _config(file.parent / CONFIG, name)
@@ -47,15 +46,12 @@ def read_circuit_tracer(file: Path, *, name: str | None = None, facts: Facts = N
             b_enc=weights.array("b_enc"),
             W_dec=_rows(weights),
             b_dec=weights.array("b_dec"),
-            k=None,
-            subtract_b_dec=False,
-            hook_point=facts.hook_point or _place(file, config, "feature_input_hook"),
+            hook_point=_place(file, config, "feature_input_hook"),
             metadata={"hook_name": config.get("feature_input_hook"), **config},
             threshold=weights.array(_THRESHOLD).reshape(-1) if _THRESHOLD in weights else None,
             W_skip=weights.array("W_skip") if "W_skip" in weights else None,
             is_transcoder=True,
             output_point=_place(file, config, "feature_output_hook"),
-            format="circuit_tracer",
             file=file,
         )
     )

@@ -68,9 +68,9 @@ class Dictionary:
     b_enc: np.ndarray
     W_dec: np.ndarray
     b_dec: np.ndarray
-    k: int | None
-    subtract_b_dec: bool
-    hook_point: HookPoint | None
+    k: int | None = None
+    subtract_b_dec: bool = False
+    hook_point: HookPoint | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     gain: np.ndarray | None = None
     b_gate: np.ndarray | None = None

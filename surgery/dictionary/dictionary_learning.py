@@ -42,13 +42,12 @@ _CLASSES: dict[str, tuple[Architecture, Mapping[str, str]]] = {
 _WITHOUT_INPUT_BIAS = ("AutoEncoderNew", "JumpReluAutoEncoder")
 
 
-def read_dictionary_learning(folder: Path, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary:
+def read_dictionary_learning(folder: Path, name: str, facts: Facts = NO_FACTS) -> Dictionary:
     """Read one trained dictionary.
 
     Raises:
         DictionaryError: nobody allowed the pickle, the class is another, or a tensor or fact is missing.
     """
-    name = name or str(folder)
     config = read_config(folder / CONFIG, name)
     trainer = config.get("trainer")
     trainer = trainer if isinstance(trainer, dict) else {}
@@ -75,12 +74,11 @@ def read_dictionary_learning(folder: Path, *, name: str | None = None, facts: Fa
             b_dec=weights.array(tensors["b_dec"]),
             k=_k(weights, trainer, name, facts) if architecture == "topk" else None,
             subtract_b_dec=kind not in _WITHOUT_INPUT_BIAS,
-            hook_point=facts.hook_point or _place(trainer, config.get("buffer")),
+            hook_point=_place(trainer, config.get("buffer")),
             metadata={"model_name": trainer.get("lm_name"), **config},
             gain=np.exp(weights.array("r_mag").astype(np.float64)) if kind == "GatedAutoEncoder" else None,
             b_gate=weights.array("gate_bias") if kind == "GatedAutoEncoder" else None,
             threshold=_threshold(weights, name) if architecture == "jumprelu" else None,
-            format="dictionary_learning",
             file=folder / WEIGHTS,
         )
     )

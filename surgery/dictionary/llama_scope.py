@@ -36,13 +36,12 @@ _MODEL, _R1_MODEL = "meta-llama/Llama-3.1-8B", "deepseek-ai/DeepSeek-R1-Distill-
 _TENSORS = ("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias")
 
 
-def read_llama_scope(folder: Path, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary:
+def read_llama_scope(folder: Path, name: str, facts: Facts = NO_FACTS) -> Dictionary:
     """Read either variant.
 
     Raises:
         DictionaryError: a tensor or fact is missing, or what it does to activations is something else.
     """
-    name = name or str(folder)
     is_r1 = not (folder / CONFIG).is_file()
     config = read_config(folder / (R1_CONFIG if is_r1 else CONFIG), name)
     _check_supported(config, name)
@@ -72,14 +71,11 @@ def _stored(weights: WeightsFile, config: Mapping[str, Any], facts: Facts) -> Di
             b_enc=weights.array("encoder.bias"),
             W_dec=np.ascontiguousarray(weights.array("decoder.weight").T),
             b_dec=weights.array("decoder.bias"),
-            k=None,
-            subtract_b_dec=False,
-            hook_point=facts.hook_point or from_transformer_lens(reads),
+            hook_point=from_transformer_lens(reads),
             metadata=config,
             threshold=np.zeros(weights.shapes["encoder.bias"][0]),
             is_transcoder=is_transcoder,
             output_point=from_transformer_lens(writes) if is_transcoder else None,
-            format="llama_scope",
             file=weights.path,
         )
     )

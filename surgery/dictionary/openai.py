@@ -21,13 +21,12 @@ from surgery.errors import DictionaryError
 MARK = "latent_bias"
 
 
-def read_openai(file: Path, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary:
+def read_openai(file: Path, name: str, facts: Facts = NO_FACTS) -> Dictionary:
     """Read one autoencoder.
 
     Raises:
         DictionaryError: nobody allowed the pickle, a tensor is missing, or the activation is another.
     """
-    name = name or str(file)
     weights = open_weights(file, name, trust_pickle=facts.trust_pickle)
     weights.require(["encoder.weight", "decoder.weight", "latent_bias", "pre_bias"])
     activation = str(weights.plain.get("activation", "ReLU"))
@@ -44,9 +43,7 @@ def read_openai(file: Path, *, name: str | None = None, facts: Facts = NO_FACTS)
             b_dec=weights.array("pre_bias"),
             k=_k(weights, name, facts) if is_topk else None,
             subtract_b_dec=True,
-            hook_point=facts.hook_point,
             normalization="layer_norm" if is_topk else "none",
-            format="openai",
             file=file,
         )
     )

@@ -68,13 +68,12 @@ class _Settings:
     metadata: Mapping[str, Any]
 
 
-def read_saelens(folder: Path, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary:
+def read_saelens(folder: Path, name: str, facts: Facts = NO_FACTS) -> Dictionary:
     """Read a dictionary that SAELens or `surgery-train` saved.
 
     Raises:
         DictionaryError: a file or a fact is missing, or the architecture is not one that can be read exactly.
     """
-    name = name or str(folder)
     corrected = next((said for place, said in _SAID_ELSEWHERE.items() if place in name), {})
     settings = _settings({**read_config(folder / CONFIG, name), **corrected}, name, facts)
     weights = open_weights(folder / WEIGHTS, name)
@@ -89,7 +88,7 @@ def read_saelens(folder: Path, *, name: str | None = None, facts: Facts = NO_FAC
         b_dec=weights.array("b_dec"),
         k=settings.k,
         subtract_b_dec=settings.subtract_b_dec,
-        hook_point=facts.hook_point or _place(settings.metadata, "hook_name"),
+        hook_point=_place(settings.metadata, "hook_name"),
         metadata=settings.metadata,
         gain=_exponential(weights, "r_mag") if settings.architecture == "gated" else None,
         b_gate=weights.array("b_gate") if settings.architecture == "gated" else None,
@@ -99,7 +98,6 @@ def read_saelens(folder: Path, *, name: str | None = None, facts: Facts = NO_FAC
         normalization=_NORMALIZATIONS[settings.normalize],
         is_transcoder="transcoder" in settings.saelens_architecture,
         output_point=_place(settings.metadata, "hook_name_out"),
-        format="saelens",
         file=folder / WEIGHTS,
     )
     found = checked(found)

@@ -26,7 +26,6 @@ from surgery.dictionary.saex import read_saex
 from surgery.dictionary.sparsify import read_sparsify
 from surgery.dictionary.weights import open_weights
 from surgery.errors import DictionaryError, SourceError
-from surgery.hook_point import HookPoint
 from surgery.hub import fetch_dictionary
 from surgery.hub.listing import repository_files
 
@@ -34,7 +33,7 @@ from surgery.hub.listing import repository_files
 class Reader(Protocol):
     """How every format is read: `place` is a folder, or the file itself where a format is one file."""
 
-    def __call__(self, place: Path, /, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary: ...
+    def __call__(self, place: Path, name: str, facts: Facts, /) -> Dictionary: ...
 
 
 READERS: dict[str, Reader] = {
@@ -81,21 +80,16 @@ def open_dictionary(
         place = place.parent
     if place.is_dir() and kind in _OF_ONE_FILE:
         place = _only_file(place, kind, name)
-    found = replace(READERS[kind](place, name=name, facts=facts), commit=commit)
-    return found if facts.output_point is None else with_output(found, facts.output_point)
-
-
-def with_output(found: Dictionary, point: HookPoint) -> Dictionary:
-    """A transcoder that writes where the user says.
-
-    Raises:
-        DictionaryError: it is no transcoder, and writes where it reads.
-    """
-    if not found.is_transcoder:
-        raise DictionaryError(
-            f"{found.name} is no transcoder: it writes where it reads; leave output_point out"
-        )
-    return replace(found, output_point=point)
+    found = READERS[kind](place, name, facts)
+    if facts.output_point is not None and not found.is_transcoder:
+        raise DictionaryError(f"{name} is no transcoder: it writes where it reads; leave output_point out")
+    return replace(
+        found,
+        format=kind,
+        commit=commit,
+        hook_point=facts.hook_point or found.hook_point,
+        output_point=facts.output_point or found.output_point,
+    )
 
 
 def detect_format(place: Path, name: str) -> str:

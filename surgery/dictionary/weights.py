@@ -47,9 +47,7 @@ class WeightsFile:
         Raises:
             DictionaryError: there is none of that name; the message lists what there is.
         """
-        if tensor not in self.shapes:
-            held = ", ".join(sorted(self.shapes)) or "nothing"
-            raise DictionaryError(f"{self.name}: {self.path.name} lacks {tensor}; it holds: {held}")
+        self.require([tensor])
         value = self.read(tensor)
         return value if value.dtype == np.float32 else value.astype(np.float32)
 
