@@ -1,4 +1,4 @@
-"""The same codes and outputs as the sae-lens package, where it is installed (the extra `tests`)."""
+"""The same codes and outputs as the sae-lens package, where it is installed (the extra `parity`)."""
 
 from __future__ import annotations
 
