@@ -13,7 +13,6 @@ from safetensors.numpy import save_file
 from surgery.dictionary.dictionary import Dictionary, encode, reconstruct
 from surgery.dictionary.facts import Facts
 from surgery.dictionary.source import open_dictionary
-from surgery.dictionary.source import open_dictionary
 from surgery.errors import DictionaryError
 from surgery.hook_point import HookPoint
 from trainer.cli import main
