@@ -69,7 +69,7 @@ def _unreached(error: BaseException) -> str:
     return f"{api().endpoint} does not answer (check the network, and HF_ENDPOINT if it is set): "
 
 
-def failures() -> tuple[type[BaseException], ...]:
+def failures() -> tuple[type[Exception], ...]:
     """What the client raises where the Hub refuses or cannot be reached."""
     from huggingface_hub.errors import HfHubHTTPError
 
