@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,6 @@ _SOURCE_OPTIONS = (
     click.option("--path", "inside", help="Folder or file inside SOURCE, where it holds several."),
     click.option(
         "--format",
-        "format_name",
         type=click.Choice(FORMATS),
         metavar="FORMAT",
         help="Which reader to use; default told by the files.",
@@ -187,14 +187,7 @@ def _open(source: str, said: dict[str, Any]) -> Dictionary:
     from surgery.dictionary.facts import Facts
     from surgery.dictionary.source import open_dictionary
 
-    facts = Facts(
-        format=said["format_name"],
-        hook_point=said["hook_point"],
-        output_point=said["output_point"],
-        k=said["k"],
-        input_norm=said["input_norm"],
-        trust_pickle=said["trust_pickle"],
-    )
+    facts = Facts(**{each.name: said[each.name] for each in fields(Facts)})
     return open_dictionary(source, revision=said["revision"], path=said["inside"], facts=facts)
 
 

@@ -14,6 +14,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,16 +174,11 @@ def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
 
 
 def _pickle(path: Path, name: str) -> WeightsFile:
-    import torch
-
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:
-        held = _old_pickle(path, name)
-    except (OSError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise _not_loadable(name, path, error) from error
+    held = _unpickled(path, name)
     if not isinstance(held, dict):
         raise DictionaryError(f"{name}: {path.name} holds a {type(held).__name__}, not a table of tensors")
+    import torch
+
     tensors = {str(key): value for key, value in held.items() if isinstance(value, torch.Tensor)}
     plain = {str(key): value for key, value in held.items() if not isinstance(value, torch.Tensor)}
 
@@ -193,19 +189,18 @@ def _pickle(path: Path, name: str) -> WeightsFile:
     return WeightsFile(path, name, {key: tuple(value.shape) for key, value in tensors.items()}, plain, read)
 
 
-def _old_pickle(path: Path, name: str) -> Any:
-    """Files from before torch 1.6 cannot be mapped."""
+def _unpickled(path: Path, name: str) -> Any:
     import torch
 
+    load = partial(torch.load, path, map_location="cpu", weights_only=True)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            return load(mmap=True)
+        except RuntimeError:  # files from before torch 1.6 cannot be mapped
+            return load()
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise _not_loadable(name, path, error) from error
-
-
-def _not_loadable(name: str, path: Path, error: Exception) -> DictionaryError:
-    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-    return DictionaryError(
-        f"{name}: {path.name} holds more than tensors and plain values, or is damaged, and is not opened"
-        f" ({reason}); ask its author for a safetensors file"
-    )
+        reason = str(error).strip() or type(error).__name__
+        raise DictionaryError(
+            f"{name}: {path.name} holds more than tensors and plain values, or is damaged, and is not opened"
+            f" ({reason.splitlines()[0][:200]}); ask its author for a safetensors file"
+        ) from error

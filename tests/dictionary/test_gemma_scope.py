@@ -113,13 +113,7 @@ def test_gemma_scope_2(
     affine = kind == "transcoder_all"
     folder = tmp_path / f"gemma-scope-2-1b-pt/{kind}/layer_9_width_16k_l0_small{'_affine' * affine}"
     folder.mkdir(parents=True)
-    t = {
-        "w_enc": transposed(weights["enc"]),
-        "w_dec": weights["dec"],
-        "b_enc": weights["b_enc"],
-        "b_dec": weights["b_dec"],
-        "threshold": np.abs(draw(N_FEATURES)),
-    }
+    t = {name.lower(): value for name, value in _tensors(weights, draw).items()}
     point = "model.layers.9.pre_feedforward_layernorm.output" if affine else "model.layers.9.output"
     config = {
         "hf_hook_point_in": point,
