@@ -9,10 +9,10 @@ values and runs no code.
 
 from __future__ import annotations
 
-import pickle
 import struct
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy as np
 
 from surgery.checkpoint.header import TensorEntry, read_header
 from surgery.dictionary.facts import missing_fact
-from surgery.errors import CheckpointError, DictionaryError
+from surgery.errors import DictionaryError
 
 _NUMPY = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
 _MATRICES = frozenset({"w_enc", "w_dec", "w_e", "w_d", "encoder.weight", "decoder.weight"})
@@ -49,7 +49,8 @@ class WeightsFile:
             DictionaryError: there is none of that name; the message lists what there is.
         """
         self.require([tensor])
-        value = self.read(tensor)
+        with _reading(self.path, self.name):
+            value = self.read(tensor)
         return value if value.dtype == np.float32 else value.astype(np.float32)
 
     def require(self, tensors: Iterable[str]) -> None:
@@ -86,6 +87,18 @@ def several_places(name: str, what: str) -> DictionaryError:
     )
 
 
+@contextmanager
+def _reading(path: Path, name: str) -> Iterator[None]:
+    """Whatever damaged bytes lead a reader to becomes one error that names the file."""
+    try:
+        yield
+    except DictionaryError:
+        raise
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise DictionaryError(f"{name}: {path.name} cannot be read: {reason}") from error
+
+
 def _open(path: Path, name: str, *, trust_pickle: bool) -> WeightsFile:
     if path.suffix == ".safetensors":
         return _safetensors(path, name)
@@ -105,10 +118,8 @@ def _open(path: Path, name: str, *, trust_pickle: bool) -> WeightsFile:
 
 
 def _safetensors(path: Path, name: str) -> WeightsFile:
-    try:
+    with _reading(path, name):
         entries = read_header(path).tensors
-    except CheckpointError as error:
-        raise DictionaryError(f"{name}: {path.name} cannot be read: {error}") from error
 
     def read(tensor: str) -> np.ndarray:
         return _window(path, entries[tensor], name)
@@ -132,12 +143,9 @@ def _window(path: Path, entry: TensorEntry, name: str) -> np.ndarray:
 
 
 def _npz(path: Path, name: str) -> WeightsFile:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            heads = {key: _npy_head(archive, info) for key, info in members.items()}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DictionaryError(f"{name}: {path.name} cannot be read: {error}") from error
+    with _reading(path, name), zipfile.ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        heads = {key: _npy_head(archive, info) for key, info in members.items()}
 
     def read(tensor: str) -> np.ndarray:
         info, (shape, fortran, dtype, length) = members[tensor], heads[tensor]
@@ -198,7 +206,7 @@ def _unpickled(path: Path, name: str) -> Any:
             return load(mmap=True)
         except RuntimeError:  # files from before torch 1.6 cannot be mapped
             return load()
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+    except Exception as error:  # an unpickler of damaged bytes raises whatever they lead it to
         reason = str(error).strip() or type(error).__name__
         raise DictionaryError(
             f"{name}: {path.name} holds more than tensors and plain values, or is damaged, and is not opened"

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from surgery import open_dictionary
 from surgery.demo.sources import dictionary_folder
 from surgery.dictionary.facts import Facts
+from surgery.dictionary.weights import open_weights
 from surgery.errors import DictionaryError
 from tests.dictionary.plain import (
     D_MODEL,
@@ -32,6 +33,20 @@ def test_a_pickle_with_code_in_it_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(DictionaryError, match="not opened"):
         open_dictionary(str(tmp_path / "8.pt"), facts=TRUSTED)
     assert not (tmp_path / "sprung").exists()
+
+
+def test_old_pickles_are_read_and_damaged_ones_named(tmp_path: Path) -> None:
+    import torch
+
+    file = tmp_path / "8.pt"
+    torch.save({"b": torch.ones(3), "k": 4}, file, _use_new_zipfile_serialization=False)
+    held = open_weights(file, "it", trust_pickle=True)
+    assert held.array("b").tolist() == [1, 1, 1] and held.plain == {"k": 4}
+    whole = file.read_bytes()
+    for damaged in (b"", b"junk", b"PK\x03\x04zz", whole[:40], whole[:-3], whole[7:]):
+        file.write_bytes(damaged)
+        with pytest.raises(DictionaryError, match=r"it: 8\.pt holds more than tensors .*, or is damaged"):
+            open_weights(file, "it", trust_pickle=True)
 
 
 @pytest.mark.parametrize(

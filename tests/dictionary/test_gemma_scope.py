@@ -66,6 +66,23 @@ def _npz(folder: Path, weights: Any, draw: Any) -> dict[str, np.ndarray]:
     return double(held)
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_damaged_archive_is_named(tmp_path: Path, weights: Any, draw: Any, compressed: bool) -> None:
+    file = tmp_path / "params.npz"
+    (np.savez_compressed if compressed else np.savez)(file, **_tensors(weights, draw))
+    whole, rng = file.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(200):
+        damaged = bytearray(whole)
+        damaged[rng.integers(len(whole))] = rng.integers(256)
+        file.write_bytes(damaged)
+        try:
+            open_dictionary(str(tmp_path))
+        except DictionaryError as error:
+            refused += "params.npz" in str(error)
+    assert refused > 50
+
+
 @pytest.mark.parametrize(
     ("place", "reads", "writes"),
     [
