@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from surgery.dictionary.config import table
 from surgery.dictionary.dictionary import Dictionary, checked
 from surgery.dictionary.facts import NO_FACTS, Facts
 from surgery.dictionary.weights import WeightsFile, open_weights
@@ -62,10 +63,9 @@ def _config(path: Path, name: str) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return table(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DictionaryError(f"{name}: {CONFIG} beside it cannot be read: {error}") from error
-    return config if isinstance(config, dict) else {}
 
 
 def _rows(weights: WeightsFile) -> np.ndarray:

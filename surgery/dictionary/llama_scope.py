@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from surgery.dictionary.config import positive_number, read_config
+from surgery.dictionary.config import positive_number, read_config, table
 from surgery.dictionary.dictionary import Dictionary, checked
 from surgery.dictionary.facts import NO_FACTS, Facts, missing_fact
 from surgery.dictionary.folding import scaled_input
@@ -73,7 +73,7 @@ def _stored(weights: WeightsFile, config: Mapping[str, Any], facts: Facts) -> Di
             b_dec=weights.array("decoder.bias"),
             hook_point=from_transformer_lens(reads),
             metadata=config,
-            threshold=np.zeros(weights.shapes["encoder.bias"][0]),
+            threshold=np.zeros(weights.shapes["encoder.bias"]),
             is_transcoder=is_transcoder,
             output_point=from_transformer_lens(writes) if is_transcoder else None,
             file=weights.path,
@@ -122,8 +122,7 @@ def _jump(config: Mapping[str, Any], name: str) -> float:
 def _scale(config: Mapping[str, Any], weights: WeightsFile, d: int, side: str, facts: Facts) -> float:
     if facts.input_norm == 0 or config.get("norm_activation") == "inference":
         return 1.0
-    norms = config.get("dataset_average_activation_norm")
-    norm = positive_number(norms.get(side)) if isinstance(norms, dict) else None
+    norm = positive_number(table(config.get("dataset_average_activation_norm")).get(side))
     tensor = f"dataset_average_activation_norm.{config.get(f'hook_point_{side}')}"
     if norm is None and tensor in weights:
         norm = positive_number(float(weights.array(tensor).reshape(-1)[0]))

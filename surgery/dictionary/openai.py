@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from surgery.dictionary.config import whole_number
+from surgery.dictionary.config import table, whole_number
 from surgery.dictionary.dictionary import Dictionary, checked
 from surgery.dictionary.facts import NO_FACTS, Facts, missing_fact
 from surgery.dictionary.weights import WeightsFile, open_weights
@@ -50,8 +50,7 @@ def read_openai(file: Path, name: str, facts: Facts = NO_FACTS) -> Dictionary:
 
 
 def _k(weights: WeightsFile, name: str, facts: Facts) -> int:
-    state = weights.plain.get("activation_state_dict")
-    stored = state.get("k") if isinstance(state, dict) else None
+    stored = table(weights.plain.get("activation_state_dict")).get("k")
     k = facts.k or whole_number(getattr(stored, "item", lambda: stored)())
     if k is None:
         raise missing_fact(name, "a TopK dictionary whose activation_state_dict does not say k", "k", "32")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from surgery.dictionary.config import positive_number, read_config, whole_number
+from surgery.dictionary.config import positive_number, read_config, table, whole_number
 from surgery.dictionary.dictionary import Architecture, Dictionary, checked
 from surgery.dictionary.facts import NO_FACTS, Facts, from_module, missing_fact
 from surgery.dictionary.folding import ranked_by_output, scaled_input
@@ -115,7 +115,7 @@ def _settings(config: Mapping[str, Any], name: str, facts: Facts) -> _Settings:
     if architecture not in _ARCHITECTURES:
         said = f"says architecture {architecture!r}" if "architecture" in config else "says no architecture"
         raise DictionaryError(f"{name}: {CONFIG} {said}; known: {', '.join(_ARCHITECTURES)}")
-    normalize = config.get("normalize_activations") or "none"
+    normalize = str(config.get("normalize_activations") or "none")
     if normalize not in _NORMALIZATIONS:
         raise DictionaryError(
             f"{name}: normalize_activations is {normalize!r}; fold it into the weights first (SAELens' own"
@@ -131,7 +131,7 @@ def _settings(config: Mapping[str, Any], name: str, facts: Facts) -> _Settings:
         k=k if architecture == "topk" else None,
         subtract_b_dec=bool(config.get("apply_b_dec_to_input", "transcoder" not in architecture)),
         rescale_by_decoder_norm=architecture == "topk" and bool(config.get("rescale_acts_by_decoder_norm")),
-        metadata=config.get("metadata") or {},
+        metadata=table(config.get("metadata")),
     )
 
 
@@ -142,7 +142,7 @@ def _from_flat(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if activation not in ("relu", "topk"):
         raise DictionaryError(f"{name}: activation function {activation!r} in {CONFIG}; known: relu, topk")
     if activation == "topk":
-        flat |= {"architecture": "topk", "k": (flat.get("activation_fn_kwargs") or {}).get("k")}
+        flat |= {"architecture": "topk", "k": table(flat.get("activation_fn_kwargs")).get("k")}
     if isinstance(flat.get("normalize_activations"), bool):
         flat["normalize_activations"] = (
             "expected_average_only_in" if flat["normalize_activations"] else "none"

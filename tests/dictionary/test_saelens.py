@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +256,17 @@ def test_a_missing_fact_is_named(
     folder = save(tmp_path / "sae", tensors_of(weights, draw, "standard"), **config)
     with pytest.raises(DictionaryError, match=message):
         open_dictionary(str(folder))
+
+
+@pytest.mark.parametrize("key", ["metadata", "architecture", "normalize_activations", "activation_fn_kwargs"])
+@pytest.mark.parametrize("wrong", [5, True, "x", [1], {"a": 1}, None])
+def test_a_value_of_another_type_is_no_fact(
+    tmp_path: Path, weights: Any, draw: Any, key: str, wrong: Any
+) -> None:
+    config = {"architecture": "standard"} | {key: wrong}
+    folder = save(tmp_path / "sae", tensors_of(weights, draw, "standard"), **config)
+    if key == "activation_fn_kwargs":
+        (folder / "cfg.json").write_text(json.dumps({"activation_fn": "topk", key: wrong}))
+    with suppress(DictionaryError):  # which is what it may end in; anything else fails
+        found = open_dictionary(str(folder))
+        assert (found.n_features, found.architecture) == (N_FEATURES, "standard")
