@@ -41,11 +41,6 @@ class Coding:
     contrast: FeatureContrast | None = None
 
 
-def chance_of(method: str) -> str:
-    """What a method is tried on to see what chance gives."""
-    return "random split" if method == ENCODED else "random direction"
-
-
 def coded_paths(dictionary: Dictionary, vectors: np.ndarray, k: int, coding: Coding) -> list[CodePath]:
     """The codes of vectors (n, d_model) with 1, 2, … k features; the encoded difference has one for all."""
     if coding.method != ENCODED:

@@ -22,7 +22,7 @@ from surgery.direction.direction import Direction, unit_direction
 from surgery.direction.encoded import ENCODED, FeatureContrast
 from surgery.direction.examples import Example as Example
 from surgery.direction.examples import strongest_prompts
-from surgery.direction.quality import Coding, chance_of, code_quality, coded_path, quality_curve
+from surgery.direction.quality import Coding, code_quality, coded_path, quality_curve
 from surgery.direction.quality import CurvePoint as CurvePoint
 from surgery.errors import DirectionError
 from surgery.linalg.atoms import SparseCode
@@ -65,7 +65,7 @@ class Reconstruction:
     @property
     def chance(self) -> str:
         """What the column `random_direction` is the cosine of: a random direction, or a random split."""
-        return chance_of(self.method)
+        return "random split" if self.method == ENCODED else "random direction"
 
 
 def open_wanted(wanted: Reconstruct) -> Dictionary:
