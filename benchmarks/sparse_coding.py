@@ -9,8 +9,8 @@ machine only ever adds to it, and to all alike. Look at the ratios. OMP_NUM_THRE
     read        one product of the whole dictionary with a vector: what a pass over its memory costs
     pursuit     surgery.linalg.pursuit.gradient_pursuit, k distinct features, row norms known
     three-pass  the same in dense form, as the papers write it: three passes a step
-    OMP         sklearn.linear_model.orthogonal_mp: about 11 reads, so 20 times a lone pursuit would be half a
-                read; one vector of a batch is that much faster
+    OMP         sklearn.linear_model.orthogonal_mp: about 11 reads, so 20 times faster would be half a
+                read (docs/dictionaries.md); one vector of a batch is that much faster
     FISTA       surgery.linalg.lasso.lasso_path, the codes of 1 to 8 features
     batch       256 vectors together, beside k plain matrix products of the same size
     opening     a SAELens folder of the same size in a fresh process, and two decoder rows read from it
@@ -38,11 +38,10 @@ from surgery.linalg.pursuit import gradient_pursuit, gradient_pursuits
 K, BATCH = 4, 256
 _OPENING = """
 import resource, sys, time
-from surgery.dictionary.saelens import read_saelens
-from pathlib import Path
-read_saelens(Path(sys.argv[2]))  # a small one first: imports are not what is measured
+from surgery import open_dictionary
+open_dictionary(sys.argv[2])  # a small one first: imports are not what is measured
 before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-rows = read_saelens(Path(sys.argv[1])).W_dec[[7, -1]].copy()
+rows = open_dictionary(sys.argv[1]).W_dec[[7, -1]].copy()
 seconds = time.process_time() - started
 print(seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e6)
 """
@@ -147,6 +146,7 @@ def main() -> None:
     if not asked.without_omp:
         theirs = fastest({"omp": scikit_learn(rows, norms, narrow)}, 2)["omp"]
         print(f"scikit-learn's OMP   {theirs:8.3f} s   {theirs / pursuit:.1f} x pursuit (aim >= 20)")
+        print(f"{'':32s}{theirs / read:.1f} x one bare read")
         print(f"{'':32s}{theirs / together * BATCH:.0f} x one of {BATCH} together")
         print(f"FISTA, 1 to {2 * K}        {quick['lasso']:8.3f} s   {quick['lasso'] / read:.1f} reads")
     print(f"{BATCH} vectors          {together:8.3f} s   {together / bound:.2f} of {K} products (aim <= 1.5)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ FORMATS = (
     "saelens", "saex", "gemma_scope", "gemma_scope_2", "llama_scope", "qwen_scope", "openai", "goodfire",
     "circuit_tracer", "sparsify", "dictionary_learning",
 )  # fmt: skip
+_LEAST_TOKENS = 1000
 METHODS = ("gradient_pursuit", "omp", "nonnegative_omp", "fista", "decoder_cosine")
 
 
@@ -34,7 +36,6 @@ _SOURCE_OPTIONS = (
     click.option("--path", "inside", help="Folder or file inside SOURCE, where it holds several."),
     click.option(
         "--format",
-        "format_name",
         type=click.Choice(FORMATS),
         metavar="FORMAT",
         help="Which reader to use; default told by the files.",
@@ -86,7 +87,7 @@ def info(source: str, as_json: bool, sha256: bool, **said: Any) -> None:
 @click.argument("source")
 @click.option("--model", "model_name", required=True, help="A folder, a Hub id, or demo:refuser.")
 @click.option("--texts", default="demo:text", show_default=True, help="Set of texts, one row each.")
-@click.option("--tokens", default=4096, show_default=True, type=click.IntRange(1024), help="How many to use.")
+@click.option("--tokens", default=4096, show_default=True, type=click.IntRange(1024), help="At most so many.")
 @click.option("--chat", is_flag=True, help="Put each text into the chat template first.")
 @_source_options
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
@@ -100,6 +101,7 @@ def check(
     """
     from surgery.cli.console import LiveProgress
     from surgery.cli.dictionary_screen import fit_as_json, fit_lines
+    from surgery.errors import VerifyError
     from surgery.model.source import open_prompts
     from surgery.verify.activations import text_windows
     from surgery.verify.dictionary_fit import measure_fit
@@ -109,6 +111,11 @@ def check(
         progress.stage("model")
         model = _load(model_name)
         windows = text_windows(model, open_prompts(texts).prompts, at_most=tokens, chat=chat)
+        held = sum(map(len, windows))
+        if held < _LEAST_TOKENS:
+            raise VerifyError(
+                f"{texts}: holds {held} tokens, and {_LEAST_TOKENS:,} or more tell a fit; name a larger --texts"
+            )
         progress.stage("check")
         found = measure_fit(model, opened, windows, progress=progress.advance)
     _print(fit_as_json(opened, found), lambda width: fit_lines(opened, model, texts, found, width), as_json)
@@ -187,14 +194,7 @@ def _open(source: str, said: dict[str, Any]) -> Dictionary:
     from surgery.dictionary.facts import Facts
     from surgery.dictionary.source import open_dictionary
 
-    facts = Facts(
-        format=said["format_name"],
-        hook_point=said["hook_point"],
-        output_point=said["output_point"],
-        k=said["k"],
-        input_norm=said["input_norm"],
-        trust_pickle=said["trust_pickle"],
-    )
+    facts = Facts(**{each.name: said[each.name] for each in fields(Facts)})
     return open_dictionary(source, revision=said["revision"], path=said["inside"], facts=facts)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from rich.text import Text
 
 from surgery.cli.layout import HEADING, LABEL, NARROWEST, WIDEST, joined, labelled, section
-from surgery.dictionary.config import read_config
+from surgery.dictionary.config import read_config, table
 from surgery.dictionary.dictionary import Dictionary
 from surgery.model.language_model import LanguageModel
 from surgery.report.numbers import count, fixed, level, size
@@ -174,8 +174,8 @@ def _file(facts: dict[str, Any]) -> list[str]:
 
 
 def _notes(opened: Dictionary) -> list[str]:
-    loaded = opened.metadata.get("model_from_pretrained_kwargs") or {}
-    changed = [key for key in _NOTED if isinstance(loaded, dict) and loaded.get(key)]
+    loaded = table(opened.metadata.get("model_from_pretrained_kwargs"))
+    changed = [key for key in _NOTED if loaded.get(key)]
     return [
         f"it was trained on a model loaded with {key}: raw activations differ from what it learnt"
         for key in changed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,10 +61,8 @@ def sweep(
         found = run(loaded, axis, values, folder, skyline=optimised, observer=progress)
     figures = write_figure(found, folder)
     if as_json:
-        keys = {point.key for point in (*found.lines, *found.points)}
-        for line in (folder / POINTS).read_text(encoding="utf-8").splitlines():
-            if line.strip() and json.loads(line)["key"] in keys:
-                click.echo(line)
+        for point in (*found.lines, *found.points):
+            click.echo(json.dumps(asdict(point)))
         return
     console = open_console()
     print_lines(console, sweep_lines(found, (folder / POINTS, *figures), console.width))

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from surgery.dictionary.config import table
 from surgery.dictionary.dictionary import Dictionary, checked
 from surgery.dictionary.facts import NO_FACTS, Facts
 from surgery.dictionary.weights import WeightsFile, open_weights
@@ -29,13 +30,12 @@ FILE, CONFIG = re.compile(r"layer_(\d+)\.safetensors"), "config.yaml"
 _THRESHOLD = "activation_function.threshold"
 
 
-def read_circuit_tracer(file: Path, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary:
+def read_circuit_tracer(file: Path, name: str, facts: Facts = NO_FACTS) -> Dictionary:
     """Read one layer's file.
 
     Raises:
         DictionaryError: a tensor is missing, the configuration is no YAML, or it is a cross-layer transcoder.
     """
-    name = name or str(file)
     weights = open_weights(file, name)
     weights.require(["W_enc", "b_enc", "W_dec", "b_dec"])
     config = _config(file.parent / CONFIG, name)
@@ -47,15 +47,12 @@ def read_circuit_tracer(file: Path, *, name: str | None = None, facts: Facts = N
             b_enc=weights.array("b_enc"),
             W_dec=_rows(weights),
             b_dec=weights.array("b_dec"),
-            k=None,
-            subtract_b_dec=False,
-            hook_point=facts.hook_point or _place(file, config, "feature_input_hook"),
+            hook_point=_place(file, config, "feature_input_hook"),
             metadata={"hook_name": config.get("feature_input_hook"), **config},
             threshold=weights.array(_THRESHOLD).reshape(-1) if _THRESHOLD in weights else None,
             W_skip=weights.array("W_skip") if "W_skip" in weights else None,
             is_transcoder=True,
             output_point=_place(file, config, "feature_output_hook"),
-            format="circuit_tracer",
             file=file,
         )
     )
@@ -66,10 +63,9 @@ def _config(path: Path, name: str) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return table(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DictionaryError(f"{name}: {CONFIG} beside it cannot be read: {error}") from error
-    return config if isinstance(config, dict) else {}
 
 
 def _rows(weights: WeightsFile) -> np.ndarray:

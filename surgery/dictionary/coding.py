@@ -23,13 +23,13 @@ from surgery.linalg.lasso import lasso_path, refit_code
 from surgery.linalg.matching import nonnegative_matching_pursuits, orthogonal_matching_pursuits
 from surgery.linalg.pursuit import gradient_pursuits
 
-Path = list[SparseCode]
+CodePath = list[SparseCode]
 """The codes of one vector with 1, 2, … features; shorter where fewer rebuild it exactly."""
 
 
 def code_paths(
     dictionary: Dictionary, vectors: np.ndarray, k: int, *, method: str, refit: bool = False
-) -> list[Path]:
+) -> list[CodePath]:
     """Code vectors (n, d_model) together with up to k features each.
 
     Raises:
@@ -43,12 +43,12 @@ def code_paths(
     return [refit_path(dictionary, vector, path) for vector, path in zip(vectors, paths, strict=True)]
 
 
-def refit_path(dictionary: Dictionary, vector: np.ndarray, path: Path) -> Path:
+def refit_path(dictionary: Dictionary, vector: np.ndarray, path: CodePath) -> CodePath:
     """The same features with the coefficients that fit a vector (d_model,) best."""
     return [refit_code(atoms_of(dictionary), vector, code) for code in path]
 
 
-def ranked_path(scores: np.ndarray, coefficients: np.ndarray, k: int) -> Path:
+def ranked_path(scores: np.ndarray, coefficients: np.ndarray, k: int) -> CodePath:
     """Codes of the 1, 2, … k features of largest score, (m,), with given coefficients, (m,)."""
     best = np.argsort(-scores, kind="stable")[:k]
     best = best[scores[best] > 0]
@@ -58,15 +58,15 @@ def ranked_path(scores: np.ndarray, coefficients: np.ndarray, k: int) -> Path:
     ]
 
 
-def _cosine_paths(atoms: Atoms, vectors: np.ndarray, k: int) -> list[Path]:
+def _cosine_paths(atoms: Atoms, vectors: np.ndarray, k: int) -> list[CodePath]:
     return [ranked_path(np.abs(row), row, k) for row in all_products(atoms, vectors)]
 
 
-def _fista_paths(atoms: Atoms, vectors: np.ndarray, k: int) -> list[Path]:
+def _fista_paths(atoms: Atoms, vectors: np.ndarray, k: int) -> list[CodePath]:
     return [lasso_path(atoms, vector, k) for vector in vectors]
 
 
-METHODS: dict[str, Callable[[Atoms, np.ndarray, int], list[Path]]] = {
+METHODS: dict[str, Callable[[Atoms, np.ndarray, int], list[CodePath]]] = {
     "gradient_pursuit": gradient_pursuits,
     "omp": orthogonal_matching_pursuits,
     "nonnegative_omp": nonnegative_matching_pursuits,

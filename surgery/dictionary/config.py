@@ -27,6 +27,11 @@ def read_config(path: Path, name: str) -> Mapping[str, Any]:
     return config
 
 
+def table(value: Any) -> Mapping[str, Any]:
+    """A JSON object, or an empty one in place of anything else."""
+    return value if isinstance(value, dict) else {}
+
+
 def whole_number(value: Any) -> int | None:
     """A whole number ≥ 1, or None for anything else (a bool is no number)."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 1 else None

@@ -68,9 +68,9 @@ class Dictionary:
     b_enc: np.ndarray
     W_dec: np.ndarray
     b_dec: np.ndarray
-    k: int | None
-    subtract_b_dec: bool
-    hook_point: HookPoint | None
+    k: int | None = None
+    subtract_b_dec: bool = False
+    hook_point: HookPoint | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     gain: np.ndarray | None = None
     b_gate: np.ndarray | None = None
@@ -135,16 +135,16 @@ def encode(
     x, _, _ = normalise(dictionary.normalization, activations)
     if dictionary.subtract_b_dec:
         x = x - dictionary.b_dec.astype(x.dtype)
-    wanted = None if features is None else np.asarray(features, dtype=np.int64)
+    wanted = slice(None) if features is None else np.asarray(features, dtype=np.int64)
     competing = dictionary.architecture in ("topk", "groupmax")
-    rows = None if competing else wanted
-    codes = activate(
-        dictionary.architecture,
-        x @ _rows(dictionary.W_enc, rows).T,
-        _vectors(dictionary, rows, x.dtype),
-        k=dictionary.k,
-    )
-    return codes[:, wanted] if competing and wanted is not None else codes
+    rows = slice(None) if competing else wanted
+    vectors = {
+        name: value[rows].astype(x.dtype)
+        for name in ("gain", "b_enc", "b_gate", "threshold")
+        if (value := getattr(dictionary, name)) is not None
+    }
+    codes = activate(dictionary.architecture, x @ dictionary.W_enc[rows].T, vectors, k=dictionary.k)
+    return codes[:, wanted] if competing else codes
 
 
 def decode(dictionary: Dictionary, codes: np.ndarray) -> np.ndarray:
@@ -239,16 +239,3 @@ def _check_choice(dictionary: Dictionary) -> None:
             f"{dictionary.name}: it would subtract b_dec ({dictionary.d_model}) from an input of"
             f" {dictionary.d_in} entries"
         )
-
-
-def _rows(matrix: np.ndarray, features: np.ndarray | None) -> np.ndarray:
-    return matrix if features is None else matrix[features]
-
-
-def _vectors(dictionary: Dictionary, features: np.ndarray | None, dtype: Any) -> dict[str, np.ndarray]:
-    found = {name: getattr(dictionary, name) for name in ("gain", "b_enc", "b_gate", "threshold")}
-    return {
-        name: (value if features is None else value[features]).astype(dtype)
-        for name, value in found.items()
-        if value is not None
-    }

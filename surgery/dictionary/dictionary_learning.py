@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from surgery.dictionary.config import read_config, whole_number
+from surgery.dictionary.config import read_config, table, whole_number
 from surgery.dictionary.dictionary import Architecture, Dictionary, checked
 from surgery.dictionary.facts import NO_FACTS, Facts, from_module, missing_fact
 from surgery.dictionary.weights import WeightsFile, open_weights, several_places
@@ -42,16 +42,14 @@ _CLASSES: dict[str, tuple[Architecture, Mapping[str, str]]] = {
 _WITHOUT_INPUT_BIAS = ("AutoEncoderNew", "JumpReluAutoEncoder")
 
 
-def read_dictionary_learning(folder: Path, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary:
+def read_dictionary_learning(folder: Path, name: str, facts: Facts = NO_FACTS) -> Dictionary:
     """Read one trained dictionary.
 
     Raises:
         DictionaryError: nobody allowed the pickle, the class is another, or a tensor or fact is missing.
     """
-    name = name or str(folder)
     config = read_config(folder / CONFIG, name)
-    trainer = config.get("trainer")
-    trainer = trainer if isinstance(trainer, dict) else {}
+    trainer = table(config.get("trainer"))
     kind = str(trainer.get("dict_class"))
     if "crosscoder" in kind.lower():
         raise several_places(name, f"its class is {kind}")
@@ -75,12 +73,11 @@ def read_dictionary_learning(folder: Path, *, name: str | None = None, facts: Fa
             b_dec=weights.array(tensors["b_dec"]),
             k=_k(weights, trainer, name, facts) if architecture == "topk" else None,
             subtract_b_dec=kind not in _WITHOUT_INPUT_BIAS,
-            hook_point=facts.hook_point or _place(trainer, config.get("buffer")),
+            hook_point=_place(trainer, table(config.get("buffer"))),
             metadata={"model_name": trainer.get("lm_name"), **config},
             gain=np.exp(weights.array("r_mag").astype(np.float64)) if kind == "GatedAutoEncoder" else None,
             b_gate=weights.array("gate_bias") if kind == "GatedAutoEncoder" else None,
             threshold=_threshold(weights, name) if architecture == "jumprelu" else None,
-            format="dictionary_learning",
             file=folder / WEIGHTS,
         )
     )
@@ -107,10 +104,10 @@ def _threshold(weights: WeightsFile, name: str) -> np.ndarray:
     return threshold
 
 
-def _place(trainer: Mapping[str, Any], buffer: Any) -> HookPoint | None:
+def _place(trainer: Mapping[str, Any], buffer: Mapping[str, Any]) -> HookPoint | None:
     """From submodule_name (`resid_post_layer_3`, or a module's path), else the layer; what it puts out."""
     submodule, layer = str(trainer.get("submodule_name") or ""), trainer.get("layer")
-    if isinstance(buffer, dict) and buffer.get("io", "out") != "out":
+    if buffer.get("io", "out") != "out":
         return None
     found = from_module(submodule)
     if found is not None or not isinstance(layer, int) or isinstance(layer, bool) or layer < 0:

@@ -48,13 +48,12 @@ _MODULES: dict[str, dict[str, str]] = {
 _MATRICES = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
 
 
-def read_gemma_scope(folder: Path, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary:
+def read_gemma_scope(folder: Path, name: str, facts: Facts = NO_FACTS) -> Dictionary:
     """Read version 1.
 
     Raises:
         DictionaryError: a tensor is missing or does not fit.
     """
-    name = name or str(folder)
     place = f"{name}/{folder}"
     layer, site = re.search(r"layer_(\d+)", place), re.search(r"-(res|mlp|transcoders)(?=/|$)", place)
     of_embedding = re.search(r"/embedding/width_\d+k", place) is not None
@@ -64,19 +63,16 @@ def read_gemma_scope(folder: Path, *, name: str | None = None, facts: Facts = NO
         HookPoint(0, "resid_pre") if of_embedding else _at(layer, reads),
         _at(layer, writes),
         {"model_name": _model(name), "prepend_bos": True},
-        facts,
-        version="gemma_scope",
     )
     return scaled_input(found, found.d_in**-0.5) if of_embedding else found
 
 
-def read_gemma_scope_2(folder: Path, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary:
+def read_gemma_scope_2(folder: Path, name: str, facts: Facts = NO_FACTS) -> Dictionary:
     """Read version 2.
 
     Raises:
         DictionaryError: a tensor is missing or does not fit, or it is a cross-layer transcoder.
     """
-    name = name or str(folder)
     weights = open_weights(folder / SAFETENSORS, name)
     config = read_config(folder / CONFIG, name) if (folder / CONFIG).is_file() else _inferred(name, folder)
     if config.get("architecture") != "jump_relu":
@@ -90,8 +86,6 @@ def read_gemma_scope_2(folder: Path, *, name: str | None = None, facts: Facts = 
         from_module(reads),
         from_module(writes) if is_transcoder else None,
         {**config, "prepend_bos": True},
-        facts,
-        version="gemma_scope_2",
         is_transcoder=is_transcoder,
     )
 
@@ -101,9 +95,7 @@ def _read(
     reads: HookPoint | None,
     writes: HookPoint | None,
     metadata: Mapping[str, Any],
-    facts: Facts,
     *,
-    version: str,
     is_transcoder: bool = False,
 ) -> Dictionary:
     tensors = {wanted: _spelling(weights, wanted) for wanted in _MATRICES}
@@ -117,15 +109,12 @@ def _read(
             b_enc=weights.array(tensors["b_enc"]),
             W_dec=weights.array(tensors["W_dec"]),
             b_dec=weights.array(tensors["b_dec"]),
-            k=None,
-            subtract_b_dec=False,
-            hook_point=facts.hook_point or reads,
+            hook_point=reads,
             metadata=metadata,
             threshold=weights.array(tensors["threshold"]),
             W_skip=weights.array(skip).T if skip in weights else None,
             is_transcoder=is_transcoder or writes is not None,
             output_point=writes,
-            format=version,
             file=weights.path,
         )
     )

@@ -24,13 +24,12 @@ FILE = re.compile(r"(?:(.+)-)?SAE-l(\d+)\.pth?")
 _PUBLISHERS = {"Llama": "meta-llama", "DeepSeek": "deepseek-ai"}
 
 
-def read_goodfire(file: Path, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary:
+def read_goodfire(file: Path, name: str, facts: Facts = NO_FACTS) -> Dictionary:
     """Read one file.
 
     Raises:
         DictionaryError: nobody allowed the pickle, or a tensor is missing.
     """
-    name = name or str(file)
     weights = open_weights(file, name, trust_pickle=facts.trust_pickle)
     suffix = "" if "encoder.weight" in weights else "_linear"
     encoder, decoder = f"encoder{suffix}", f"decoder{suffix}"
@@ -45,11 +44,8 @@ def read_goodfire(file: Path, *, name: str | None = None, facts: Facts = NO_FACT
             b_enc=weights.array(f"{encoder}.bias"),
             W_dec=np.ascontiguousarray(weights.array(f"{decoder}.weight").T),
             b_dec=weights.array(f"{decoder}.bias"),
-            k=None,
-            subtract_b_dec=False,
-            hook_point=facts.hook_point or point,
+            hook_point=point,
             metadata={"model_name": _model(match[1]) if match else None},
-            format="goodfire",
             file=file,
         )
     )

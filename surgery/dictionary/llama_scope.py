@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from surgery.dictionary.config import positive_number, read_config
+from surgery.dictionary.config import positive_number, read_config, table
 from surgery.dictionary.dictionary import Dictionary, checked
 from surgery.dictionary.facts import NO_FACTS, Facts, missing_fact
 from surgery.dictionary.folding import scaled_input
@@ -36,13 +36,12 @@ _MODEL, _R1_MODEL = "meta-llama/Llama-3.1-8B", "deepseek-ai/DeepSeek-R1-Distill-
 _TENSORS = ("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias")
 
 
-def read_llama_scope(folder: Path, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary:
+def read_llama_scope(folder: Path, name: str, facts: Facts = NO_FACTS) -> Dictionary:
     """Read either variant.
 
     Raises:
         DictionaryError: a tensor or fact is missing, or what it does to activations is something else.
     """
-    name = name or str(folder)
     is_r1 = not (folder / CONFIG).is_file()
     config = read_config(folder / (R1_CONFIG if is_r1 else CONFIG), name)
     _check_supported(config, name)
@@ -72,14 +71,11 @@ def _stored(weights: WeightsFile, config: Mapping[str, Any], facts: Facts) -> Di
             b_enc=weights.array("encoder.bias"),
             W_dec=np.ascontiguousarray(weights.array("decoder.weight").T),
             b_dec=weights.array("decoder.bias"),
-            k=None,
-            subtract_b_dec=False,
-            hook_point=facts.hook_point or from_transformer_lens(reads),
+            hook_point=from_transformer_lens(reads),
             metadata=config,
-            threshold=np.zeros(weights.shapes["encoder.bias"][0]),
+            threshold=np.zeros(weights.shapes["encoder.bias"]),
             is_transcoder=is_transcoder,
             output_point=from_transformer_lens(writes) if is_transcoder else None,
-            format="llama_scope",
             file=weights.path,
         )
     )
@@ -126,8 +122,7 @@ def _jump(config: Mapping[str, Any], name: str) -> float:
 def _scale(config: Mapping[str, Any], weights: WeightsFile, d: int, side: str, facts: Facts) -> float:
     if facts.input_norm == 0 or config.get("norm_activation") == "inference":
         return 1.0
-    norms = config.get("dataset_average_activation_norm")
-    norm = positive_number(norms.get(side)) if isinstance(norms, dict) else None
+    norm = positive_number(table(config.get("dataset_average_activation_norm")).get(side))
     tensor = f"dataset_average_activation_norm.{config.get(f'hook_point_{side}')}"
     if norm is None and tensor in weights:
         norm = positive_number(float(weights.array(tensor).reshape(-1)[0]))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from surgery.dictionary.config import whole_number
+from surgery.dictionary.config import table, whole_number
 from surgery.dictionary.dictionary import Dictionary, checked
 from surgery.dictionary.facts import NO_FACTS, Facts, missing_fact
 from surgery.dictionary.weights import WeightsFile, open_weights
@@ -21,13 +21,12 @@ from surgery.errors import DictionaryError
 MARK = "latent_bias"
 
 
-def read_openai(file: Path, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary:
+def read_openai(file: Path, name: str, facts: Facts = NO_FACTS) -> Dictionary:
     """Read one autoencoder.
 
     Raises:
         DictionaryError: nobody allowed the pickle, a tensor is missing, or the activation is another.
     """
-    name = name or str(file)
     weights = open_weights(file, name, trust_pickle=facts.trust_pickle)
     weights.require(["encoder.weight", "decoder.weight", "latent_bias", "pre_bias"])
     activation = str(weights.plain.get("activation", "ReLU"))
@@ -44,17 +43,14 @@ def read_openai(file: Path, *, name: str | None = None, facts: Facts = NO_FACTS)
             b_dec=weights.array("pre_bias"),
             k=_k(weights, name, facts) if is_topk else None,
             subtract_b_dec=True,
-            hook_point=facts.hook_point,
             normalization="layer_norm" if is_topk else "none",
-            format="openai",
             file=file,
         )
     )
 
 
 def _k(weights: WeightsFile, name: str, facts: Facts) -> int:
-    state = weights.plain.get("activation_state_dict")
-    stored = state.get("k") if isinstance(state, dict) else None
+    stored = table(weights.plain.get("activation_state_dict")).get("k")
     k = facts.k or whole_number(getattr(stored, "item", lambda: stored)())
     if k is None:
         raise missing_fact(name, "a TopK dictionary whose activation_state_dict does not say k", "k", "32")

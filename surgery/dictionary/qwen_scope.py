@@ -22,13 +22,12 @@ FILE = re.compile(r"layer(\d+)\.sae\.pt")
 _REPOSITORY = re.compile(r"SAE-Res-(.+)-W\d+K-L0_(\d+)")
 
 
-def read_qwen_scope(file: Path, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary:
+def read_qwen_scope(file: Path, name: str, facts: Facts = NO_FACTS) -> Dictionary:
     """Read one layer's file.
 
     Raises:
         DictionaryError: nobody allowed the pickle or said k, or a tensor is missing.
     """
-    name = name or str(file)
     repository = _REPOSITORY.search(name) or _REPOSITORY.search(str(file))
     weights = open_weights(file, name, trust_pickle=facts.trust_pickle)
     weights.require(["W_enc", "W_dec", "b_enc", "b_dec"])
@@ -48,10 +47,8 @@ def read_qwen_scope(file: Path, *, name: str | None = None, facts: Facts = NO_FA
             W_dec=np.ascontiguousarray(weights.array("W_dec").T),
             b_dec=weights.array("b_dec"),
             k=k,
-            subtract_b_dec=False,
-            hook_point=facts.hook_point or point,
+            hook_point=point,
             metadata={"model_name": f"Qwen/{repository[1]}" if repository else None},
-            format="qwen_scope",
             file=file,
         )
     )

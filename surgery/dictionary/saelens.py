@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from surgery.dictionary.config import positive_number, read_config, whole_number
+from surgery.dictionary.config import positive_number, read_config, table, whole_number
 from surgery.dictionary.dictionary import Architecture, Dictionary, checked
 from surgery.dictionary.facts import NO_FACTS, Facts, from_module, missing_fact
 from surgery.dictionary.folding import ranked_by_output, scaled_input
@@ -68,13 +68,12 @@ class _Settings:
     metadata: Mapping[str, Any]
 
 
-def read_saelens(folder: Path, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary:
+def read_saelens(folder: Path, name: str, facts: Facts = NO_FACTS) -> Dictionary:
     """Read a dictionary that SAELens or `surgery-train` saved.
 
     Raises:
         DictionaryError: a file or a fact is missing, or the architecture is not one that can be read exactly.
     """
-    name = name or str(folder)
     corrected = next((said for place, said in _SAID_ELSEWHERE.items() if place in name), {})
     settings = _settings({**read_config(folder / CONFIG, name), **corrected}, name, facts)
     weights = open_weights(folder / WEIGHTS, name)
@@ -89,7 +88,7 @@ def read_saelens(folder: Path, *, name: str | None = None, facts: Facts = NO_FAC
         b_dec=weights.array("b_dec"),
         k=settings.k,
         subtract_b_dec=settings.subtract_b_dec,
-        hook_point=facts.hook_point or _place(settings.metadata, "hook_name"),
+        hook_point=_place(settings.metadata, "hook_name"),
         metadata=settings.metadata,
         gain=_exponential(weights, "r_mag") if settings.architecture == "gated" else None,
         b_gate=weights.array("b_gate") if settings.architecture == "gated" else None,
@@ -99,7 +98,6 @@ def read_saelens(folder: Path, *, name: str | None = None, facts: Facts = NO_FAC
         normalization=_NORMALIZATIONS[settings.normalize],
         is_transcoder="transcoder" in settings.saelens_architecture,
         output_point=_place(settings.metadata, "hook_name_out"),
-        format="saelens",
         file=folder / WEIGHTS,
     )
     found = checked(found)
@@ -117,7 +115,7 @@ def _settings(config: Mapping[str, Any], name: str, facts: Facts) -> _Settings:
     if architecture not in _ARCHITECTURES:
         said = f"says architecture {architecture!r}" if "architecture" in config else "says no architecture"
         raise DictionaryError(f"{name}: {CONFIG} {said}; known: {', '.join(_ARCHITECTURES)}")
-    normalize = config.get("normalize_activations") or "none"
+    normalize = str(config.get("normalize_activations") or "none")
     if normalize not in _NORMALIZATIONS:
         raise DictionaryError(
             f"{name}: normalize_activations is {normalize!r}; fold it into the weights first (SAELens' own"
@@ -133,7 +131,7 @@ def _settings(config: Mapping[str, Any], name: str, facts: Facts) -> _Settings:
         k=k if architecture == "topk" else None,
         subtract_b_dec=bool(config.get("apply_b_dec_to_input", "transcoder" not in architecture)),
         rescale_by_decoder_norm=architecture == "topk" and bool(config.get("rescale_acts_by_decoder_norm")),
-        metadata=config.get("metadata") or {},
+        metadata=table(config.get("metadata")),
     )
 
 
@@ -144,7 +142,7 @@ def _from_flat(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if activation not in ("relu", "topk"):
         raise DictionaryError(f"{name}: activation function {activation!r} in {CONFIG}; known: relu, topk")
     if activation == "topk":
-        flat |= {"architecture": "topk", "k": (flat.get("activation_fn_kwargs") or {}).get("k")}
+        flat |= {"architecture": "topk", "k": table(flat.get("activation_fn_kwargs")).get("k")}
     if isinstance(flat.get("normalize_activations"), bool):
         flat["normalize_activations"] = (
             "expected_average_only_in" if flat["normalize_activations"] else "none"

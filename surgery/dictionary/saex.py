@@ -30,13 +30,12 @@ MARK = "s_gate"
 _FOLDER = re.compile(r"(?:^|[/-])l(\d+)-(?:(residual|attn_out|transcoder)-)?test-run-")
 
 
-def read_saex(folder: Path, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary:
+def read_saex(folder: Path, name: str, facts: Facts = NO_FACTS) -> Dictionary:
     """Read a dictionary that saex saved.
 
     Raises:
         DictionaryError: a tensor is missing, or a scale that must be positive is not.
     """
-    name = name or str(folder)
     weights = open_weights(folder / WEIGHTS, name)
     weights.require(["W_enc", "b_enc", "scaling_factor", "W_dec", "b_dec"])
     scale = weights.array("scaling_factor").astype(np.float64)
@@ -60,16 +59,13 @@ def read_saex(folder: Path, *, name: str | None = None, facts: Facts = NO_FACTS)
             b_enc=weights.array("b_gate") if gated else b_enc * scale,
             W_dec=weights.array("W_dec"),
             b_dec=weights.array("b_dec").astype(np.float64) * out,
-            k=None,
-            subtract_b_dec=False,
-            hook_point=facts.hook_point or point,
+            hook_point=point,
             metadata={"model_name": _model(name), "normalised": into != 1.0},
             gain=into * scale * (_softplus(weights.array("s_gate")) if gated else 1.0),
             b_gate=b_enc / into if gated else None,
             decoder_gain=None if out == 1.0 else np.full(len(scale), out),
             is_transcoder=is_transcoder,
             output_point=HookPoint(int(match[1]), "mlp_out") if match and is_transcoder else None,
-            format="saex",
             file=folder / WEIGHTS,
         )
     )

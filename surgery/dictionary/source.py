@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -13,7 +12,7 @@ from surgery.dictionary.circuit_tracer import FILE as CIRCUIT_FILE
 from surgery.dictionary.circuit_tracer import read_circuit_tracer
 from surgery.dictionary.dictionary import Dictionary
 from surgery.dictionary.dictionary_learning import read_dictionary_learning
-from surgery.dictionary.facts import NO_FACTS, Facts
+from surgery.dictionary.facts import NO_FACTS, Facts, missing_fact
 from surgery.dictionary.gemma_scope import read_gemma_scope, read_gemma_scope_2
 from surgery.dictionary.goodfire import FILE as GOODFIRE_FILE
 from surgery.dictionary.goodfire import read_goodfire
@@ -27,7 +26,6 @@ from surgery.dictionary.saex import read_saex
 from surgery.dictionary.sparsify import read_sparsify
 from surgery.dictionary.weights import open_weights
 from surgery.errors import DictionaryError, SourceError
-from surgery.hook_point import HookPoint
 from surgery.hub import fetch_dictionary
 from surgery.hub.listing import repository_files
 
@@ -35,7 +33,7 @@ from surgery.hub.listing import repository_files
 class Reader(Protocol):
     """How every format is read: `place` is a folder, or the file itself where a format is one file."""
 
-    def __call__(self, place: Path, /, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary: ...
+    def __call__(self, place: Path, name: str, facts: Facts, /) -> Dictionary: ...
 
 
 READERS: dict[str, Reader] = {
@@ -82,39 +80,40 @@ def open_dictionary(
         place = place.parent
     if place.is_dir() and kind in _OF_ONE_FILE:
         place = _only_file(place, kind, name)
-    found = replace(READERS[kind](place, name=name, facts=facts), commit=commit)
-    return found if facts.output_point is None else with_output(found, facts.output_point)
-
-
-def with_output(found: Dictionary, point: HookPoint) -> Dictionary:
-    """A transcoder that writes where the user says.
-
-    Raises:
-        DictionaryError: it is no transcoder, and writes where it reads.
-    """
-    if not found.is_transcoder:
-        raise DictionaryError(
-            f"{found.name} is no transcoder: it writes where it reads; leave output_point out"
-        )
-    return replace(found, output_point=point)
+    found = READERS[kind](place, name, facts)
+    if facts.output_point is not None and not found.is_transcoder:
+        raise DictionaryError(f"{name} is no transcoder: it writes where it reads; leave output_point out")
+    return replace(
+        found,
+        format=kind,
+        commit=commit,
+        hook_point=facts.hook_point or found.hook_point,
+        output_point=facts.output_point or found.output_point,
+    )
 
 
 def detect_format(place: Path, name: str) -> str:
     """The format of a folder or file, told by its files' names and, where two share them, by a tensor.
 
     Raises:
-        DictionaryError: it is none that is known; the message says what is there.
+        DictionaryError: it is none that is known, or the files of several are there; the message says which.
     """
     if place.is_file():
-        alone = _of_one_file(place.name)
-        if alone is not None:
-            return alone
+        kind = _of_one_file(place.name)
+        if kind is not None:
+            return kind
         if place.suffix not in (*_PICKLES, ".safetensors", ".npz", ".json"):
             raise DictionaryError(f"{name}: a {place.suffix or 'nameless'} file is no dictionary's")
         place = place.parent
-    found = next((kind for kind, fits in _SIGNS.items() if fits(place)), None)
-    if found is not None:
-        return found
+    alone = [kind for each in place.iterdir() if (kind := _of_one_file(each.name)) is not None]
+    # Beside other weights a pickle is the state of a training run.
+    found = [kind for kind, fits in _SIGNS.items() if fits(place)] or (alone if len(alone) == 1 else [])
+    if len(found) > 1:
+        raise missing_fact(
+            name, f"the files of several formats are there ({', '.join(found)})", "format", found[0]
+        )
+    if found:
+        return found[0]
     weights = {each.name for each in place.rglob("*.safetensors")} - {"sparsity.safetensors"}
     if _has_config(place) and not weights:
         raise DictionaryError(f"{name}: has a configuration and no weights; download its weights file too")
@@ -150,16 +149,6 @@ def _of_one_file(name: str) -> str | None:
     return "openai" if PurePosixPath(name).suffix in _PICKLES and name != "ae.pt" else None
 
 
-def _alone(place: Path) -> list[tuple[str, Path]]:
-    """The files of a folder that are each a whole dictionary, with their formats."""
-    files = sorted(place.iterdir())
-    return [(kind, file) for file in files if (kind := _of_one_file(file.name)) is not None]
-
-
-def _is_one_file(kind: str, place: Path) -> bool:
-    return [each for each, _ in _alone(place)] == [kind]
-
-
 _SIGNS: dict[str, Callable[[Path], bool]] = {
     "gemma_scope": _has("params.npz"),
     "gemma_scope_2": _has("params.safetensors"),
@@ -169,9 +158,12 @@ _SIGNS: dict[str, Callable[[Path], bool]] = {
     "sparsify": _has("cfg.json", "sae.safetensors"),
     "dictionary_learning": _has("ae.pt"),
     "saex": lambda place: _holds(place, SAEX_MARK),
-    "saelens": _has("sae_weights.safetensors"),
-    **{kind: partial(_is_one_file, kind) for kind in _OF_ONE_FILE},
+    "saelens": lambda place: (
+        _has("sae_weights.safetensors")(place)
+        and not any(_holds(place, each) for each in (SAEX_MARK, R1_MARK))
+    ),
 }
+"""Formats of several files → whether a folder has them."""
 
 
 def _has_config(place: Path) -> bool:

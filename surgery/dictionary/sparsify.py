@@ -12,28 +12,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from surgery.dictionary.config import read_config, whole_number
-from surgery.dictionary.dictionary import Architecture, Dictionary, checked
+from surgery.dictionary.dictionary import Dictionary, checked
 from surgery.dictionary.facts import NO_FACTS, Facts, from_module, into_module, missing_fact
 from surgery.dictionary.weights import open_weights
 from surgery.errors import DictionaryError
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
-_ACTIVATIONS: dict[str, Architecture] = {"topk": "topk", "groupmax": "groupmax"}
 
 
-def read_sparsify(folder: Path, *, name: str | None = None, facts: Facts = NO_FACTS) -> Dictionary:
+def read_sparsify(folder: Path, name: str, facts: Facts = NO_FACTS) -> Dictionary:
     """Read one hook point's folder.
 
     Raises:
         DictionaryError: a tensor or k is missing, or the activation is another.
     """
-    name = name or str(folder)
     config = read_config(folder / CONFIG, name)
     activation = str(config.get("activation", "topk"))
-    if activation not in _ACTIVATIONS:
-        raise DictionaryError(
-            f"{name}: activation {activation!r} in {CONFIG}; known: {', '.join(_ACTIVATIONS)}"
-        )
+    if activation not in ("topk", "groupmax"):
+        raise DictionaryError(f"{name}: activation {activation!r} in {CONFIG}; known: topk, groupmax")
     if config.get("signed"):
         raise DictionaryError(f"{name}: signed codes (largest |·|, no relu) are not read")
     k = facts.k or whole_number(config.get("k"))
@@ -47,19 +43,18 @@ def read_sparsify(folder: Path, *, name: str | None = None, facts: Facts = NO_FA
     return checked(
         Dictionary(
             name=name,
-            architecture=_ACTIVATIONS[activation],
+            architecture="topk" if activation == "topk" else "groupmax",
             W_enc=weights.array("encoder.weight"),
             b_enc=weights.array("encoder.bias"),
             W_dec=weights.array("W_dec"),
             b_dec=weights.array("b_dec"),
             k=k,
             subtract_b_dec=not transcode,
-            hook_point=facts.hook_point or point,
+            hook_point=point,
             metadata={"hookpoint": folder.name, **config},
             W_skip=weights.array("W_skip") if "W_skip" in weights else None,
             is_transcoder=transcode,
             output_point=output if transcode else None,
-            format="sparsify",
             file=folder / WEIGHTS,
         )
     )

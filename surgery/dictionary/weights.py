@@ -9,11 +9,12 @@ values and runs no code.
 
 from __future__ import annotations
 
-import pickle
 import struct
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import numpy as np
 
 from surgery.checkpoint.header import TensorEntry, read_header
 from surgery.dictionary.facts import missing_fact
-from surgery.errors import CheckpointError, DictionaryError
+from surgery.errors import DictionaryError
 
 _NUMPY = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
 _MATRICES = frozenset({"w_enc", "w_dec", "w_e", "w_d", "encoder.weight", "decoder.weight"})
@@ -47,10 +48,9 @@ class WeightsFile:
         Raises:
             DictionaryError: there is none of that name; the message lists what there is.
         """
-        if tensor not in self.shapes:
-            held = ", ".join(sorted(self.shapes)) or "nothing"
-            raise DictionaryError(f"{self.name}: {self.path.name} lacks {tensor}; it holds: {held}")
-        value = self.read(tensor)
+        self.require([tensor])
+        with _reading(self.path, self.name):
+            value = self.read(tensor)
         return value if value.dtype == np.float32 else value.astype(np.float32)
 
     def require(self, tensors: Iterable[str]) -> None:
@@ -87,6 +87,18 @@ def several_places(name: str, what: str) -> DictionaryError:
     )
 
 
+@contextmanager
+def _reading(path: Path, name: str) -> Iterator[None]:
+    """Whatever damaged bytes lead a reader to becomes one error that names the file."""
+    try:
+        yield
+    except DictionaryError:
+        raise
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise DictionaryError(f"{name}: {path.name} cannot be read: {reason}") from error
+
+
 def _open(path: Path, name: str, *, trust_pickle: bool) -> WeightsFile:
     if path.suffix == ".safetensors":
         return _safetensors(path, name)
@@ -106,10 +118,8 @@ def _open(path: Path, name: str, *, trust_pickle: bool) -> WeightsFile:
 
 
 def _safetensors(path: Path, name: str) -> WeightsFile:
-    try:
+    with _reading(path, name):
         entries = read_header(path).tensors
-    except CheckpointError as error:
-        raise DictionaryError(f"{name}: {path.name} cannot be read: {error}") from error
 
     def read(tensor: str) -> np.ndarray:
         return _window(path, entries[tensor], name)
@@ -133,12 +143,9 @@ def _window(path: Path, entry: TensorEntry, name: str) -> np.ndarray:
 
 
 def _npz(path: Path, name: str) -> WeightsFile:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            heads = {key: _npy_head(archive, info) for key, info in members.items()}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DictionaryError(f"{name}: {path.name} cannot be read: {error}") from error
+    with _reading(path, name), zipfile.ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        heads = {key: _npy_head(archive, info) for key, info in members.items()}
 
     def read(tensor: str) -> np.ndarray:
         info, (shape, fortran, dtype, length) = members[tensor], heads[tensor]
@@ -175,16 +182,11 @@ def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
 
 
 def _pickle(path: Path, name: str) -> WeightsFile:
-    import torch
-
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:
-        held = _old_pickle(path, name)
-    except (OSError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise _not_loadable(name, path, error) from error
+    held = _unpickled(path, name)
     if not isinstance(held, dict):
         raise DictionaryError(f"{name}: {path.name} holds a {type(held).__name__}, not a table of tensors")
+    import torch
+
     tensors = {str(key): value for key, value in held.items() if isinstance(value, torch.Tensor)}
     plain = {str(key): value for key, value in held.items() if not isinstance(value, torch.Tensor)}
 
@@ -195,19 +197,18 @@ def _pickle(path: Path, name: str) -> WeightsFile:
     return WeightsFile(path, name, {key: tuple(value.shape) for key, value in tensors.items()}, plain, read)
 
 
-def _old_pickle(path: Path, name: str) -> Any:
-    """Files from before torch 1.6 cannot be mapped."""
+def _unpickled(path: Path, name: str) -> Any:
     import torch
 
+    load = partial(torch.load, path, map_location="cpu", weights_only=True)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise _not_loadable(name, path, error) from error
-
-
-def _not_loadable(name: str, path: Path, error: Exception) -> DictionaryError:
-    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-    return DictionaryError(
-        f"{name}: {path.name} holds more than tensors and plain values, or is damaged, and is not opened"
-        f" ({reason}); ask its author for a safetensors file"
-    )
+        try:
+            return load(mmap=True)
+        except RuntimeError:  # files from before torch 1.6 cannot be mapped
+            return load()
+    except Exception as error:  # an unpickler of damaged bytes raises whatever they lead it to
+        reason = str(error).strip() or type(error).__name__
+        raise DictionaryError(
+            f"{name}: {path.name} holds more than tensors and plain values, or is damaged, and is not opened"
+            f" ({reason.splitlines()[0][:200]}); ask its author for a safetensors file"
+        ) from error

@@ -9,7 +9,7 @@ import numpy as np
 from surgery.dictionary.coding import METHODS
 from surgery.dictionary.dictionary import Dictionary
 from surgery.direction.encoded import ENCODED
-from surgery.direction.quality import Coding, code_quality, coded_paths
+from surgery.direction.quality import Coding, code_quality, coded_path
 from surgery.linalg.atoms import SparseCode
 
 
@@ -39,7 +39,7 @@ def agreements(
         if name == coding.method:
             continue
         other = Coding(name, contrast=coding.contrast)
-        (path,) = coded_paths(dictionary, vector.astype(np.float64)[None], len(code.features), other)
+        path = coded_path(dictionary, vector, len(code.features), other)
         if path:
             numbers = tuple(int(number) for number in path[-1].features)
             cosine = code_quality(dictionary, vector, path[-1])[0]

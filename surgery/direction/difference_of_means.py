@@ -29,11 +29,11 @@ TokenLists = list[list[int]]
 
 @dataclass(frozen=True)
 class Contrast:
-    """Where a difference of means came from."""
+    """A direction, and what a difference of means was taken over and chosen by."""
 
     direction: Direction
-    n_train: tuple[int, int]
-    selection: Selection | None
+    n_train: tuple[int, int] | None = None
+    selection: Selection | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _at_fixed_place(
     n_train = (len(positive.prompts[: select.train]), len(negative.prompts[: select.train]))
     point = HookPoint(select.layer, select.hook_point)
     difference = _difference(means[0], means[1], off=off)
-    return Contrast(_as_direction(difference, point, select.position, off=off), n_train, None)
+    return Contrast(_as_direction(difference, point, select.position, off=off), n_train)
 
 
 def _difference(positive: np.ndarray, negative: np.ndarray, *, off: bool) -> np.ndarray:

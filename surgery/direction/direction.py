@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from surgery.checkpoint.header import read_header
 from surgery.checkpoint.pair import Slot, read_slot
+from surgery.dictionary.config import positive_number, table
 from surgery.errors import CheckpointError, DirectionError
 from surgery.hook_point import SITES, HookPoint
 
@@ -103,7 +104,9 @@ def read_directions(path: Path) -> dict[str, Direction]:
         tensors = {name: read_slot(Slot(path, header.tensors[name])) for name in sorted(header.tensors)}
     except (OSError, CheckpointError) as error:
         raise DirectionError(f"{path}: not a safetensors file of directions: {error}") from error
-    return {name: _read_one(path, name, vector, described.get(name, {})) for name, vector in tensors.items()}
+    return {
+        name: _read_one(path, name, vector, table(described.get(name))) for name, vector in tensors.items()
+    }
 
 
 def _describe(direction: Direction) -> dict[str, Any]:
@@ -116,12 +119,11 @@ def _describe(direction: Direction) -> dict[str, Any]:
     }
 
 
-def _described(metadata: Mapping[str, str]) -> dict[str, Any]:
+def _described(metadata: Mapping[str, str]) -> Mapping[str, Any]:
     try:
-        value = json.loads(metadata.get("surgery", "{}"))
+        return table(json.loads(metadata.get("surgery", "{}")))
     except ValueError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _read_one(path: Path, name: str, vector: np.ndarray, described: Mapping[str, Any]) -> Direction:
@@ -130,10 +132,8 @@ def _read_one(path: Path, name: str, vector: np.ndarray, described: Mapping[str,
             f"{path}: tensor {name!r} has shape {vector.shape}; a direction has one axis, d_model"
         )
     layer, site = described.get("layer"), described.get("hook_point")
-    point = HookPoint(layer, site) if isinstance(layer, int) and site in SITES else None
-    found = unit_direction(vector, point, described.get("origin") or {"file": path.name, "tensor": name})
-    return (
-        found
-        if "norm" not in described
-        else Direction(found.vector, float(described["norm"]), point, found.origin)
+    point = HookPoint(layer, site) if type(layer) is int and layer >= 0 and site in SITES else None
+    found = unit_direction(
+        vector, point, table(described.get("origin")) or {"file": path.name, "tensor": name}
     )
+    return replace(found, norm=positive_number(described.get("norm")) or found.norm)

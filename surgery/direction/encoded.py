@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surgery.dictionary.coding import Path, ranked_path
+from surgery.dictionary.coding import CodePath, ranked_path
 from surgery.dictionary.dictionary import Dictionary, encode
 from surgery.errors import DirectionError
 from surgery.hook_point import HookPoint
@@ -89,7 +89,7 @@ def feature_contrast(
     )
 
 
-def encoded_difference_path(dictionary: Dictionary, difference: np.ndarray, k: int) -> Path:
+def encoded_difference_path(dictionary: Dictionary, difference: np.ndarray, k: int) -> CodePath:
     """The codes of 1, 2, … k features of largest difference; coefficients are for unit-norm rows."""
     gain = 1.0 if dictionary.decoder_gain is None else dictionary.decoder_gain
     coefficients = difference * gain * dictionary.row_norms

@@ -88,7 +88,7 @@ def find_direction(
         wanted.find,
         direction,
         original,
-        contrast.n_train if prompts else None,
+        contrast.n_train,
         contrast.selection,
         reconstruction,
         None if dictionary is None else dictionary.sha256,
@@ -115,9 +115,9 @@ def _find(
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Contrast, list[str]]:
     if isinstance(wanted, FindFile):
-        return Contrast(_from_file(wanted, sources), (0, 0), None), []
+        return Contrast(_from_file(wanted, sources)), []
     if isinstance(wanted, FindWeightDifference):
-        return Contrast(_from_weights(wanted), (0, 0), None), []
+        return Contrast(_from_weights(wanted)), []
     positive, negative = sources.prompts(wanted.positive), sources.prompts(wanted.negative)
     contrast = difference_of_means(
         model,

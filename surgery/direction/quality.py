@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from surgery.dictionary.coding import Path as CodePath
-from surgery.dictionary.coding import code_paths, refit_path
+from surgery.dictionary.coding import CodePath, code_paths, refit_path
 from surgery.dictionary.dictionary import Dictionary, unit_rows
 from surgery.direction.encoded import DRAWS, ENCODED, FeatureContrast, encoded_difference_path
 from surgery.linalg.atoms import SparseCode
@@ -42,11 +41,6 @@ class Coding:
     contrast: FeatureContrast | None = None
 
 
-def chance_of(method: str) -> str:
-    """What a method is tried on to see what chance gives."""
-    return "random split" if method == ENCODED else "random direction"
-
-
 def coded_paths(dictionary: Dictionary, vectors: np.ndarray, k: int, coding: Coding) -> list[CodePath]:
     """The codes of vectors (n, d_model) with 1, 2, … k features; the encoded difference has one for all."""
     if coding.method != ENCODED:
@@ -54,6 +48,11 @@ def coded_paths(dictionary: Dictionary, vectors: np.ndarray, k: int, coding: Cod
     assert coding.contrast is not None
     path = encoded_difference_path(dictionary, coding.contrast.difference, k)
     return [refit_path(dictionary, vector, path) if coding.refit else path for vector in vectors]
+
+
+def coded_path(dictionary: Dictionary, vector: np.ndarray, k: int, coding: Coding) -> CodePath:
+    """The codes of one vector (d_model,)."""
+    return coded_paths(dictionary, np.asarray(vector, dtype=np.float64)[None], k, coding)[0]
 
 
 def quality_curve(

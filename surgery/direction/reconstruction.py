@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from surgery.dictionary.coding import METHODS
-from surgery.dictionary.coding import Path as CodePath
+from surgery.dictionary.coding import METHODS, CodePath
 from surgery.dictionary.dictionary import Dictionary, unit_rows
 from surgery.dictionary.facts import Facts, parse_hook_point
 from surgery.dictionary.source import open_dictionary
@@ -23,7 +22,7 @@ from surgery.direction.direction import Direction, unit_direction
 from surgery.direction.encoded import ENCODED, FeatureContrast
 from surgery.direction.examples import Example as Example
 from surgery.direction.examples import strongest_prompts
-from surgery.direction.quality import Coding, chance_of, code_quality, coded_paths, quality_curve
+from surgery.direction.quality import Coding, code_quality, coded_path, quality_curve
 from surgery.direction.quality import CurvePoint as CurvePoint
 from surgery.errors import DirectionError
 from surgery.linalg.atoms import SparseCode
@@ -66,7 +65,7 @@ class Reconstruction:
     @property
     def chance(self) -> str:
         """What the column `random_direction` is the cosine of: a random direction, or a random split."""
-        return chance_of(self.method)
+        return "random split" if self.method == ENCODED else "random direction"
 
 
 def open_wanted(wanted: Reconstruct) -> Dictionary:
@@ -105,7 +104,7 @@ def reconstruct(
     _check_fit(direction, dictionary, k, method, contrast)
     sizes = sorted({*range(1, min(CURVE, dictionary.n_features) + 1), k})
     coding = Coding(method, refit, contrast)
-    path = _path(direction, dictionary, sizes[-1], coding)
+    path = coded_path(dictionary, direction.vector, sizes[-1], coding)
     if len(path) < k and not _is_exact(dictionary, direction, path):
         raise DirectionError(
             f"{method} finds {len(path)} features of {dictionary.name} for this direction, and k is"
@@ -142,7 +141,7 @@ def rebuilt_directions(
         DirectionError: as of `reconstruct`, or the method finds no feature at all.
     """
     _check_fit(direction, dictionary, k, method, contrast)
-    path = _path(direction, dictionary, k, Coding(method, refit, contrast))
+    path = coded_path(dictionary, direction.vector, k, Coding(method, refit, contrast))
     if not path:
         raise DirectionError(f"{method} finds no feature of {dictionary.name} for this direction")
     return [_rebuilt(direction, dictionary, code) for code in path]
@@ -180,11 +179,6 @@ def _check_fit(
         )
     if method != ENCODED and method not in METHODS:
         raise DirectionError(f"no method is called {method!r}; known: {', '.join([*METHODS, ENCODED])}")
-
-
-def _path(direction: Direction, dictionary: Dictionary, k: int, coding: Coding) -> CodePath:
-    """The codes of 1 to k features."""
-    return coded_paths(dictionary, direction.vector.astype(np.float64)[None], k, coding)[0]
 
 
 def _is_exact(dictionary: Dictionary, direction: Direction, path: CodePath) -> bool:

@@ -54,10 +54,8 @@ def derive_refusal_tokens(
         common = [model.tokenizer.decode([token]) for token, _ in opened[0].most_common(3)]
         raise DirectionError(
             f"the model's replies to positive and negative prompts begin alike (most often {common}), so"
-            " refusal"
-            " tokens"
-            " cannot be derived; name them in select.refusal_tokens, or check that the model refuses the"
-            " positive prompts"
+            " refusal tokens cannot be derived; name them in select.refusal_tokens, or check that the model"
+            " refuses the positive prompts"
         )
     return tuple(sorted(tokens))
 

@@ -43,7 +43,7 @@ def steady(what: str, call: Callable[[], Result]) -> Result:
     for wait in (*WAITS, None):
         try:
             return call()
-        except _failures() as error:
+        except failures() as error:
             if wait is None or not _passes(error):
                 raise UploadError(f"{what}: {_unreached(error)}{reason(error)}") from error
             time.sleep(max(wait, _asked_for(error)))
@@ -69,10 +69,12 @@ def _unreached(error: BaseException) -> str:
     return f"{api().endpoint} does not answer (check the network, and HF_ENDPOINT if it is set): "
 
 
-def _failures() -> tuple[type[BaseException], ...]:
+def failures() -> tuple[type[Exception], ...]:
+    """What the client raises where the Hub refuses or cannot be reached."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    # Its bases are OSError and the error of whichever HTTP library this version of the client is built on.
+    # Its bases are OSError and the error of whichever HTTP library this version of the client is built on. A
+    # name that is not valid is a ValueError.
     return (*HfHubHTTPError.__bases__, ValueError, RuntimeError)
 
 

@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from surgery.errors import SourceError
+from surgery.hub.client import failures
 from surgery.hub.names import is_hub_id
 
 _MODEL_FILES = [
@@ -59,12 +60,11 @@ def fetch_dataset_file(source: str, file: str, *, revision: str | None = None) -
         SourceError: the file cannot be had.
     """
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HFValidationError
 
     _refuse_path(source)
     try:
         return Path(hf_hub_download(source, file, repo_type="dataset", revision=revision))
-    except (OSError, ValueError, HFValidationError) as error:
+    except failures() as error:
         raise _unavailable(f"{source}/{file}", error) from error
 
 
@@ -76,14 +76,13 @@ def fetch_dataset(source: str, pattern: str, *, revision: str | None = None) -> 
         SourceError: the dataset cannot be had, or nothing in it matches.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
 
     _refuse_path(source)
     try:
         folder = Path(
             snapshot_download(source, repo_type="dataset", revision=revision, allow_patterns=[pattern])
         )
-    except (OSError, ValueError, HFValidationError) as error:
+    except failures() as error:
         raise SourceError(
             f"{source}: the Hub did not give this dataset: {_first_line(error)} (check the name, the network,"
             " HF_HUB_OFFLINE, or `hf auth login`; or download the files and name their path)"
@@ -103,12 +102,11 @@ def _fetch(source: str, revision: str | None, wanted: list[str] | None) -> Snaps
     if folder.is_dir():
         return Snapshot(folder.resolve(), None)
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
 
     _refuse_path(source)
     try:
         found = Path(snapshot_download(source, revision=revision, allow_patterns=wanted))
-    except (OSError, ValueError, HFValidationError) as error:
+    except failures() as error:
         raise _unavailable(source, error) from error
     return Snapshot(found, found.name)
 

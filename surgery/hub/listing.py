@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from surgery.hub.client import failures
 from surgery.hub.names import is_hub_id
 
 
@@ -16,9 +17,8 @@ def repository_files(source: str, *, revision: str | None = None) -> tuple[str, 
     if Path(source).expanduser().is_dir() or not is_hub_id(source):
         return ()
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
 
     try:
         return tuple(sorted(HfApi().list_repo_files(source, revision=revision)))
-    except (OSError, ValueError, HFValidationError):
+    except failures():
         return ()

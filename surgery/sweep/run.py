@@ -70,7 +70,14 @@ def sweep(
     observer = observer or Silent()
     _check(loaded, axis)
     with _kept(folder):
-        return _swept(loaded, axis, values, folder, skyline, observer)
+        prepared = prepare(loaded, observer)
+        sources = Sources(prompts=remembering(loaded, prepared.prompts), resolve=loaded.resolve)
+        lines = compared_with(prepared, skyline)
+        wanted, left_out = settings_of(prepared, sources, axis, values)
+        observer.stage("sweep")
+        points = _measured(prepared, [*lines, *wanted], folder, observer)
+    title = f"{loaded.name}: {loaded.recipe.model.source}"
+    return Sweep(title, axis, tuple(points[len(lines) :]), tuple(points[: len(lines)]), left_out)
 
 
 @contextmanager
@@ -91,26 +98,15 @@ def _kept(folder: Path) -> Iterator[None]:
         raise
 
 
-def _swept(
-    loaded: LoadedRecipe,
-    axis: Axis,
-    values: Sequence[float],
-    folder: Path,
-    skyline: Direction | None,
-    observer: Observer,
-) -> Sweep:
-    prepared = prepare(loaded, observer)
-    sources = Sources(prompts=remembering(loaded, prepared.prompts), resolve=loaded.resolve)
-    lines = compared_with(prepared, skyline)
-    wanted, left_out = settings_of(prepared, sources, axis, values)
-    settings = [*lines, *wanted]
-    observer.stage("sweep")
-    content = resolved(prepared)
-    known = read_points(folder)
-    keys = [_key(prepared, setting, content) for setting in settings]
+def _measured(
+    prepared: Prepared, settings: Sequence[Setting], folder: Path, observer: Observer
+) -> list[Point]:
+    """The point of each setting: as the folder has it, or measured and put there."""
+    content, known = resolved(prepared), read_points(folder)
     base: Measurement | None = None
     points = []
-    for number, (setting, key) in enumerate(zip(settings, keys, strict=True)):
+    for number, setting in enumerate(settings):
+        key = _key(prepared, setting, content)
         if key not in known:
             if base is None:
                 base = measure(prepared.model, prepared.suites, side="base", progress=observer.advance)
@@ -119,9 +115,7 @@ def _swept(
         # The same numbers may have been kept under another name, as k = 2 by an earlier axis.
         points.append(replace(known[key], name=setting.name, value=setting.value))
         observer.advance(number + 1, len(settings), "settings")
-    title = f"{loaded.name}: {loaded.recipe.model.source}"
-    points = with_every_row(points)
-    return Sweep(title, axis, tuple(points[len(lines) :]), tuple(points[: len(lines)]), left_out)
+    return with_every_row(points)
 
 
 def _check(loaded: LoadedRecipe, axis: Axis) -> None:

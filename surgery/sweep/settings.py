@@ -58,33 +58,40 @@ def settings_of(
             Setting(f"strength {value:g}", value, prepared.directions, each)
             for value, each in zip(values, scaled, strict=True)
         ], ()
-    rebuilt = _rebuilt(prepared, sources, [int(value) for value in values])
-    return [Setting(f"k = {int(value)}", value, rebuilt[int(value)], steps) for value in values], ()
+    return _rebuilt(prepared, sources, [int(value) for value in values])
 
 
-def _rebuilt(prepared: Prepared, sources: Sources, sizes: Sequence[int]) -> dict[int, dict[str, Direction]]:
+def _rebuilt(
+    prepared: Prepared, sources: Sources, sizes: Sequence[int]
+) -> tuple[list[Setting], tuple[str, ...]]:
     """For each k every direction; one that the recipe does not rebuild stays as it is."""
-    found: dict[int, dict[str, Direction]] = {size: {} for size in sizes}
-    seed = prepared.recipe.seed
+    found = {size: {finding.name: finding.original for finding in prepared.findings} for size in sizes}
+    left_out: dict[int, str] = {}
     for finding in prepared.findings:
         wanted = prepared.recipe.direction[finding.name]
-        dictionary = None if wanted.reconstruct is None else open_wanted(wanted.reconstruct)
-        for size in sizes:
-            found[size][finding.name] = finding.original
-        if dictionary is None or wanted.reconstruct is None:
+        if wanted.reconstruct is None:
             continue
-        contrast = contrast_of_codes(wanted, dictionary, finding.original, prepared.model, sources, seed=seed)
+        dictionary, method = open_wanted(wanted.reconstruct), wanted.reconstruct.method
         path = rebuilt_directions(
             finding.original,
             dictionary,
             max(sizes),
-            method=wanted.reconstruct.method,
+            method=method,
             refit=wanted.reconstruct.refit,
-            contrast=contrast,
+            contrast=contrast_of_codes(
+                wanted, dictionary, finding.original, prepared.model, sources, seed=prepared.recipe.seed
+            ),
         )
         for size in sizes:
-            found[size][finding.name] = path[min(size, len(path)) - 1]
-    return found
+            if size > len(path):
+                left_out[size] = f"k = {size}: {method} finds {len(path)} features for {finding.name!r}"
+            else:
+                found[size][finding.name] = path[size - 1]
+    steps = tuple(prepared.recipe.edit.steps)
+    settings = [Setting(f"k = {k}", float(k), found[k], steps) for k in sizes if k not in left_out]
+    if not settings:
+        raise DirectionError(left_out[sizes[0]])
+    return settings, tuple(left_out.values())
 
 
 def _layers(

@@ -16,6 +16,7 @@ from surgery.demo.sources import dictionary_folder
 from surgery.dictionary.coding import METHODS as CODERS
 from surgery.dictionary.source import READERS
 from surgery.direction.direction import unit_direction
+from surgery.errors import VerifyError
 from surgery.hook_point import HookPoint
 
 
@@ -69,6 +70,12 @@ def test_check_names_the_right_place_and_ends_with_3_where_it_is_another() -> No
     off = ["--hook-point", f"resid_pre.{layer - 1}"]
     screen = _run("check", "demo:refuser", "--model", "demo:refuser", "--tokens", "1024", *off, code=3)
     assert "off by one" in screen and "named" in screen
+
+
+def test_check_says_nothing_from_a_few_tokens(tmp_path: Path) -> None:
+    (tmp_path / "few.txt").write_text("how do i water the fern\n")
+    with pytest.raises(VerifyError, match=r"few\.txt: holds \d+ tokens, and 1,000 or more tell a fit"):
+        _run("check", "demo:refuser", "--model", "demo:refuser", "--texts", str(tmp_path / "few.txt"))
 
 
 def test_check_measures_a_transcoder_at_what_it_writes(tmp_path: Path) -> None:

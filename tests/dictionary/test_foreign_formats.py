@@ -10,7 +10,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from surgery import open_dictionary
+from surgery.demo.sources import dictionary_folder
 from surgery.dictionary.facts import Facts
+from surgery.dictionary.weights import open_weights
 from surgery.errors import DictionaryError
 from tests.dictionary.plain import (
     D_MODEL,
@@ -33,6 +35,20 @@ def test_a_pickle_with_code_in_it_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
+def test_old_pickles_are_read_and_damaged_ones_named(tmp_path: Path) -> None:
+    import torch
+
+    file = tmp_path / "8.pt"
+    torch.save({"b": torch.ones(3), "k": 4}, file, _use_new_zipfile_serialization=False)
+    held = open_weights(file, "it", trust_pickle=True)
+    assert held.array("b").tolist() == [1, 1, 1] and held.plain == {"k": 4}
+    whole = file.read_bytes()
+    for damaged in (b"", b"junk", b"PK\x03\x04zz", whole[:40], whole[:-3], whole[7:]):
+        file.write_bytes(damaged)
+        with pytest.raises(DictionaryError, match=r"it: 8\.pt holds more than tensors .*, or is damaged"):
+            open_weights(file, "it", trust_pickle=True)
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -48,6 +64,15 @@ def test_what_is_no_dictionary_is_named(tmp_path: Path, files: dict[str, bytes],
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DictionaryError, match=message):
         open_dictionary(str(tmp_path))
+
+
+def test_the_files_of_two_formats_ask_which(tmp_path: Path) -> None:
+    for file in dictionary_folder("demo:refuser").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "ae.pt").write_bytes(b"of the one it was converted from")
+    with pytest.raises(DictionaryError, match=r"several formats .*dictionary_learning, saelens.*--format"):
+        open_dictionary(str(tmp_path))
+    assert open_dictionary(str(tmp_path), facts=Facts(format="saelens")).format == "saelens"
 
 
 def test_a_file_of_another_kind_is_not_looked_beside(tmp_path: Path) -> None:

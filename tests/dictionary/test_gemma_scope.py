@@ -66,6 +66,23 @@ def _npz(folder: Path, weights: Any, draw: Any) -> dict[str, np.ndarray]:
     return double(held)
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_damaged_archive_is_named(tmp_path: Path, weights: Any, draw: Any, compressed: bool) -> None:
+    file = tmp_path / "params.npz"
+    (np.savez_compressed if compressed else np.savez)(file, **_tensors(weights, draw))
+    whole, rng = file.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(200):
+        damaged = bytearray(whole)
+        damaged[rng.integers(len(whole))] = rng.integers(256)
+        file.write_bytes(damaged)
+        try:
+            open_dictionary(str(tmp_path))
+        except DictionaryError as error:
+            refused += "params.npz" in str(error)
+    assert refused > 50
+
+
 @pytest.mark.parametrize(
     ("place", "reads", "writes"),
     [
@@ -113,13 +130,7 @@ def test_gemma_scope_2(
     affine = kind == "transcoder_all"
     folder = tmp_path / f"gemma-scope-2-1b-pt/{kind}/layer_9_width_16k_l0_small{'_affine' * affine}"
     folder.mkdir(parents=True)
-    t = {
-        "w_enc": transposed(weights["enc"]),
-        "w_dec": weights["dec"],
-        "b_enc": weights["b_enc"],
-        "b_dec": weights["b_dec"],
-        "threshold": np.abs(draw(N_FEATURES)),
-    }
+    t = {name.lower(): value for name, value in _tensors(weights, draw).items()}
     point = "model.layers.9.pre_feedforward_layernorm.output" if affine else "model.layers.9.output"
     config = {
         "hf_hook_point_in": point,

@@ -3,56 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from surgery import open_dictionary
-from surgery.dictionary.dictionary import encode, reconstruct
 from surgery.dictionary.facts import Facts
 from surgery.errors import DictionaryError
 from surgery.hook_point import HookPoint
-from tests.dictionary.plain import largest
-
-D_MODEL, N_FEATURES = 6, 12
-Tensors = dict[str, np.ndarray]
+from tests.dictionary.plain import D_MODEL, N_FEATURES, Forward, largest
+from tests.dictionary.saelens_folder import Tensors, save, tensors_of
 
 
-def _tensors(weights: Any, draw: Any, architecture: str) -> Tensors:
-    held = {
-        "W_enc": np.ascontiguousarray(weights["enc"].T),
-        "W_dec": weights["dec"],
-        "b_dec": weights["b_dec"],
-    }
-    if architecture == "gated":
-        return held | {name: draw(N_FEATURES, scale=0.5) for name in ("b_gate", "b_mag", "r_mag")}
-    held["b_enc"] = weights["b_enc"]
-    if "jumprelu" in architecture or "batchtopk" in architecture:
-        held["threshold"] = np.abs(draw(N_FEATURES))
-    if "skip" in architecture:
-        held["W_skip"] = draw(D_MODEL, D_MODEL)
-    return held
-
-
-def _save(folder: Path, tensors: Tensors, **config: Any) -> Path:
-    folder.mkdir(parents=True)
-    save_file(tensors, folder / "sae_weights.safetensors")
-    cfg = {
-        "d_in": D_MODEL,
-        "d_sae": N_FEATURES,
-        "apply_b_dec_to_input": True,
-        "normalize_activations": "none",
-        "metadata": {"hook_name": "blocks.3.hook_resid_post"},
-    } | config
-    (folder / "cfg.json").write_text(json.dumps(cfg))
-    return folder
-
-
-def _reference(architecture: str, tensors: Tensors, k: int, subtract: bool) -> Callable[..., Any]:
+def _reference(architecture: str, tensors: Tensors, k: int, subtract: bool) -> Forward:
     t = {name: value.astype(np.float64) for name, value in tensors.items()}
 
     def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,8 +46,8 @@ def _reference(architecture: str, tensors: Tensors, k: int, subtract: bool) -> C
 def test_autoencoders(
     tmp_path: Path, weights: Any, draw: Any, agrees: Any, architecture: str, subtract: bool
 ) -> None:
-    tensors = _tensors(weights, draw, architecture)
-    folder = _save(tmp_path / "sae", tensors, architecture=architecture, k=3, apply_b_dec_to_input=subtract)
+    tensors = tensors_of(weights, draw, architecture)
+    folder = save(tmp_path / "sae", tensors, architecture=architecture, k=3, apply_b_dec_to_input=subtract)
     dictionary = open_dictionary(str(folder))
     assert (dictionary.format, dictionary.hook_point) == ("saelens", HookPoint(3, "resid_post"))
     agrees(dictionary, _reference(architecture, tensors, 3, subtract))
@@ -91,9 +57,9 @@ def test_autoencoders(
     "architecture", ["transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder"]
 )
 def test_transcoders(tmp_path: Path, weights: Any, draw: Any, agrees: Any, architecture: str) -> None:
-    tensors = _tensors(weights, draw, architecture)
+    tensors = tensors_of(weights, draw, architecture)
     metadata = {"hook_name": "blocks.3.hook_mlp_in", "hook_name_out": "blocks.3.hook_mlp_out"}
-    folder = _save(
+    folder = save(
         tmp_path / "t", tensors, architecture=architecture, apply_b_dec_to_input=False, metadata=metadata
     )
     found = open_dictionary(str(folder))
@@ -104,13 +70,13 @@ def test_transcoders(tmp_path: Path, weights: Any, draw: Any, agrees: Any, archi
     )
     agrees(found, _reference(architecture, tensors, 0, False))
     metadata |= {"hf_hook_name": "model.layers.3.pre_feedforward_layernorm.output"}
-    folder = _save(tmp_path / "g", tensors, architecture=architecture, metadata=metadata)
+    folder = save(tmp_path / "g", tensors, architecture=architecture, metadata=metadata)
     assert open_dictionary(str(folder)).hook_point == HookPoint(3, "mlp_in")
 
 
 def test_top_k_over_rescaled_codes(tmp_path: Path, weights: Any, draw: Any, agrees: Any) -> None:
-    tensors = _tensors(weights, draw, "topk")
-    folder = _save(tmp_path / "sae", tensors, architecture="topk", k=3, rescale_acts_by_decoder_norm=True)
+    tensors = tensors_of(weights, draw, "topk")
+    folder = save(tmp_path / "sae", tensors, architecture="topk", k=3, rescale_acts_by_decoder_norm=True)
     t = {name: value.astype(np.float64) for name, value in tensors.items()}
     norms = np.linalg.norm(t["W_dec"], axis=1)
 
@@ -125,8 +91,8 @@ def test_top_k_over_rescaled_codes(tmp_path: Path, weights: Any, draw: Any, agre
 def test_what_is_normalised_token_by_token_is_undone(
     tmp_path: Path, weights: Any, draw: Any, agrees: Any, how: str
 ) -> None:
-    tensors = _tensors(weights, draw, "standard")
-    folder = _save(tmp_path / "sae", tensors, architecture="standard", normalize_activations=how)
+    tensors = tensors_of(weights, draw, "standard")
+    folder = save(tmp_path / "sae", tensors, architecture="standard", normalize_activations=how)
     inner = _reference("standard", tensors, 0, True)
 
     def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -146,8 +112,8 @@ def test_what_is_normalised_token_by_token_is_undone(
 def test_the_expected_norm_is_folded(
     tmp_path: Path, weights: Any, draw: Any, agrees: Any, architecture: str, from_file: bool
 ) -> None:
-    tensors = _tensors(weights, draw, architecture)
-    folder = _save(
+    tensors = tensors_of(weights, draw, architecture)
+    folder = save(
         tmp_path / "sae", tensors, architecture=architecture, normalize_activations="expected_average_only_in"
     )
     with pytest.raises(DictionaryError, match=r"--input-norm 31\.2"):
@@ -165,8 +131,8 @@ def test_the_expected_norm_is_folded(
 
 
 def test_the_flat_configuration_of_version_5(tmp_path: Path, weights: Any, draw: Any, agrees: Any) -> None:
-    tensors = _tensors(weights, draw, "topk")
-    folder = _save(tmp_path / "sae", tensors)
+    tensors = tensors_of(weights, draw, "topk")
+    folder = save(tmp_path / "sae", tensors)
     flat = {
         "hook_point": "blocks.8.hook_resid_pre",
         "activation_fn_str": "topk",
@@ -233,8 +199,8 @@ def test_configurations_as_they_are_published(
     place: HookPoint,
     subtract: bool,
 ) -> None:
-    tensors = _tensors(weights, draw, architecture)
-    folder = _save(tmp_path / "sae", tensors)
+    tensors = tensors_of(weights, draw, architecture)
+    folder = save(tmp_path / "sae", tensors)
     (folder / "cfg.json").write_text(json.dumps(config))
     found = open_dictionary(str(folder))
     assert (found.hook_point, found.metadata["model_name"]) == (place, config["model_name"])
@@ -242,9 +208,9 @@ def test_configurations_as_they_are_published(
 
 
 def test_what_only_the_registry_says_of_a_release_is_known(tmp_path: Path, weights: Any, draw: Any) -> None:
-    tensors = _tensors(weights, draw, "standard")
+    tensors = tensors_of(weights, draw, "standard")
     for release in ("jbloom/GPT2-Small-SAEs-Reformatted", "JoshEngels/Mistral-7B-Residual-Stream-SAEs"):
-        (_save(tmp_path / release / "sae", tensors) / "cfg.json").write_text(json.dumps(_OLD))
+        (save(tmp_path / release / "sae", tensors) / "cfg.json").write_text(json.dumps(_OLD))
     centred = open_dictionary(str(tmp_path / "jbloom/GPT2-Small-SAEs-Reformatted/sae"))
     assert centred.metadata["model_from_pretrained_kwargs"] == {"center_writing_weights": True}
     normed = open_dictionary(str(tmp_path / "JoshEngels/Mistral-7B-Residual-Stream-SAEs"), path="sae")
@@ -254,9 +220,9 @@ def test_what_only_the_registry_says_of_a_release_is_known(tmp_path: Path, weigh
 def test_a_finetuning_factor_scales_the_decoder_or_is_refused(
     tmp_path: Path, weights: Any, draw: Any, agrees: Any
 ) -> None:
-    tensors = _tensors(weights, draw, "standard")
+    tensors = tensors_of(weights, draw, "standard")
     factor = np.abs(draw(N_FEATURES)) + np.float32(0.5)
-    folder = _save(tmp_path / "sae", tensors | {"scaling_factor": factor})
+    folder = save(tmp_path / "sae", tensors | {"scaling_factor": factor})
     flat = {"hook_name": "blocks.1.hook_resid_pre", "finetuning_scaling_factor": True}
     (folder / "cfg.json").write_text(json.dumps(flat))
     plain = _reference("standard", tensors, 0, True)
@@ -287,78 +253,20 @@ def test_a_finetuning_factor_scales_the_decoder_or_is_refused(
 def test_a_missing_fact_is_named(
     tmp_path: Path, weights: Any, draw: Any, config: dict[str, Any], message: str
 ) -> None:
-    folder = _save(tmp_path / "sae", _tensors(weights, draw, "standard"), **config)
+    folder = save(tmp_path / "sae", tensors_of(weights, draw, "standard"), **config)
     with pytest.raises(DictionaryError, match=message):
         open_dictionary(str(folder))
 
 
-_OF_THE_PACKAGE = (
-    "standard",
-    "gated",
-    "jumprelu",
-    "topk",
-    "transcoder",
-    "skip_transcoder",
-    "jumprelu_transcoder",
-    "jumprelu_skip_transcoder",
-)
-
-
-def _agrees_with_the_package(folder: Path) -> None:
-    """Codes and outputs of a folder by the package and by us."""
-    package, torch = pytest.importorskip("sae_lens"), pytest.importorskip("torch")
-    theirs = package.SAE.load_from_disk(str(folder))
-    x = torch.randn(30, D_MODEL, generator=torch.Generator().manual_seed(0))
-    ours = open_dictionary(str(folder))
-    with torch.inference_mode():
-        codes, output = theirs.encode(x).numpy(), theirs(x).numpy()
-    np.testing.assert_allclose(encode(ours, x.numpy()), codes, atol=1e-5)
-    np.testing.assert_allclose(reconstruct(ours, x.numpy()), output, atol=1e-5)
-    assert codes.any()
-
-
-@pytest.mark.parametrize("architecture", _OF_THE_PACKAGE)
-def test_equals_the_package_where_it_is_installed(
-    tmp_path: Path, weights: Any, draw: Any, architecture: str
+@pytest.mark.parametrize("key", ["metadata", "architecture", "normalize_activations", "activation_fn_kwargs"])
+@pytest.mark.parametrize("wrong", [5, True, "x", [1], {"a": 1}, None])
+def test_a_value_of_another_type_is_no_fact(
+    tmp_path: Path, weights: Any, draw: Any, key: str, wrong: Any
 ) -> None:
-    pytest.importorskip("sae_lens", reason="sae-lens is not installed")
-    config: dict[str, Any] = {"architecture": architecture, "dtype": "float32", "device": "cpu"}
-    if architecture == "topk":
-        config["k"] = 3
-    if "transcoder" in architecture:
-        config |= {"d_out": D_MODEL, "apply_b_dec_to_input": False}
-    _agrees_with_the_package(_save(tmp_path / "sae", _tensors(weights, draw, architecture), **config))
-
-
-@pytest.mark.parametrize("normalize", ["layer_norm", "constant_norm_rescale"])
-def test_normalised_inputs_equal_the_package_too(
-    tmp_path: Path, weights: Any, draw: Any, normalize: str
-) -> None:
-    pytest.importorskip("sae_lens", reason="sae-lens is not installed")
-    config = {"architecture": "standard", "dtype": "float32", "device": "cpu"}
-    folder = _save(
-        tmp_path / "sae", _tensors(weights, draw, "standard"), normalize_activations=normalize, **config
-    )
-    _agrees_with_the_package(folder)
-
-
-@pytest.mark.parametrize(
-    "kind", ["BatchTopK", "MatryoshkaBatchTopK", "TopK", "JumpReLU", "Gated", "Standard"]
-)
-@pytest.mark.parametrize("rescale", [False, True])
-def test_reads_what_the_package_saves_of_its_training(tmp_path: Path, kind: str, rescale: bool) -> None:
-    package = pytest.importorskip("sae_lens", reason="sae-lens is not installed")
-    torch = pytest.importorskip("torch")
-    named: dict[str, Any] = {"d_in": D_MODEL, "d_sae": N_FEATURES, "dtype": "float32", "device": "cpu"}
-    if "TopK" in kind:
-        named |= {"k": 3, "rescale_acts_by_decoder_norm": rescale}
-    if "Matryoshka" in kind:
-        named["matryoshka_widths"] = [4, N_FEATURES]
-    torch.manual_seed(1)
-    config = getattr(package, f"{kind}TrainingSAEConfig")(**named)
-    trained = getattr(package, f"{kind}TrainingSAE")(config)
-    with torch.no_grad():
-        for parameter in trained.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    trained.save_inference_model(str(tmp_path / "saved"))
-    _agrees_with_the_package(tmp_path / "saved")
+    config = {"architecture": "standard"} | {key: wrong}
+    folder = save(tmp_path / "sae", tensors_of(weights, draw, "standard"), **config)
+    if key == "activation_fn_kwargs":
+        (folder / "cfg.json").write_text(json.dumps({"activation_fn": "topk", key: wrong}))
+    with suppress(DictionaryError):  # which is what it may end in; anything else fails
+        found = open_dictionary(str(folder))
+        assert (found.n_features, found.architecture) == (N_FEATURES, "standard")

@@ -13,7 +13,6 @@ from safetensors.numpy import save_file
 
 from surgery import open_dictionary
 from surgery.dictionary.facts import Facts
-from surgery.dictionary.saex import read_saex
 from surgery.errors import DictionaryError
 from surgery.hook_point import HookPoint
 
@@ -89,7 +88,7 @@ def test_the_encoder_says_the_same_as_the_published_conversion(
         f = (x @ W + t["b_enc"] > 0) * np.maximum(x @ (W * np.exp(r_mag)) + t["b_gate"], 0)
         return f, f @ (c * t["W_dec"]) + c * t["b_dec"]
 
-    agrees(read_saex(tmp_path / "x"), saelens)
+    agrees(open_dictionary(str(tmp_path / "x")), saelens)
 
 
 @pytest.mark.parametrize(
@@ -105,14 +104,14 @@ def test_the_folder_names_the_hook_point(
     tmp_path: Path, weights: Any, draw: Any, folder: str, point: HookPoint | None
 ) -> None:
     _save(tmp_path / folder, weights, draw, gated=False, normed=False)
-    assert read_saex(tmp_path / folder).hook_point == point
+    assert open_dictionary(str(tmp_path / folder)).hook_point == point
 
 
 def test_a_transcoder_reads_what_the_mlp_reads_and_writes_what_it_writes(
     tmp_path: Path, weights: Any, draw: Any
 ) -> None:
     _save(tmp_path / "it-l12-transcoder-test-run-0-1.00E-05", weights, draw, gated=False, normed=False)
-    found = read_saex(tmp_path / "it-l12-transcoder-test-run-0-1.00E-05")
+    found = open_dictionary(str(tmp_path / "it-l12-transcoder-test-run-0-1.00E-05"))
     assert (found.is_transcoder, found.hook_point, found.output_point) == (
         True,
         HookPoint(12, "mlp_in"),
@@ -123,12 +122,12 @@ def test_a_transcoder_reads_what_the_mlp_reads_and_writes_what_it_writes(
 def test_the_user_s_word_on_the_norm_counts(tmp_path: Path, weights: Any, draw: Any, agrees: Any) -> None:
     tensors = _save(tmp_path / "x", weights, draw, gated=False, normed=True)
     agrees(
-        read_saex(tmp_path / "x", facts=Facts(input_norm=0)),
+        open_dictionary(str(tmp_path / "x"), facts=Facts(input_norm=0)),
         lambda x: _forward(tensors, x, gated=False, normed=False),
     )
     said = {**tensors, "mean_norm": 5.0}
     agrees(
-        read_saex(tmp_path / "x", facts=Facts(input_norm=5.0)),
+        open_dictionary(str(tmp_path / "x"), facts=Facts(input_norm=5.0)),
         lambda x: _forward(said, x, gated=False, normed=True),
     )
 
@@ -138,4 +137,4 @@ def test_a_scale_that_is_not_positive_is_refused(tmp_path: Path, weights: Any, d
     tensors["scaling_factor"][2] = -1.0
     save_file(tensors, tmp_path / "x" / "sae_weights.safetensors")
     with pytest.raises(DictionaryError, match="not above 0 for 1 of 12 features"):
-        read_saex(tmp_path / "x")
+        open_dictionary(str(tmp_path / "x"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,6 +52,20 @@ def test_several_need_a_name(tmp_path: Path) -> None:
     with pytest.raises(DirectionError, match="no direction named 'c'; it holds: a, b"):
         Direction.load(tmp_path / "v.safetensors", "c")
     assert Direction.load(tmp_path / "v.safetensors", "b").d_model == 4
+
+
+@pytest.mark.parametrize("wrong", [None, -1, True, "x", [1], {"a": 1}, float("nan")])
+@pytest.mark.parametrize("key", ["layer", "hook_point", "norm", "origin", None])
+def test_what_a_file_says_wrongly_is_not_believed(tmp_path: Path, key: str | None, wrong: Any) -> None:
+    said = {"layer": 1, "hook_point": "resid_pre", "norm": 2.0, "origin": {"find": "x"}}
+    described = wrong if key is None else said | {key: wrong}
+    vector = np.full(4, 1.5, np.float32)
+    save_file({"v": vector}, tmp_path / "d.safetensors", metadata={"surgery": json.dumps({"v": described})})
+    found = Direction.load(tmp_path / "d.safetensors")
+    assert found.norm == (3.0 if key in ("norm", None) else 2.0)
+    assert found.hook_point == (None if key in ("layer", "hook_point", None) else HookPoint(1, "resid_pre"))
+    origin = {"a": 1} if wrong == {"a": 1} and key == "origin" else {"file": "d.safetensors", "tensor": "v"}
+    assert found.origin == (origin if key in ("origin", None) else said["origin"])
 
 
 @pytest.mark.parametrize("vector", [np.zeros(4), np.array([1.0, np.nan]), np.array([np.inf, 1.0])])

@@ -30,8 +30,6 @@ def _dictionary() -> Dictionary:
         b_enc=zeros,
         W_dec=2.0 * rows,
         b_dec=np.zeros(32, np.float32),
-        k=None,
-        subtract_b_dec=False,
         hook_point=HookPoint(1, "resid_pre"),
     )
 

@@ -33,7 +33,6 @@ def _dictionary(d_model: int = D_MODEL) -> Dictionary:
         b_enc=np.zeros(N_FEATURES, np.float32),
         W_dec=W_dec,
         b_dec=np.zeros(d_model, np.float32),
-        k=None,
         subtract_b_dec=True,
         hook_point=HookPoint(1, "resid_pre"),
     )

@@ -51,24 +51,35 @@ def endpoint() -> Iterator[str]:
     thread.join()
 
 
-def test_files_are_named_without_being_downloaded(endpoint: str, tmp_path: Path) -> None:
-    environment = os.environ | {
-        "HF_ENDPOINT": endpoint,
-        "HF_HOME": str(tmp_path),
-        "HF_HUB_OFFLINE": "0",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", _CODE],
-        env=environment,
+def _run(code: str, endpoint: str, cache: Path) -> subprocess.CompletedProcess[str]:
+    settings = {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache)} | settings,
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
+
+
+def test_files_are_named_without_being_downloaded(endpoint: str, tmp_path: Path) -> None:
+    done = _run(_CODE, endpoint, tmp_path)
     assert done.stdout.strip() == "('a/params.npz', 'b/params.npz') ()", done.stderr
     assert not list(tmp_path.rglob("*.npz"))
 
 
 def test_a_folder_and_what_is_no_id_have_none(tmp_path: Path) -> None:
     assert repository_files(str(tmp_path)) == repository_files("./a/b") == repository_files("name") == ()
+
+
+def test_a_hub_that_cannot_be_reached_is_one_message(tmp_path: Path) -> None:
+    code = (
+        "import time; time.sleep = lambda _: None\n"
+        "from surgery.dictionary.source import open_dictionary\n"
+        "from surgery.errors import SourceError\n"
+        "try: open_dictionary('org/name')\n"
+        "except SourceError as error: print(error)"
+    )
+    done = _run(code, "http://127.0.0.1:9", tmp_path)
+    assert "org/name: not a folder here, and the Hub did not give it" in done.stdout, done.stderr

@@ -130,6 +130,14 @@ def test_more_features_come_closer_and_the_unedited_model_does_not_move(
     assert found.lines[-1].name == "skyline"
 
 
+def test_a_k_that_the_method_cannot_give_is_left_out(loaded: LoadedRecipe, tmp_path: Path) -> None:
+    found = sweep(loaded, "k", [2, 40], tmp_path / "out")
+    assert [point.name for point in found.points] == ["k = 2"]
+    assert found.left_out == ("k = 40: omp finds 32 features for 'd'",)
+    with pytest.raises(DirectionError, match="k = 40: omp finds 32"):
+        sweep(loaded, "k", [40], tmp_path / "out")
+
+
 def test_strength_and_layer_are_axes_too(loaded: LoadedRecipe, tmp_path: Path) -> None:
     strengths = sweep(loaded, "strength", [0.0, 1.0, 2.0], tmp_path / "s")
     moved = [
@@ -215,9 +223,12 @@ def test_the_command_prints_and_writes(loaded: LoadedRecipe, tmp_path: Path) -> 
     result = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "original direction" in result.output and "k = 2" in result.output
-    lines = CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False).output.splitlines()
-    assert len([json.loads(line) for line in lines]) == 5
     assert (tmp_path / "out" / "sweep.png").is_file()
+    arguments[1:3] = ["--strength", "0,1", "--json"]  # strength 1 is what k = 2 has been measured with
+    lines = CliRunner().invoke(command, arguments, catch_exceptions=False).output.splitlines()
+    compared = ["unedited", "random direction", "original direction"]
+    assert [json.loads(line)["name"] for line in lines] == [*compared, "strength 0", "strength 1"]
+    assert len(read_points(tmp_path / "out")) == 6
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from safetensors.numpy import save_file
 
 from surgery.dictionary.dictionary import Dictionary, encode, reconstruct
 from surgery.dictionary.facts import Facts
-from surgery.dictionary.saelens import read_saelens
 from surgery.dictionary.source import open_dictionary
 from surgery.errors import DictionaryError
 from surgery.hook_point import HookPoint
@@ -82,7 +81,7 @@ def test_codes_and_output_stay(write: Callable[[Path], Facts], tmp_path: Path) -
     facts = write(source)
     before = open_dictionary(str(source), facts=facts)
     told = convert(str(source), tmp_path / "out", facts=facts)
-    after = read_saelens(tmp_path / "out")
+    after = open_dictionary(str(tmp_path / "out"))
     codes = encode(before, X)
     assert 0 < np.count_nonzero(codes) < codes.size
     np.testing.assert_allclose(encode(after, X), codes, atol=2e-5)
