@@ -220,13 +220,13 @@ def _notes(prepared: Prepared, written: Written) -> tuple[str, ...]:
 
 
 def _environment(prepared: Prepared) -> Environment:
-    network = prepared.model.network
+    model = prepared.load_model.loaded
     return Environment(
         versions=_versions(),
         machine=f"{platform.system()} {platform.machine()}",
         cpu_count=os.cpu_count() or 1,
-        device=str(network.device),
-        dtype=str(network.dtype).removeprefix("torch."),
+        device=None if model is None else str(model.device),
+        dtype=None if model is None else str(model.network.dtype).removeprefix("torch."),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
@@ -20,7 +21,7 @@ from surgery.model.prompts import PromptSet
 from surgery.model.source import locate_model, open_prompts
 from surgery.recipe import LoadedRecipe
 from surgery.recipe.editing import Ablate, Add
-from surgery.recipe.schema import Recipe
+from surgery.recipe.schema import ModelSource, Recipe
 from surgery.recipe.section import PromptSource
 from surgery.verify.verification import Suites, load_suites
 
@@ -47,6 +48,35 @@ class Silent:
     def advance(self, done: int, total: int, what: str) -> None: ...
 
 
+class ModelOnDemand:
+    """A recipe's model, loaded when it is first called for: an edit along stored directions with nothing to
+    verify needs none, only the headers of the weight files. `loaded` is None until then.
+    """
+
+    def __init__(self, source: ModelSource, folder: Path) -> None:
+        self._source, self._folder = source, folder
+        self.loaded: LanguageModel | None = None
+
+    def __call__(self) -> LanguageModel:
+        """The model.
+
+        Raises:
+            SourceError: it cannot be loaded, or computes no numbers.
+        """
+        if self.loaded is None:
+            source = self._source
+            model = load_language_model(
+                self._folder,
+                name=source.source,
+                device=source.device,
+                dtype=source.dtype,
+                trust_remote_code=source.trust_remote_code,
+            )
+            _check_numbers(model)
+            self.loaded = model
+        return self.loaded
+
+
 @dataclass(frozen=True)
 class Prepared:
     """All that is known before the first byte is written."""
@@ -55,7 +85,7 @@ class Prepared:
     snapshot: Snapshot
     checkpoint: Checkpoint
     anatomy: Anatomy
-    model: LanguageModel
+    load_model: ModelOnDemand
     prompts: dict[str, PromptSet]
     suites: Suites
     findings: tuple[Finding, ...]
@@ -66,6 +96,10 @@ class Prepared:
     @property
     def recipe(self) -> Recipe:
         return self.loaded.recipe
+
+    @property
+    def model(self) -> LanguageModel:
+        return self.load_model()
 
     @property
     def directions(self) -> dict[str, Direction]:
@@ -83,14 +117,7 @@ def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
     checkpoint = open_checkpoint(snapshot.folder)
     shapes = {name: entry.shape for name, entry in checkpoint.tensors.items()}
     anatomy = read_anatomy(checkpoint.config, shapes)
-    model = load_language_model(
-        snapshot.folder,
-        name=recipe.model.source,
-        device=recipe.model.device,
-        dtype=recipe.model.dtype,
-        trust_remote_code=recipe.model.trust_remote_code,
-    )
-    _check_numbers(model)
+    model = ModelOnDemand(recipe.model, snapshot.folder)
     observer.stage("direction")
     sources = Sources(prompts=read, resolve=loaded.resolve)
     try:
@@ -100,6 +127,7 @@ def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
                 wanted,
                 model,
                 sources,
+                d_model=anatomy.d_model,
                 seed=recipe.seed,
                 progress=lambda done, total: observer.advance(done, total, "candidates"),
             )
@@ -115,7 +143,7 @@ def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
     additions = make_additions(
         [step for step in recipe.edit.steps if isinstance(step, Add)],
         {finding.name: finding.direction for finding in findings},
-        model.n_layers,
+        anatomy.n_layers,
     )
     proof = None
     if any(isinstance(step, Ablate) for step in recipe.edit.steps):
@@ -157,9 +185,9 @@ def _check_numbers(model: LanguageModel) -> None:
         )
 
 
-def _is_bare(model: LanguageModel, prompts: Mapping[str, PromptSet]) -> bool:
+def _is_bare(model: ModelOnDemand, prompts: Mapping[str, PromptSet]) -> bool:
     """Whether prompts are read by a model whose tokenizer puts nothing around them."""
-    return bool(prompts) and model.tokenizer.chat_template is None
+    return bool(prompts) and model().tokenizer.chat_template is None
 
 
 def _with_doubt(plan: Plan, proof: Proof) -> Plan:

@@ -91,7 +91,7 @@ def load_language_model(
             network = load_widened(kind, folder, config, **options)
         else:
             network = kind.from_pretrained(folder, use_safetensors=True, **options)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # config classes raise whatever their own validators do
         raise SourceError(f"{folder}: transformers cannot load this model: {error}") from error
     if adapter is not None:
         network = _with_adapter(network, adapter)

@@ -78,3 +78,11 @@ def test_generation_reports_progress(tiny_model: Any) -> None:
 def test_a_folder_without_a_model_is_a_source_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot load this model"):
         load_language_model(tmp_path)
+
+
+def test_a_config_that_its_own_class_refuses_is_a_source_error(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "llama", "hidden_size": 30, "num_attention_heads": 4, "num_hidden_layers": 1}'
+    )
+    with pytest.raises(SourceError, match=r"cannot load this model(?s:.)*not a multiple"):
+        load_language_model(tmp_path)
