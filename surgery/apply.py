@@ -104,8 +104,8 @@ def write_result(
         check = check_adapter(
             prepared.model, _load_result(prepared, staging), prepared.recipe.edit.steps, prepared.directions
         )
-        return Written(staging, None, check, None)
-    execution = execute(
+        return Written(staging, None, check, {})
+    sums = execute(
         prepared.plan,
         prepared.checkpoint,
         staging,
@@ -115,7 +115,7 @@ def write_result(
     found = audit(prepared.plan, prepared.checkpoint, open_checkpoint(staging))
     if found.problems:
         raise EditError("the written checkpoint is not what was planned:\n  " + "\n  ".join(found.problems))
-    return Written(staging, found, None, execution)
+    return Written(staging, found, None, sums)
 
 
 def verify_result(prepared: Prepared, written: Written, observer: Observer) -> Verification | None:
