@@ -178,15 +178,8 @@ def run_transformers(source: Checkpoint, out: Path) -> None:
 def run_mergekit(source: Checkpoint, out: Path) -> None:
     layers = source.config["num_hidden_layers"]
     recipe = out.with_suffix(".yaml")
-    recipe.write_text(
-        json.dumps(
-            {
-                "merge_method": "passthrough",
-                "dtype": "bfloat16",
-                "slices": [{"sources": [{"model": str(source.folder), "layer_range": [0, layers]}]}],
-            }
-        )
-    )
+    slices = [{"sources": [{"model": str(source.folder), "layer_range": [0, layers]}]}]
+    recipe.write_text(json.dumps({"merge_method": "passthrough", "dtype": "bfloat16", "slices": slices}))
     subprocess.run(
         ["mergekit-yaml", str(recipe), str(out), "--no-copy-tokenizer", "--out-shard-size", "500M"],
         check=True,
@@ -228,28 +221,22 @@ def _timed(method: Method, source: Checkpoint, out: Path) -> tuple[float, float]
     return after.elapsed - before.elapsed, sum(after[:4]) - sum(before[:4])
 
 
-def peak_memory(gigabytes: float, scratch: Path) -> tuple[float, float]:
-    """Peak resident megabytes of a process that edits sparse files of a size: before the edit, and in all."""
+def peak_memory(gigabytes: float, scratch: Path) -> float:
+    """Peak resident megabytes of a process that edits sparse files of a size, torch and Python included."""
     shape = Shape(
         vocabulary=32_000, d_model=4_096, d_mlp=14_336, n_layers=max(1, round((gigabytes - 0.5) / 0.40))
     )
     source = make_source(scratch / "sparse", shape, shard_bytes=5 << 30, sparse=True)
     command = [sys.executable, __file__, "--child", str(source.folder), str(scratch / "out")]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    before, peak = (float(each) for each in done.stdout.split())
     for name in ("sparse", "out"):
         shutil.rmtree(scratch / name)
-    return before, peak
+    return float(done.stdout)
 
 
 def _child(source: Path, out: Path) -> None:
-    def resident() -> float:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-    checkpoint = open_checkpoint(source)
-    before = resident()
-    run_execute_with_sums(checkpoint, out)
-    print(before, resident())
+    run_execute_with_sums(open_checkpoint(source), out)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def _table(times: Times) -> None:
@@ -299,10 +286,7 @@ def main() -> None:
         scratch = Path(place)
         if arguments.memory is not None:
             for size in arguments.memory or [1, 4, 16]:
-                before, peak = peak_memory(size, scratch)
-                print(
-                    f"{size:g} GB: peak {peak:.0f} MB resident, of which {before:.0f} MB are torch and Python"
-                )
+                print(f"{size:g} GB: peak {peak_memory(size, scratch):.0f} MB resident")
             return
         source = make_source(scratch / "source", Shape(n_layers=arguments.layers), shard_bytes=1 << 30)
         plan = plan_of(source)

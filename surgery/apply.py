@@ -100,11 +100,11 @@ def write_result(
     def follow(done: int, total: int) -> None:
         observer.advance(done, total, "bytes")
 
-    execution = execute(plan, source, staging, progress=follow, journal=journal)
+    sums = execute(plan, source, staging, progress=follow, journal=journal)
     found = audit(plan, source, open_checkpoint(staging))
     if found.problems:
         raise EditError(_unplanned(found.problems))
-    return Written(staging, found, None, execution)
+    return Written(staging, found, None, sums)
 
 
 def _write_adapter(prepared: Prepared, staging: Path) -> Written:
@@ -119,7 +119,7 @@ def _write_adapter(prepared: Prepared, staging: Path) -> Written:
     write_adapter(adapter, staging)
     loaded = _load_result(prepared, staging)
     check = check_adapter(prepared.model, loaded, recipe.edit.steps, prepared.directions)
-    return Written(staging, None, check, None)
+    return Written(staging, None, check, {})
 
 
 def _unplanned(problems: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ from surgery.checkpoint.sums import SUMS_FILE, write_sums
 from surgery.direction.direction import Direction, write_directions
 from surgery.direction.find import Finding
 from surgery.edit.audit import Audit, audit_as_json
-from surgery.edit.executor import Execution, available_cores
+from surgery.edit.executor import available_cores
 from surgery.edit.plan_record import plan_as_json
 from surgery.errors import SourceError
 from surgery.export.check import AdapterCheck
@@ -47,12 +47,14 @@ _PACKAGES = ("surgery", "torch", "transformers", "safetensors", "peft", "hugging
 
 @dataclass(frozen=True)
 class Written:
-    """What stands in the staging folder before it is measured, and how it was read back."""
+    """What stands in the staging folder before it is measured, how it was read back, and the SHA-256 of files
+    that are known.
+    """
 
     folder: Path
     audit: Audit | None
     adapter: AdapterCheck | None
-    execution: Execution | None
+    sums: Mapping[str, str | None]
 
 
 def write_artefacts(
@@ -81,8 +83,7 @@ def write_artefacts(
     report = make_report(prepared, written, verification, seconds=seconds)
     write_report(report, written.folder)
     write_card(report, written.folder)
-    known = {} if written.execution is None else written.execution.files
-    write_sums(written.folder, {name: each for name, each in known.items() if name != "README.md"})
+    write_sums(written.folder, {name: each for name, each in written.sums.items() if name != "README.md"})
     return report
 
 
@@ -218,13 +219,13 @@ def _notes(prepared: Prepared, written: Written) -> tuple[str, ...]:
 
 
 def _environment(prepared: Prepared) -> Environment:
-    network = prepared.model.network
+    model = prepared.load_model.loaded
     return Environment(
         versions=_versions(),
         machine=f"{platform.system()} {platform.machine()}",
         cpu_count=os.cpu_count() or 1,
-        device=str(network.device),
-        dtype=str(network.dtype).removeprefix("torch."),
+        device=None if model is None else str(model.device),
+        dtype=None if model is None else str(model.network.dtype).removeprefix("torch."),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
 

@@ -49,6 +49,29 @@ class Silent:
     def advance(self, done: int, total: int, what: str) -> None: ...
 
 
+class ModelOnDemand:
+    """A recipe's model, loaded when it is first called for: an edit along stored directions with nothing to
+    verify needs none, only the headers of the weight files. `loaded` is None until then.
+    """
+
+    def __init__(self, source: ModelSource, folder: Path) -> None:
+        self._source, self._folder = source, folder
+        self.loaded: LanguageModel | None = None
+
+    def __call__(self) -> LanguageModel:
+        """The model.
+
+        Raises:
+            SourceError: it cannot be loaded, or computes no numbers.
+        """
+        if self.loaded is None:
+            model = load_model(self._source, self._folder, name=self._source.source)
+            if model.takes_prompts:
+                _check_numbers(model)
+            self.loaded = model
+        return self.loaded
+
+
 @dataclass(frozen=True)
 class Prepared:
     """All that is known before the first byte is written."""
@@ -57,7 +80,7 @@ class Prepared:
     snapshot: Snapshot
     checkpoint: Checkpoint
     anatomy: Anatomy
-    model: LanguageModel
+    load_model: ModelOnDemand
     prompts: dict[str, PromptSet]
     suites: tuple[Asked, ...]
     findings: tuple[Finding, ...]
@@ -68,6 +91,10 @@ class Prepared:
     @property
     def recipe(self) -> Recipe:
         return self.loaded.recipe
+
+    @property
+    def model(self) -> LanguageModel:
+        return self.load_model()
 
     @property
     def directions(self) -> dict[str, Direction]:
@@ -84,17 +111,21 @@ def prepare(loaded: LoadedRecipe, observer: Observer) -> Prepared:
     snapshot = locate_model(recipe.model.source, revision=recipe.model.revision)
     checkpoint = open_checkpoint(snapshot.folder)
     anatomy = read_anatomy(checkpoint.config, checkpoint.shapes)
-    model = load_model(recipe.model, snapshot.folder, name=recipe.model.source)
-    if model.takes_prompts:
-        _check_numbers(model)
+    model = ModelOnDemand(recipe.model, snapshot.folder)
     observer.stage("direction")
-    findings = _find(loaded, model, read, prompts, observer)
+    sources = Sources(prompts=read, resolve=loaded.resolve)
+    try:
+        findings = _find(loaded, model, anatomy.d_model, sources, observer)
+    except DirectionError as error:
+        if _is_bare(model, prompts):
+            raise DirectionError(f"{error}.\nBeside that, {_BARE}") from error
+        raise
     observer.stage("edit")
     directions = {finding.name: finding.direction for finding in findings}
     vectors = {name: direction.vector for name, direction in directions.items()}
     plan = plan_edit(checkpoint, anatomy, recipe.edit, vectors)
     added = [step for step in recipe.edit.steps if isinstance(step, Add)]
-    additions = make_additions(added, directions, model.n_layers)
+    additions = make_additions(added, directions, anatomy.n_layers)
     proof = None
     if any(isinstance(step, Ablate) for step in recipe.edit.steps):
         proof = _proved(checkpoint, anatomy, recipe)
@@ -121,27 +152,18 @@ def load_model(
 
 
 def _find(
-    loaded: LoadedRecipe,
-    model: LanguageModel,
-    read: Callable[[PromptSource], PromptSet],
-    prompts: Mapping[str, PromptSet],
-    observer: Observer,
+    loaded: LoadedRecipe, model: ModelOnDemand, d_model: int, sources: Sources, observer: Observer
 ) -> tuple[Finding, ...]:
-    """Every direction of the recipe; `prompts` are those that `read` has opened by then."""
-    sources = Sources(prompts=read, resolve=loaded.resolve)
+    """Every direction of the recipe."""
 
     def follow(done: int, total: int) -> None:
         observer.advance(done, total, "candidates")
 
-    try:
-        return tuple(
-            find_direction(name, wanted, model, sources, seed=loaded.recipe.seed, progress=follow)
-            for name, wanted in loaded.recipe.direction.items()
-        )
-    except DirectionError as error:
-        if _is_bare(model, prompts):
-            raise DirectionError(f"{error}.\nBeside that, {_BARE}") from error
-        raise
+    seed = loaded.recipe.seed
+    return tuple(
+        find_direction(name, wanted, model, sources, d_model=d_model, seed=seed, progress=follow)
+        for name, wanted in loaded.recipe.direction.items()
+    )
 
 
 def _proved(checkpoint: Checkpoint, anatomy: Anatomy, recipe: Recipe) -> Proof:
@@ -173,9 +195,9 @@ def _check_numbers(model: LanguageModel) -> None:
         )
 
 
-def _is_bare(model: LanguageModel, prompts: Mapping[str, PromptSet]) -> bool:
+def _is_bare(model: ModelOnDemand, prompts: Mapping[str, PromptSet]) -> bool:
     """Whether prompts are read by a model whose tokenizer puts nothing around them."""
-    return bool(prompts) and model.tokenizer.chat_template is None
+    return bool(prompts) and model().tokenizer.chat_template is None
 
 
 def _with_doubt(plan: Plan, proof: Proof) -> Plan:

@@ -130,6 +130,24 @@ def test_a_model_that_computes_no_numbers_is_refused(tiny_folder: Path, tmp_path
     weights = load_file(broken / "model.safetensors")
     weights["model.layers.1.mlp.down_proj.weight"][0, 0] = float("nan")
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    recipe = _recipe(tmp_path, broken, tmp_path / "out")
+    (tmp_path / "p.txt").write_text("a\nb\n")
+    recipe.write_text(recipe.read_text() + "verify: {drift: {prompts: p.txt}}\n")
     with pytest.raises(SourceError, match="answers NaN to a plain prompt"):
-        apply(_recipe(tmp_path, broken, tmp_path / "out"))
+        apply(recipe)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_edit_along_a_stored_direction_runs_no_model(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint larger than memory, or one without a tokenizer, is edited all the same."""
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copyfile(tiny_folder / name, bare / name)
+    monkeypatch.setattr("surgery.preparation.load_language_model", pytest.fail)
+    report = apply(_recipe(tmp_path, bare, tmp_path / "out"))
+    assert report.edit.audit is not None and not report.edit.audit.problems
+    assert (report.environment.device, report.environment.dtype) == (None, None)
+    assert "measured on" not in (tmp_path / "out" / "surgery" / "report.html").read_text()

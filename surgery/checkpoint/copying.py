@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from surgery.checkpoint.tensor import open_to_read, read_into, write_from
+from surgery.checkpoint.descriptor import open_to_read, read_into, write_from
 
 _PIECE_BYTES = 8 << 20
 _NOT_HERE = {

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from surgery.checkpoint.numbers import stored_type, widen
 from surgery.errors import CheckpointError
 
 Array = npt.NDArray[np.float32]
@@ -86,12 +87,11 @@ def read_rows(file: GgufFile, tensor: GgufTensor, first: int, count: int) -> Arr
 
 
 def _decoded(raw: bytes, kind: str) -> Array:
-    if kind == "F32":
-        return np.frombuffer(raw, "<f4")
-    if kind == "F16":
-        return np.frombuffer(raw, "<f2").astype(np.float32)
-    if kind == "BF16":
-        return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+    if kind != "Q8_0":
+        stored = np.frombuffer(raw, stored_type(kind))
+        numbers = np.empty(len(stored), np.float32)
+        widen(stored, kind, numbers)
+        return numbers
     blocks = np.frombuffer(raw, np.dtype([("scale", "<f2"), ("values", "i1", 32)]))
     decoded: Array = blocks["scale"].astype(np.float32)[:, None] * blocks["values"].astype(np.float32)
     return decoded

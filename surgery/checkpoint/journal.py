@@ -35,10 +35,6 @@ class Journal:
         with self._mutex:
             _append(self._descriptor, entry)
 
-    def flush(self) -> None:
-        """Force the journal to the disk."""
-        os.fsync(self._descriptor)
-
     def close(self) -> None:
         """Close the file and give up the lock."""
         os.close(self._descriptor)

@@ -17,14 +17,12 @@ from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
 from typing import Any
 
-from surgery.checkpoint.header import Header, TensorEntry, parse_json, read_header
+from surgery.checkpoint.header import MAX_HEADER_BYTES, Header, TensorEntry, parse_json, read_header
 from surgery.errors import CheckpointError
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 CONFIG_FILE = "config.json"
-MAX_INDEX_BYTES = 10_000_000
-MAX_CONFIG_BYTES = 100_000_000
 
 _LEFT_OUT_FOLDERS = frozenset({".git", ".cache", "__pycache__", "surgery"})
 _OTHER_WEIGHTS = frozenset(
@@ -191,11 +189,11 @@ def _missing_weights(files: Iterable[str]) -> str:
     return f"is no checkpoint: it has neither {SINGLE_FILE} nor {INDEX_FILE}"
 
 
-def _read_json(path: Path, limit: int) -> Any:
+def _read_json(path: Path) -> Any:
     try:
         size = path.stat().st_size
-        if size > limit:
-            raise CheckpointError(f"{path}: is {size:,} bytes long; at most {limit:,} are read")
+        if size > MAX_HEADER_BYTES:
+            raise CheckpointError(f"{path}: is {size:,} bytes long; at most {MAX_HEADER_BYTES:,} are read")
         return parse_json(path.read_bytes(), str(path))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
@@ -204,7 +202,7 @@ def _read_json(path: Path, limit: int) -> Any:
 def _read_config(folder: Path, files: list[str]) -> Mapping[str, Any]:
     if CONFIG_FILE not in files:
         raise CheckpointError(f"{folder}: has no {CONFIG_FILE}, which says what kind of model it is")
-    config = _read_json(folder / CONFIG_FILE, MAX_CONFIG_BYTES)
+    config = _read_json(folder / CONFIG_FILE)
     if not isinstance(config, dict):
         raise CheckpointError(f"{folder / CONFIG_FILE}: is not a JSON object; download the file again")
     return MappingProxyType(config)
@@ -212,7 +210,7 @@ def _read_config(folder: Path, files: list[str]) -> Mapping[str, Any]:
 
 def _weight_map(folder: Path) -> dict[str, str]:
     place = folder / INDEX_FILE
-    index = _read_json(place, MAX_INDEX_BYTES)
+    index = _read_json(place)
     table = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
         raise CheckpointError(

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from surgery.checkpoint.descriptor import open_to_read, read_into
+from surgery.checkpoint.hashes import same_range
 from surgery.checkpoint.header import TensorEntry
 from surgery.checkpoint.layout import Checkpoint
 from surgery.checkpoint.numbers import Array, stored_type, wide_type, widen
 
-COMPARE_BYTES = 1 << 19
 TILE_ELEMENTS = 1 << 16
 """Elements a tile: both sides, as they are stored and widened, stay in a core's own cache."""
 
@@ -91,28 +91,12 @@ def read_slot(slot: Slot) -> Array:
 
 
 def same_bytes(first: Slot, second: Slot) -> bool:
-    """Whether two ranges hold the same bytes; stops at the first difference.
-
-    Raises:
-        CheckpointError: a file ends too early.
-    """
-    size = first.entry.n_bytes
-    if first == second:
-        return True
-    if second.entry.n_bytes != size:
-        return False
-    # Two bytearrays of one length are compared by memcmp, the fastest comparison Python has.
-    one, other = (bytearray(min(COMPARE_BYTES, size)) for _ in range(2))
-    with open_to_read(first.path) as left, open_to_read(second.path) as right:
-        for done in range(0, size, COMPARE_BYTES):
-            part = size - done
-            if part < len(one):
-                del one[part:], other[part:]
-            read_into(left, memoryview(one), first.entry.start + done)
-            read_into(right, memoryview(other), second.entry.start + done)
-            if one != other:
-                return False
-    return True
+    """Whether two ranges hold the same bytes; stops at the first difference."""
+    one, other = first.entry, second.entry
+    return first == second or (
+        one.n_bytes == other.n_bytes
+        and same_range(first.path, second.path, one.start, one.end, shift=other.start - one.start)
+    )
 
 
 def walk_pair(first: Slot, second: Slot, *, most_lines: int | None = None) -> Iterator[PairTile]:

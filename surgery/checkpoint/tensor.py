@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from surgery.checkpoint.descriptor import open_to_read, read_into, write_from
+from surgery.checkpoint.descriptor import open_to_read, read_into
 from surgery.checkpoint.dtypes import TORCH_NAMES
 from surgery.checkpoint.layout import Checkpoint
 from surgery.errors import CheckpointError
-
-__all__ = ["byte_view", "open_to_read", "read_into", "read_tensor", "torch_dtype", "write_from"]
 
 
 def torch_dtype(name: str) -> torch.dtype:

@@ -53,26 +53,39 @@ class Sources:
 def find_direction(
     name: str,
     wanted: Find,
-    model: LanguageModel,
+    model: Callable[[], LanguageModel],
     sources: Sources,
     *,
+    d_model: int,
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Finding:
     """Find one direction of a recipe.
 
+    Args:
+        name: of the direction.
+        wanted: what the recipe says of it.
+        model: gives the model where prompts are read by it; not called for a direction that is stored.
+        sources: how names are opened.
+        d_model: width of the model's stream.
+        seed: of what is drawn.
+        progress: called with (candidates done, candidates in all).
+
     Raises:
         DirectionError: none survives, or the one given does not fit the model.
     """
-    dictionary = _dictionary(name, wanted, model)
+    dictionary = _dictionary(name, wanted, d_model)
     contrast, prompts = _find(wanted, model, sources, seed, progress)
     original = contrast.direction
-    if original.d_model != model.d_model:
+    if original.d_model != d_model:
         raise DirectionError(
-            f"direction {name!r} has {original.d_model} entries, and the model's d_model is {model.d_model}"
+            f"direction {name!r} has {original.d_model} entries, and the model's d_model is {d_model}"
         )
     direction, reconstruction = original, None
     if wanted.reconstruct is not None and dictionary is not None:
+        codes = None
+        if prompts:
+            codes = contrast_of_codes(wanted, dictionary, original, model(), sources, seed=seed)
         direction, reconstruction = reconstruct(
             original,
             dictionary,
@@ -80,9 +93,10 @@ def find_direction(
             method=wanted.reconstruct.method,
             seed=seed,
             refit=wanted.reconstruct.refit,
-            contrast=contrast_of_codes(wanted, dictionary, original, model, sources, seed=seed),
+            contrast=codes,
         )
-        reconstruction = with_examples(reconstruction, dictionary, model, prompts)
+        if prompts:
+            reconstruction = with_examples(reconstruction, dictionary, model(), prompts)
     return Finding(
         name,
         wanted.find,
@@ -96,20 +110,20 @@ def find_direction(
     )
 
 
-def _dictionary(name: str, wanted: Find, model: LanguageModel) -> Dictionary | None:
+def _dictionary(name: str, wanted: Find, d_model: int) -> Dictionary | None:
     """What the direction is to be rebuilt from: opened first, since finding can take long."""
     dictionary = None if wanted.reconstruct is None else open_wanted(wanted.reconstruct)
-    if dictionary is not None and dictionary.d_model != model.d_model:
+    if dictionary is not None and dictionary.d_model != d_model:
         raise DirectionError(
             f"direction {name!r}: dictionary {dictionary.name} has d_model {dictionary.d_model}, and the"
-            f" model {model.d_model}; it was trained on another model"
+            f" model {d_model}; it was trained on another model"
         )
     return dictionary
 
 
 def _find(
     wanted: Find,
-    model: LanguageModel,
+    model: Callable[[], LanguageModel],
     sources: Sources,
     seed: int,
     progress: Callable[[int, int], None] | None,
@@ -120,7 +134,7 @@ def _find(
         return Contrast(_from_weights(wanted)), []
     positive, negative = sources.prompts(wanted.positive), sources.prompts(wanted.negative)
     contrast = difference_of_means(
-        model,
+        model(),
         positive,
         negative,
         wanted.select,

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -146,20 +146,11 @@ def audit_as_json(result: Audit) -> dict[str, Any]:
         "untouched_identical": result.untouched_identical,
         "problems": list(result.problems),
         "tensors": [
-            {
-                "tensor": row.tensor,
-                "file": row.file,
-                "role": row.role,
-                "layer": row.layer,
-                "rounding": row.rounding,
-                "strengths": list(row.strengths),
+            asdict(row)
+            | {
                 "achieved": [_finite(each) for each in row.achieved],
                 "leak": _finite(row.leak),
                 "off_by": _finite(row.off_by),
-                "at_floor": row.at_floor,
-                "finite": row.finite,
-                "sha256_before": row.sha256_before,
-                "sha256": row.sha256,
             }
             for row in result.rows
         ],

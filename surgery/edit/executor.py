@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surgery.checkpoint.copying import copy_range
+from surgery.checkpoint.descriptor import open_to_read
 from surgery.checkpoint.journal import Journal
 from surgery.checkpoint.layout import CONFIG_FILE, INDEX_FILE, Checkpoint
 from surgery.checkpoint.staging import remove_strangers
-from surgery.checkpoint.tensor import open_to_read
 from surgery.edit.basis import tensor_basis
 from surgery.edit.plan import Plan, TensorEdit
 from surgery.edit.progression import Finished, Progression
@@ -38,13 +38,6 @@ _MAX_WORKERS = 8
 _LAST = (INDEX_FILE, CONFIG_FILE)
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Execution:
-    """What was written: SHA-256 of every file; None where hashing was off."""
-
-    files: Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -68,7 +61,7 @@ def execute(
     hashes: bool = True,
     workers: int | None = None,
     journal: Journal | None = None,
-) -> Execution:
+) -> dict[str, str | None]:
     """Write the edited checkpoint into an existing folder.
 
     Args:
@@ -81,6 +74,9 @@ def execute(
         workers: how many threads; default one per available core, at most 8.
         journal: of this very work (see `surgery.edit.identity`); what it lists is checked and not done again,
             and every file is flushed to the disk as soon as it is finished.
+
+    Returns:
+        SHA-256 of every file by name; None where hashing was off.
 
     Raises:
         OutputError: the folder is not empty, or lies inside the source.
@@ -109,7 +105,7 @@ def execute(
             *_work(run, names, tally, workers or available_cores()),
             *(each for name in last for each in _work(run, [name], tally, 1)),
         ]
-    return Execution({each.name: each.sha256 for each in sorted(finished, key=lambda each: each.name)})
+    return {each.name: each.sha256 for each in sorted(finished, key=lambda each: each.name)}
 
 
 def available_cores() -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def read_plan(folder: Path, checkpoint: Checkpoint) -> Plan:
             notes=tuple(record["notes"]),
             total_bytes=record["total_bytes"],
             edited_bytes=record["edited_bytes"],
-            untying=_untying(record.get("untying")),
+            untying=Untying(**record["untying"]) if record.get("untying") else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
@@ -134,10 +134,6 @@ def read_record(path: Path) -> Any:
     return parse_json(text, str(path))
 
 
-def _untying(record: Mapping[str, Any] | None) -> Untying | None:
-    return None if record is None else Untying(**record)
-
-
 def _edit(record: Mapping[str, Any]) -> TensorEdit:
     scale = record.get("scale")
     return TensorEdit(
@@ -162,15 +158,7 @@ def _edit(record: Mapping[str, Any]) -> TensorEdit:
 
 def _gain(record: Mapping[str, Any] | None) -> Gain | None:
     """A norm, and whatever norm stands behind it, under the names of the dataclass."""
-    if record is None:
-        return None
-    known = {each.name for each in fields(Gain)}
-    if not record.keys() <= known:
-        raise KeyError(f"gain: {', '.join(sorted(record.keys() - known))}")
-    values: dict[str, Any] = {
-        key: _gain(value) if isinstance(value, Mapping) else value for key, value in record.items()
-    }
-    return Gain(**values)
+    return None if record is None else Gain(**{**record, "then": _gain(record.get("then"))})
 
 
 def _vectors(path: Path, wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, Array]:

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surgery.checkpoint.copying import create_file
+from surgery.checkpoint.descriptor import write_from
 from surgery.checkpoint.folder import flush
 from surgery.checkpoint.hashes import feed_range, sha256_file
 from surgery.checkpoint.journal import Journal
-from surgery.checkpoint.tensor import write_from
 from surgery.edit.spans import Span
 
 

@@ -25,13 +25,7 @@ from surgery.edit.tiles import (
     tile_unit,
 )
 from surgery.errors import EditError
-from surgery.linalg.projection import (
-    column_components,
-    remove_from_columns,
-    remove_from_rows,
-    row_components,
-    stretches,
-)
+from surgery.linalg.projection import stretches
 from surgery.linalg.rounding import Schedule, feedback_schedule, needs_rounding, round_feedback
 
 
@@ -109,10 +103,10 @@ def _project_rows(job: _Job, offset: int, schedule: Schedule | None) -> None:
     for tile in tiles:
         job.check()
         rows = load_tile(job.files.source, job.layout, tile, job.buffers)
-        components = row_components(rows, q)
+        components = rows @ q.T  # (rows, k)
         _check_finite(job.edit, components)
         factors = _stretches(job, rows.T)
-        remove_from_rows(rows, q, components * strengths)
+        rows.addmm_(components * strengths, q, alpha=-1)
         if factors is not None:
             rows.mul_(factors[:, None])
         if schedule is not None:
@@ -134,7 +128,7 @@ def _project_columns(job: _Job, offset: int) -> None:
     for tile in job.layout.tiles(offset):
         job.check()
         lines = load_tile(job.files.source, job.layout, tile, job.buffers)
-        remove_from_columns(lines, q[:, tile.first : tile.first + tile.count], scaled)
+        lines.addmm_(q[:, tile.first : tile.first + tile.count].T, scaled, alpha=-1)
         if factors is not None:
             lines.mul_(factors)
         store_tile(job.files.target, job.layout, tile, lines, job.buffers)
@@ -145,10 +139,10 @@ def _project_strips(job: _Job, offset: int, schedule: Schedule) -> None:
     for strip in job.layout.strips(offset):
         job.check()
         columns = load_strip(job.files.source, job.layout, strip, job.buffers)
-        components = column_components(columns, q)
+        components = q @ columns  # (k, columns)
         _check_finite(job.edit, components)
         factors = _stretches(job, columns)
-        remove_from_columns(columns, q, components * job.strengths[:, None].to(job.layout.wide))
+        columns.addmm_(q.T, components * job.strengths[:, None].to(job.layout.wide), alpha=-1)
         if factors is not None:
             columns.mul_(factors)
         unit = strip_unit(job.layout, strip)
@@ -166,7 +160,7 @@ def _column_sums(job: _Job, offset: int) -> tuple[torch.Tensor, torch.Tensor]:
         job.check()
         lines = load_tile(job.files.source, job.layout, tile, job.buffers)
         lines = lines.double() if keeps else lines
-        components += column_components(lines, q[:, tile.first : tile.first + tile.count])
+        components += q[:, tile.first : tile.first + tile.count] @ lines
         if keeps:
             squares += lines.square().sum(0)
     return components, squares

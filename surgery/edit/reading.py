@@ -22,10 +22,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from surgery.checkpoint.tensor import byte_view, open_to_read
+from surgery.checkpoint.descriptor import open_to_read
+from surgery.checkpoint.tensor import byte_view
 from surgery.edit.basis import Basis
 from surgery.edit.plan import TensorEdit
-from surgery.edit.tiles import Buffers, Layout, Tile, load_raw, load_tile, tile_unit
+from surgery.edit.tiles import Buffers, Layout, Tile, load_raw, tile_unit, widened
 from surgery.linalg.projection import stretches
 from surgery.linalg.rounding import round_nearest
 
@@ -90,16 +91,17 @@ def compare_tensor(
         for index, offset in enumerate(layout.matrices()):
             total = _empty(layout, q)
             for tile in layout.tiles(offset, _TILE_ELEMENTS):
-                wanted = load_tile(old, layout, tile, old_buffers)
+                stored = load_raw(old, layout, tile, old_buffers)
                 written = load_raw(new, layout, tile, new_buffers, shift=layout.shift)
                 digest.update(byte_view(written))
-                part = _along(_double(written, layout, tile, new_buffers), q, layout, tile)
-                total = _add(layout, total, part)
+                lines = widened(written, layout, tile, new_buffers, torch.float64)
+                total = _add(layout, total, _along(lines, q, layout, tile))
                 removed = _Removed(layout, tile, index, q, scaled, factors if edit.stretch else None)
+                wanted = widened(stored, layout, tile, old_buffers, layout.wide)
                 off, places = _glanced(wanted, written, removed, neighbours=neighbours)
                 if off is None:
-                    again = load_tile(old, layout, tile, old_buffers)
-                    off = _measured(again, written, removed, places)
+                    wanted = widened(stored, layout, tile, old_buffers, layout.wide)
+                    off = _measured(wanted, written, removed, places)
                 off_by = max(off_by, off)
             parts.append(total)
     after = torch.cat(parts, 1).numpy()
@@ -116,7 +118,7 @@ def _components(path: Path, layout: Layout, q: torch.Tensor, *, squares: bool) -
             for tile in layout.tiles(offset, _TILE_ELEMENTS):
                 raw = load_raw(source, layout, tile, buffers)
                 digest.update(byte_view(raw))
-                lines = _double(raw, layout, tile, buffers)
+                lines = widened(raw, layout, tile, buffers, torch.float64)
                 total = _add(layout, total, _along(lines, q, layout, tile))
                 weight += _weight(lines, q, layout, tile)
                 if squares:  # which the lines are by now
@@ -125,13 +127,6 @@ def _components(path: Path, layout: Layout, q: torch.Tensor, *, squares: bool) -
             sums.append(lengths)
     along, columns = (torch.cat(each, 1).numpy() for each in (parts, sums))
     return Components(along, weight, columns[0], digest.hexdigest())
-
-
-def _double(raw: torch.Tensor, layout: Layout, tile: Tile, buffers: Buffers) -> torch.Tensor:
-    """A stored tile in float64."""
-    wide = buffers.wide(raw.shape[0], raw.shape[1], torch.float64).copy_(raw)
-    unit = tile_unit(layout, tile)
-    return wide if unit is None else wide.mul_(unit)
 
 
 def _empty(layout: Layout, q: torch.Tensor) -> torch.Tensor:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import torch
 
+from surgery.checkpoint.descriptor import read_into, write_from
 from surgery.checkpoint.layout import Checkpoint
 from surgery.checkpoint.scales import BlockScales, read_scales
-from surgery.checkpoint.tensor import byte_view, read_into, torch_dtype, write_from
+from surgery.checkpoint.tensor import byte_view, torch_dtype
 from surgery.edit.plan import TensorEdit
 
 TILE_ELEMENTS = 1 << 18
@@ -133,8 +134,14 @@ def load_raw(source: int, layout: Layout, tile: Tile, buffers: Buffers, *, shift
 
 def load_tile(source: int, layout: Layout, tile: Tile, buffers: Buffers) -> torch.Tensor:
     """Read a tile and widen it: (count, d_model) by rows, else (count, inner)."""
-    raw = load_raw(source, layout, tile, buffers)
-    wide = buffers.wide(tile.count, layout.line, layout.wide).copy_(raw)
+    return widened(load_raw(source, layout, tile, buffers), layout, tile, buffers, layout.wide)
+
+
+def widened(
+    raw: torch.Tensor, layout: Layout, tile: Tile, buffers: Buffers, dtype: torch.dtype
+) -> torch.Tensor:
+    """A stored tile in a wider type, times its scales."""
+    wide = buffers.wide(raw.shape[0], raw.shape[1], dtype).copy_(raw)
     unit = tile_unit(layout, tile)
     return wide if unit is None else wide.mul_(unit)
 

@@ -31,25 +31,6 @@ _WORKING_SET = 256
 _NOTHING = SparseCode(np.empty(0, dtype=np.int64), np.empty(0))
 
 
-def lasso(
-    atoms: np.ndarray | Atoms, vector: np.ndarray, penalty: float, *, nonnegative: bool = False
-) -> SparseCode:
-    """The solution at one λ > 0, over all atoms; features in order of their coefficients' size.
-
-    Args:
-        atoms: (m, d) unit rows, or `Atoms`.
-        vector: (d,).
-        penalty: λ.
-    """
-    target = np.asarray(vector, dtype=np.float64)
-
-    def solve(working: WorkingSet) -> SparseCode:
-        problem = _Problem(working, target)
-        return problem.claimed(problem.solution(penalty), penalty)
-
-    return proven(as_atoms(atoms), target, solve, nonnegative=nonnegative, likely=_WORKING_SET)
-
-
 def lasso_path(
     atoms: np.ndarray | Atoms, vector: np.ndarray, k: int, *, nonnegative: bool = False
 ) -> list[SparseCode]:
@@ -58,6 +39,12 @@ def lasso_path(
     Where the support jumps over a size (two atoms enter at one λ), its largest atoms. Coefficients are the
     penalised ones, shrunk towards 0; `refit_code` undoes that. The list is shorter only where no λ above 1e-4
     of the largest product has as many atoms.
+
+    Args:
+        atoms: (m, d) unit rows, or `Atoms`.
+        vector: (d,).
+        k: how many atoms at most.
+        nonnegative: whether coefficients are held at 0 or above.
     """
     target = np.asarray(vector, dtype=np.float64)
 

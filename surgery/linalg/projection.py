@@ -103,28 +103,6 @@ def transport(direction: Array, gain: Array, *, centred: bool = False) -> Array:
     return unit(carried - carried.mean() if centred else carried)
 
 
-def column_components(tile: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
-    """qᵀW of some rows of W: tile (n, columns), the same n columns of the basis (k, n) → (k, columns)."""
-    return basis @ tile
-
-
-def remove_from_columns(tile: torch.Tensor, basis: torch.Tensor, scaled: torch.Tensor) -> None:
-    """Subtract Σ q (λ qᵀW) from some rows of W, in place: tile (n, columns), basis (k, n), scaled (k,
-    columns).
-    """
-    tile.addmm_(basis.T, scaled, alpha=-1)
-
-
-def row_components(tile: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
-    """Component of each row along each direction: tile (n, d_model), basis (k, d_model) → (n, k)."""
-    return tile @ basis.T
-
-
-def remove_from_rows(tile: torch.Tensor, basis: torch.Tensor, scaled: torch.Tensor) -> None:
-    """Subtract Σ (λ x·q) q from each row x in place: tile (n, d_model), basis (k, d_model), scaled (n, k)."""
-    tile.addmm_(scaled, basis, alpha=-1)
-
-
 def stretches(
     squares: torch.Tensor, components: torch.Tensor, strengths: torch.Tensor, most: float
 ) -> torch.Tensor:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from surgery.linalg.units import nonzero
+
 Array = npt.NDArray[np.float64]
 
 
@@ -52,8 +54,7 @@ def spectrum_of(sketch: Array) -> Spectrum:
     values, right = np.linalg.eigh(sketch.T @ sketch)
     values = np.sqrt(np.maximum(values[::-1], 0.0))
     vectors = sketch @ right[:, ::-1]
-    lengths = np.linalg.norm(vectors, axis=0)
-    return Spectrum(values, vectors / np.where(lengths > 0, lengths, 1.0))
+    return Spectrum(values, vectors / nonzero(np.linalg.norm(vectors, axis=0)))
 
 
 def noise_edge(row_energies: Array, n: int, columns: int) -> float:

@@ -88,6 +88,7 @@ def load_language_model(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if dtype == "auto" and device == "cpu":
         dtype = "float32"
+    missing: list[str] = []
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
@@ -98,12 +99,13 @@ def load_language_model(
         else:
             options |= {"use_safetensors": True, "output_loading_info": True}
             network, told = kind.from_pretrained(folder, **options)
-            if missing := sorted(told["missing_keys"]):
-                raise SourceError(
-                    f"{folder}: it lacks {', '.join(missing[:6])}, which transformers would fill with chance"
-                )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+            missing = sorted(told["missing_keys"])
+    except Exception as error:  # config classes raise whatever their own validators do
         raise SourceError(f"{folder}: transformers cannot load this model: {error}") from error
+    if missing:
+        raise SourceError(
+            f"{folder}: it lacks {', '.join(missing[:6])}, which transformers would fill with chance"
+        )
     if adapter is not None:
         network = _with_adapter(network, adapter)
     network.eval().to(device).requires_grad_(False)

@@ -92,13 +92,13 @@ class OutputFacts:
 
 @dataclass(frozen=True)
 class Environment:
-    """What it ran on; `date` is ISO 8601."""
+    """What it ran on; `date` is ISO 8601; `device` and `dtype` are the model's, None where it was not run."""
 
     versions: Mapping[str, str]
     machine: str
     cpu_count: int
-    device: str
-    dtype: str
+    device: str | None
+    dtype: str | None
     date: str
 
 

@@ -125,7 +125,12 @@ def _at_layer(prepared: Prepared, sources: Sources, layer: int) -> dict[str, Dir
         place = SelectFixed(layer=layer, position=position if isinstance(position, int) else -1)
         moved = wanted.model_copy(update={"select": place, "reconstruct": None})
         found[finding.name] = find_direction(
-            finding.name, moved, prepared.model, sources, seed=prepared.recipe.seed
+            finding.name,
+            moved,
+            prepared.load_model,
+            sources,
+            d_model=prepared.anatomy.d_model,
+            seed=prepared.recipe.seed,
         ).direction
     return found
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from surgery.checkpoint import header
 from surgery.checkpoint.header import MAX_HEADER_BYTES, read_header
 from surgery.errors import CheckpointError
 from tests.checkpoint.checkpoint_files import BODY, TABLE, pack
@@ -34,23 +35,31 @@ def test_reads_what_the_reference_writer_wrote(tmp_path: Path) -> None:
         "none": torch.empty(0, 4),
     }
     save_file(tensors, path, metadata={"format": "pt", "note": "ü"})
-    header = read_header(path)
-    assert header.metadata == {"format": "pt", "note": "ü"}
-    assert {name: (e.dtype, e.shape) for name, e in header.tensors.items()} == {
+    found = read_header(path)
+    assert found.metadata == {"format": "pt", "note": "ü"}
+    assert {name: (e.dtype, e.shape) for name, e in found.tensors.items()} == {
         "w": ("F32", (2, 3)),
         "b": ("BF16", (3,)),
         "none": ("F32", (0, 4)),
     }
     data = path.read_bytes()
-    entry = header.tensors["w"]
+    entry = found.tensors["w"]
     assert data[entry.start : entry.end] == tensors["w"].numpy().tobytes()
-    assert data.startswith(header.raw) and header.file_bytes == len(data)
+    assert data.startswith(found.raw) and found.file_bytes == len(data)
 
 
 @pytest.mark.parametrize("pad", [0, 1, 7, 4000])
 def test_accepts_unaligned_and_padded_headers(write: Write, pad: int) -> None:
-    header = read_header(write(json.dumps(TABLE).encode() + b" " * pad))
-    assert header.tensors["b"].end == header.file_bytes
+    found = read_header(write(json.dumps(TABLE).encode() + b" " * pad))
+    assert found.tensors["b"].end == found.file_bytes
+
+
+def test_accepts_a_header_at_the_cap(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = json.dumps(TABLE).encode()
+    monkeypatch.setattr(header, "MAX_HEADER_BYTES", len(text))
+    assert set(read_header(write(text)).tensors) == {"a", "b"}
+    with pytest.raises(CheckpointError, match="the format allows"):
+        read_header(write(text + b" "))
 
 
 def test_accepts_a_file_without_tensors(write: Write) -> None:
@@ -166,10 +175,10 @@ def test_a_mutated_file_is_read_or_refused_and_never_crashes(
     path = tmp_path / "m.safetensors"
     path.write_bytes(data)
     try:
-        header = read_header(path)
+        found = read_header(path)
     except CheckpointError:
         assert data != _GOOD
         return
-    assert header.file_bytes == len(data)
-    spans = sorted((entry.start, entry.end) for entry in header.tensors.values())
-    assert [start for start, _ in spans] == [len(header.raw), *(end for _, end in spans)][: len(spans)]
+    assert found.file_bytes == len(data)
+    spans = sorted((entry.start, entry.end) for entry in found.tensors.values())
+    assert [start for start, _ in spans] == [len(found.raw), *(end for _, end in spans)][: len(spans)]

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from surgery.checkpoint.layout import INDEX_FILE, MAX_INDEX_BYTES, open_checkpoint
+from surgery.checkpoint.header import MAX_HEADER_BYTES
+from surgery.checkpoint.layout import INDEX_FILE, open_checkpoint
 from surgery.errors import CheckpointError
 from tests.checkpoint.checkpoint_files import pack, write_index
 
@@ -139,12 +140,24 @@ def test_refuses_a_tensor_that_the_index_does_not_know(sharded: Path) -> None:
         ("[" * 100_000, "nested too deeply"),
         ("{", "not valid JSON"),
         ("[]", "no weight_map"),
-        (" " * (MAX_INDEX_BYTES + 1), "at most"),
     ],
 )
 def test_refuses_a_malformed_index(sharded: Path, text: str, said: str) -> None:
     (sharded / INDEX_FILE).write_text(text)
     with pytest.raises(CheckpointError, match=said):
+        open_checkpoint(sharded)
+
+
+def test_reads_an_index_of_very_many_experts(sharded: Path) -> None:
+    """Kimi K2 has 140,000 names in it, some 13 MB."""
+    write_index(sharded, {"a": "one.safetensors", "b": "two.safetensors"}, note="x" * 13_000_000)
+    assert set(open_checkpoint(sharded).tensors) == {"a", "b"}
+
+
+@pytest.mark.parametrize("name", [INDEX_FILE, "config.json"])
+def test_refuses_a_table_above_the_cap_unread(sharded: Path, name: str) -> None:
+    os.truncate(sharded / name, MAX_HEADER_BYTES + 1)
+    with pytest.raises(CheckpointError, match="at most 100,000,000 are read"):
         open_checkpoint(sharded)
 
 

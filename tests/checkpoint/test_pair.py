@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from surgery.checkpoint import hashes
 from surgery.checkpoint import pair as pair_module
 from surgery.checkpoint.header import read_header
 from surgery.checkpoint.pair import Slot, by_matrix, lines_of, read_slot, same_bytes, walk_pair
@@ -33,7 +34,7 @@ def test_equal_ranges_at_different_places_are_the_same(tmp_path: Path) -> None:
 def test_one_element_makes_the_difference(
     place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pair_module, "COMPARE_BYTES", 1024)
+    monkeypatch.setattr(hashes, "CHUNK_BYTES", 1024)
     value = torch.randn(3000)
     other = value.clone()
     other[place] += 1

@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from surgery.checkpoint.descriptor import open_to_read, read_into
 from surgery.checkpoint.layout import open_checkpoint
-from surgery.checkpoint.tensor import open_to_read, read_into, read_tensor
+from surgery.checkpoint.tensor import read_tensor
 from surgery.errors import CheckpointError
 from tests.checkpoint.checkpoint_files import pack
 

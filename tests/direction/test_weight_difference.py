@@ -102,13 +102,10 @@ def test_a_component_too_many_is_refused(tmp_path: Path) -> None:
 def test_a_recipe_finds_it(tmp_path: Path) -> None:
     base, edited = _folders(tmp_path, "llama", pairs.ablated(1.0))
 
-    class Model:
-        d_model = pairs.D
+    def is_not_asked(*_: Any) -> Any:
+        raise AssertionError
 
-    def no_prompts(source: Any) -> Any:
-        raise AssertionError(source)
-
-    sources = Sources(prompts=no_prompts, resolve=Path)
-    finding = find_direction("r", _wanted(base, edited), Model(), sources, seed=0)  # type: ignore[arg-type]
+    sources = Sources(prompts=is_not_asked, resolve=Path)
+    finding = find_direction("r", _wanted(base, edited), is_not_asked, sources, d_model=pairs.D, seed=0)
     assert (finding.find, finding.n_train) == ("weight_difference", None)
     assert abs(float(finding.direction.vector @ R)) > 0.999

@@ -29,7 +29,7 @@ def make_result(
     steps = [Ablate(ablate="r0")] if steps is None else steps
     plan = make_plan(source, anatomy_of(source), steps, vectors, **options)
     out.mkdir()
-    execution = execute(plan, source, out)
+    sums = execute(plan, source, out)
     record = out / "surgery"
     record.mkdir()
     (record / "plan.json").write_text(json.dumps(plan_as_json(plan)))
@@ -38,5 +38,5 @@ def make_result(
     (record / "report.json").write_text(json.dumps(report))
     found = audit(plan, source, open_checkpoint(out))
     (record / "audit.json").write_text(json.dumps(audit_as_json(found)))
-    write_sums(out, execution.files)
+    write_sums(out, sums)
     return plan, out

@@ -173,6 +173,22 @@ def test_layers_that_only_propose_tokens_survive(tmp_path: Path) -> None:
     assert not _changed(source, edited) & set(drafts)
 
 
+def test_keys_and_values_that_later_layers_borrow_survive(tmp_path: Path) -> None:
+    """Gemma 4: on disk every layer has its own; the model class leaves those of the last layers out."""
+    source = make_source(tmp_path / "s", _trial("gemma4_text") | {"num_kv_shared_layers": 10})
+    tensors = _all(source)
+    names = [name for name in tensors if ".self_attn.q_proj." in name]
+    unread = {
+        name.replace("q_proj", f"{kind}_proj"): tensors[name].clone() for name in names for kind in "kv"
+    }
+    unread = {name: tensor for name, tensor in unread.items() if name not in tensors}
+    assert unread
+    source = _rewrite(source, tensors | unread)
+    edited = run(plan_for(source), source, tmp_path / "out")
+    assert set(edited.tensors) == set(source.tensors)
+    assert not _changed(source, edited) & set(unread)
+
+
 def test_each_tensor_keeps_its_own_type(tmp_path: Path) -> None:
     """Norms in float32 beside matrices in bfloat16 and a float16 head: nothing is cast to one type."""
     source = make_source(tmp_path / "s", CONFIGS["llama"], dtype=torch.bfloat16)

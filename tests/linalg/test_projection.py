@@ -10,12 +10,8 @@ from hypothesis import strategies as st
 
 from surgery.linalg.projection import (
     DependentDirectionsError,
-    column_components,
     orthonormal_basis,
     project,
-    remove_from_columns,
-    remove_from_rows,
-    row_components,
     transport,
     unit,
     without,
@@ -74,24 +70,6 @@ def test_twice_is_once_and_reflecting_twice_is_nothing(seed: int, rank: int, axi
 def test_strength_zero_changes_no_bit() -> None:
     matrix = _matrix(1, 0)
     assert torch.equal(project(matrix, _basis(1, 2), [0.0, 0.0], residual_axis=0), matrix)
-
-
-@pytest.mark.parametrize("rank", [1, 3])
-def test_tiles_add_up_to_the_whole(rank: int) -> None:
-    basis = _basis(3, rank)
-    q = torch.from_numpy(basis).float()
-    strengths = torch.linspace(0.5, 2, rank)
-    columns = _matrix(3, 0).reshape(D, -1)
-    tiles = [slice(0, 10), slice(10, 11), slice(11, D)]
-    components = sum(column_components(columns[tile], q[:, tile]) for tile in tiles)
-    edited = columns.clone()
-    for tile in tiles:
-        remove_from_columns(edited[tile], q[:, tile], components * strengths[:, None])
-    torch.testing.assert_close(edited, project(columns, basis, strengths.tolist(), residual_axis=0))
-    rows = columns.T.contiguous()
-    edited = rows.clone()
-    remove_from_rows(edited, q, row_components(edited, q) * strengths)
-    torch.testing.assert_close(edited, project(rows, basis, strengths.tolist(), residual_axis=1))
 
 
 def test_a_basis_keeps_the_first_direction_and_its_sign() -> None:

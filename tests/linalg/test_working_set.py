@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surgery.linalg.atoms import Atoms, SparseCode, all_products, best_atoms, rounding_bound
-from surgery.linalg.lasso import lasso
+from surgery.linalg.lasso import lasso_path
 from surgery.linalg.matching import orthogonal_matching_pursuits
 from surgery.linalg.pursuit import gradient_pursuits
 from surgery.linalg.working_set import LIKELY, WorkingSet, proven
@@ -82,9 +82,9 @@ def test_the_lasso_meets_its_conditions_among_all(seed: int, make: Rows) -> None
     rng = np.random.default_rng(seed)
     atoms, vector = _atoms(make(rng)), rng.standard_normal(24)
     unit = atoms.unit(np.arange(len(atoms)))
-    penalty = 0.4 * float(np.abs(unit @ vector).max())
-    code = lasso(atoms, vector, penalty)
+    code = lasso_path(atoms, vector, 2)[-1]
     products = unit @ (vector - code.coefficients @ unit[code.features])
+    penalty = float(np.abs(products[code.features]).max())
     np.testing.assert_allclose(products[code.features], penalty * np.sign(code.coefficients), rtol=1e-8)
     assert np.abs(products).max() <= penalty * (1 + 1e-8)
 

@@ -123,3 +123,11 @@ def test_a_checkpoint_without_all_weights_is_refused(tmp_path: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(SourceError, match=r"it lacks model\.norm\.weight"):
         _loaded(folder)
+
+
+def test_a_config_that_its_own_class_refuses_is_a_source_error(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "llama", "hidden_size": 30, "num_attention_heads": 4, "num_hidden_layers": 1}'
+    )
+    with pytest.raises(SourceError, match=r"cannot load this model(?s:.)*not a multiple"):
+        load_language_model(tmp_path)
