@@ -37,7 +37,7 @@ def other_verdicts(rest: Sequence[Changed]) -> list[Verdict]:
     left = [each for each in vectors if each not in biases] + opaque
     if left:
         names = tuple(each.name for each in left)
-        parts.append(Verdict("unknown", names, facts={"changed_vectors": len(names)}))
+        parts.append(Verdict("unknown", names, facts={"changed_vectors": list(names)}))
     return parts
 
 

@@ -79,7 +79,7 @@ def read_change(measured: Measured, *, writer: bool) -> Reading:
     """Read one measured tensor. `writer` says that its residual axis is known."""
     if not measured.numbers.finite:
         return bare_reading("opaque", measured)
-    if len(measured.pair.before.entry.shape) < 2:
+    if min(measured.view.d, measured.view.n) == 1:
         return bare_reading("vector", measured)
     spectrum = spectrum_of(measured.change)
     rank = rank_of(measured, spectrum)

@@ -347,6 +347,20 @@ def test_one_scaled_writer_is_unknown(tmp_path: Path) -> None:
     assert set(verdict.facts) == {"each_is_a_multiple_of_what_it_was"}
 
 
+@pytest.mark.parametrize("shape", [(1, pairs.D), (pairs.D, 1)])
+def test_a_matrix_of_one_row_or_column_has_no_rank_to_tell(shape: tuple[int, int], tmp_path: Path) -> None:
+    """As the gate of a shared expert has: (1, d_model)."""
+    config, tensors, _ = pairs.base("llama")
+    name = "model.layers.0.mlp.shared_expert_gate.weight"
+    gate = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    folders = [
+        pairs.save(tmp_path / side, config, tensors | {name: value}, BF16)
+        for side, value in (("a", gate), ("b", gate + 0.1))
+    ]
+    verdict = compare_checkpoints(*map(open_checkpoint, folders), workers=1).verdict
+    assert (verdict.kind, verdict.facts) == ("unknown", {"changed_vectors": [name]})
+
+
 def test_a_grown_vocabulary(tmp_path: Path) -> None:
     tensors, _ = _stored("llama", BF16)
     config = pairs.base("llama")[0]
