@@ -175,7 +175,7 @@ def summary(adapter: ExtractedAdapter) -> Sequence[str]:
     """What was written, in sentences."""
     lines = [
         f"rank {adapter.rank}, {len(adapter.factors)} matrices; at most {100 * adapter.lost:.2g} % of a"
-        " matrix's change is not in it"
+        " matrix's change, rounding included, is not in it"
     ]
     if adapter.left_out:
         lines.append(f"not in it, since factors cannot express them: {', '.join(adapter.left_out[:6])}")

@@ -31,7 +31,7 @@ Form = Literal[
 ABLATIONS = frozenset({"ablation", "oblique", "norm_preserving", "row_norm_preserving"})
 """Forms that take a component along a direction out of what the tensor writes."""
 MOST_DIRECTIONS = 4
-"""Directions of one tensor that a sketch of 8 columns can still tell from an adapter."""
+"""The rank up to which a sketch of 8 columns can be trusted: it may hide one of 8 components."""
 _MARGIN = 1.6
 _ARITHMETIC = 1e-3
 _DOMINANT = 0.2
@@ -190,13 +190,12 @@ def _preserves_norm(measured: Measured, fit: Fit, *, exact: bool) -> bool:
 
 def _as_matrix(measured: Measured, spectrum: Spectrum, rank: int) -> Reading:
     numbers = measured.numbers
-    columns = measured.change.shape[1]
     smaller = min(measured.view.d, measured.view.n)
     outside = _outside(measured, spectrum, rank)
     above = max(numbers.above_floor, 1e-300)
     inside = max(numbers.energy - outside, 0.0) / above
     low = (
-        1 <= rank < min(columns, max(2, smaller // 2))
+        1 <= rank <= min(MOST_DIRECTIONS, max(1, smaller // 2))
         and is_rounding(outside, numbers)
         and inside >= _ADAPTER_SHARE
     )

@@ -316,9 +316,12 @@ def test_wider_storage_of_rounded_values_is_a_requantisation(tmp_path: Path) -> 
     assert _diff(tmp_path, "llama", rounded, F32, F32).verdict.kind == "requantisation"
 
 
-def test_an_ablation_across_types_is_both(tmp_path: Path) -> None:
+@pytest.mark.parametrize("through", [F32, BF16], ids=str)
+def test_an_ablation_across_types_is_both(through: torch.dtype, tmp_path: Path) -> None:
+    """Also where it was stored as the base is before it was cast: its rounding is that of the coarser type."""
     tensors, anatomy = _stored("llama", BF16)
     edited = pairs.edit_writers(tensors, anatomy, pairs.direction(), pairs.ablated(1.0))
+    edited = {name: value.to(through) for name, value in edited.items()}
     verdict = _diff(tmp_path, "llama", edited, BF16, F16).verdict
     assert {part.kind for part in verdict.parts} == {"ablation", "requantisation"}
 

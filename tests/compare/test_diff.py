@@ -171,6 +171,19 @@ def test_an_extracted_adapter_rebuilds_the_edit(dtype: torch.dtype, tmp_path: Pa
     assert adapter.lost < max(step**2, 1e-6)
 
 
+@pytest.mark.parametrize("rank", [2, 7, 8, 9])
+def test_an_extracted_adapter_has_every_component(rank: int, tmp_path: Path) -> None:
+    """A sketch of eight columns may not show the last one of seven or eight."""
+    config, tensors, _ = pairs.base("llama")
+    names = [name for name in tensors if "q_proj" in name or "down_proj" in name]
+    tensors = {name: value.to(torch.bfloat16).double() for name, value in tensors.items()}
+    one = pairs.save(tmp_path / "a", config, tensors)
+    two = pairs.save(tmp_path / "b", config, pairs.with_adapter(tensors, names, rank, scale=0.05))
+    adapter = extract_adapter(_compare(one, two))
+    assert [each.left.shape[1] for each in adapter.factors] == [rank] * len(names)
+    assert adapter.lost < 0.005
+
+
 def test_an_adapter_of_a_fine_tune_needs_a_rank(tmp_path: Path) -> None:
     config, tensors, _ = pairs.base("llama")
     one = pairs.save(tmp_path / "a", config, tensors)
