@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 
-from surgery.cli.diff_screen import ablation_of
 from surgery.compare.adapter import extract_adapter, summary, write_extracted
 from surgery.compare.diff import Diff
 from surgery.compare.nearest import Nearest
@@ -117,7 +116,7 @@ def _summarise(seen: Seen, file: Path) -> None:
 
 
 def _save(seen: Seen, path: Path) -> None:
-    part = ablation_of(seen.diff.verdict)
+    part = seen.diff.verdict.ablation
     if part is None or part.shared is None:
         raise DirectionError(
             f"{seen.after}: no direction is shared by what changed, so there is none to save"

@@ -318,7 +318,7 @@ def test_wider_storage_of_rounded_values_is_a_requantisation(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("through", [F32, BF16], ids=str)
 def test_an_ablation_across_types_is_both(through: torch.dtype, tmp_path: Path) -> None:
-    """Also where it was stored as the base is before it was cast: its rounding is that of the coarser type."""
+    """Also where it was stored like the base before it was cast: its rounding is that of the coarser type."""
     tensors, anatomy = _stored("llama", BF16)
     edited = pairs.edit_writers(tensors, anatomy, pairs.direction(), pairs.ablated(1.0))
     edited = {name: value.to(through) for name, value in edited.items()}
