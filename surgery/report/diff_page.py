@@ -48,7 +48,7 @@ def render_diff_page(
             proofs=proofs(diff.verdict),
             base=base_sentence(diff),
             writers=left_out_sentence(diff),
-            map=change_map(changed),
+            map=change_map(changed, diff.evidence.left_out),
             spectra=spectra(changed),
             agreement=None if part is None else agreement(part),
             nearest=nearest,
