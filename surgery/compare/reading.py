@@ -117,11 +117,13 @@ def _candidates(measured: Measured, spectrum: Spectrum, rank: int) -> list[int]:
     return [count for count in dict.fromkeys(wanted) if 1 <= count <= most]
 
 
-def _outside(measured: Measured, spectrum: Spectrum, count: int) -> float:
-    """‖Δ‖² outside of the first components, from the sketch: E‖MΩ‖² = columns · ‖M‖²."""
-    columns = measured.change.shape[1]
-    left = measured.change - spectrum.vectors[:, :count] @ (spectrum.vectors[:, :count].T @ measured.change)
-    return float(min(np.sum(left**2) / columns, measured.numbers.energy))
+def outside_of(measured: Measured, spectrum: Spectrum, count: int) -> float:
+    """‖Δ‖² outside of the first components, from the sketch: E‖MΩ‖² = columns · ‖M‖².
+
+    Each component that is taken out takes one column's share of the noise with it, for it was found there.
+    """
+    left = spectrum.values[count:]
+    return float(min(np.sum(left**2) / len(left), measured.numbers.energy)) if left.size else 0.0
 
 
 def _as_ablation(measured: Measured, spectrum: Spectrum, count: int) -> Reading | None:
@@ -142,7 +144,7 @@ def _as_ablation(measured: Measured, spectrum: Spectrum, count: int) -> Reading 
         form = "row_norm_preserving" if form == "oblique" else "norm_preserving"
         # The rescaling itself is neither along U nor a multiple of UᵀA.
         allowed, spare = _LOOSE, _NORM_REST * numbers.energy
-    if fit.rest > allowed or not is_rounding(_outside(measured, spectrum, count) - spare, numbers):
+    if fit.rest > allowed or not is_rounding(outside_of(measured, spectrum, count) - spare, numbers):
         return None
     return _reading(form, measured, spectrum, count, U.T, fit)
 
@@ -191,7 +193,7 @@ def _preserves_norm(measured: Measured, fit: Fit, *, exact: bool) -> bool:
 def _as_matrix(measured: Measured, spectrum: Spectrum, rank: int) -> Reading:
     numbers = measured.numbers
     smaller = min(measured.view.d, measured.view.n)
-    outside = _outside(measured, spectrum, rank)
+    outside = outside_of(measured, spectrum, rank)
     above = max(numbers.above_floor, 1e-300)
     inside = max(numbers.energy - outside, 0.0) / above
     low = (
@@ -212,7 +214,7 @@ def _reading(
     form: Form, measured: Measured, spectrum: Spectrum, rank: int, directions: Array, fit: Fit | None
 ) -> Reading:
     numbers, columns = measured.numbers, measured.change.shape[1]
-    outside = _outside(measured, spectrum, rank)
+    outside = outside_of(measured, spectrum, rank)
     inside = max(numbers.energy - outside, 0.0)
     shown = np.sqrt(np.maximum(spectrum.values**2 - _level(measured) ** 2, 0.0) / columns)
     return Reading(

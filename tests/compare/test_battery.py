@@ -350,6 +350,13 @@ def test_one_scaled_writer_is_unknown(tmp_path: Path) -> None:
     assert set(verdict.facts) == {"each_is_a_multiple_of_what_it_was"}
 
 
+def test_noise_that_hardly_stands_above_rounding_is_of_no_low_rank(tmp_path: Path) -> None:
+    """Four of eight columns of a sketch hold half of any noise."""
+    tensors, _ = _stored("llama", BF16)
+    found = _diff(tmp_path, "llama", pairs.fine_tuned(tensors, 0.006), BF16, BF16)
+    assert {each.reading.form for each in found.evidence.changed} == {"dense", "vector"}
+
+
 @pytest.mark.parametrize("shape", [(1, pairs.D), (pairs.D, 1)])
 def test_a_matrix_of_one_row_or_column_has_no_rank_to_tell(shape: tuple[int, int], tmp_path: Path) -> None:
     """As the gate of a shared expert has: (1, d_model)."""
