@@ -151,6 +151,7 @@ def test_a_damaged_tensor_is_unknown(tmp_path: Path) -> None:
 def test_an_extracted_adapter_rebuilds_the_edit(dtype: torch.dtype, tmp_path: Path) -> None:
     one, two = _folders(tmp_path, dtype=dtype)
     adapter = extract_adapter(_compare(one, two))
+    (tmp_path / "adapter").mkdir()
     write_extracted(adapter, tmp_path / "adapter", base="base")
     saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     before, after = open_checkpoint(one), open_checkpoint(two)
@@ -270,6 +271,7 @@ def test_a_zero_of_the_other_sign_is_stored_otherwise_and_nothing_else(tmp_path:
 
 def test_an_adapter_of_zeros_changes_nothing(tmp_path: Path) -> None:
     one, two = _folders(tmp_path)
+    (tmp_path / "lora").mkdir()
     write_extracted(extract_adapter(_compare(one, two)), tmp_path / "lora", base=str(one))
     weights = tmp_path / "lora" / "adapter_model.safetensors"
     save_file({name: torch.zeros_like(value) for name, value in load_file(weights).items()}, weights)
