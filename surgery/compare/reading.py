@@ -216,7 +216,8 @@ def _reading(
     numbers, columns = measured.numbers, measured.change.shape[1]
     outside = outside_of(measured, spectrum, rank)
     inside = max(numbers.energy - outside, 0.0)
-    shown = np.sqrt(np.maximum(spectrum.values**2 - _level(measured) ** 2, 0.0) / columns)
+    # What rounding adds to a squared singular value of the sketch is typically its floor.
+    shown = np.sqrt(np.maximum(spectrum.values**2 - numbers.floor, 0.0) / columns)
     return Reading(
         form=form,
         rank=rank,
@@ -226,8 +227,3 @@ def _reading(
         share=min(1.0, inside / numbers.above_floor) if numbers.above_floor else 0.0,
         rest=outside / numbers.floor if numbers.floor else 0.0,
     )
-
-
-def _level(measured: Measured) -> float:
-    """A typical singular value of rounding in the sketch."""
-    return float(np.sqrt(measured.numbers.floor))

@@ -54,7 +54,7 @@ def front_matter(report: Report) -> dict[str, Any]:
     """The card's metadata, as the Hub names its fields."""
     adapter = report.output.form == "peft"
     found: dict[str, Any] = {}
-    if has_hub_base(report):
+    if report.model.commit is not None and is_hub_id(report.model.source):  # it was resolved there
         found["base_model"] = report.model.source
     found["base_model_relation"] = "adapter" if adapter else "finetune"
     found.update(_licence(report.model.licence, report.output.files))
@@ -63,11 +63,6 @@ def front_matter(report: Report) -> dict[str, Any]:
     found["tags"] = _tags(report)
     index = model_index(report)
     return {**found, "model-index": index} if index else found
-
-
-def has_hub_base(report: Report) -> bool:
-    """Whether the base is a repository of the Hub: it was resolved to a commit there."""
-    return report.model.commit is not None and is_hub_id(report.model.source)
 
 
 @cache
