@@ -149,6 +149,8 @@ def test_the_command_says_it_and_exits_with_one_where_something_differs(result: 
     done = CliRunner().invoke(cli, ["reproduce", str(_lock(result)), "--output", str(tmp_path / "again")])
     assert done.exit_code == 0, done.output
     assert "compared with SHA256SUMS" in done.output and "differ      none" in done.output
+    again = CliRunner().invoke(cli, ["reproduce", str(_lock(result)), "--output", str(tmp_path / "again")])
+    assert again.exit_code == 2 and "already exists" in again.stderr
     (result / "README.md").write_text("# Another\n")
     more = ["reproduce", str(_lock(result)), "--output", str(tmp_path / "third"), "--json"]
     done = CliRunner().invoke(cli, more)

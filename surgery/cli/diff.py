@@ -123,12 +123,11 @@ def _neighbours(
     found: Diff, directions: tuple[Path, ...], dictionaries: tuple[str, ...]
 ) -> tuple[tuple[Nearest, ...], dict[str, tuple[float, ...]]]:
     """What the recovered direction is close to; the edited folder's own record is always looked at."""
-    from surgery.cli.diff_screen import ablation_of
     from surgery.compare.nearest import cosines_with, nearest_features
     from surgery.dictionary.source import open_dictionary
     from surgery.direction.direction import read_directions
 
-    part = ablation_of(found.verdict)
+    part = found.verdict.ablation
     if part is None or part.shared is None:
         return (), {}
     own = found.after.folder / "surgery" / "direction.safetensors"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from surgery.cli.diff_screen import ablation_of
+from surgery.checkpoint.folder import absolute, check_absent, new_folder
 from surgery.compare.adapter import extract_adapter, summary, write_extracted
 from surgery.compare.diff import Diff
 from surgery.compare.nearest import Nearest
@@ -50,8 +49,8 @@ def check_files(wanted: Wanted) -> None:
         raise click.UsageError(
             f"--rank: expected auto or a whole number of at least 1, found {wanted.rank!r}"
         )
-    if wanted.adapter is not None and wanted.adapter.exists():
-        raise OutputError(f"{wanted.adapter}: already exists; name another folder or remove this one")
+    if wanted.adapter is not None:
+        check_absent(absolute(wanted.adapter))
     for file in (wanted.direction, wanted.html, wanted.markdown):
         if file is not None and (file.is_dir() or not file.parent.is_dir()):
             why = "is a folder" if file.is_dir() else f"there is no folder {file.parent} to write it into"
@@ -80,7 +79,7 @@ def write_files(seen: Seen, wanted: Wanted) -> Iterator[str]:
             _summarise(seen, file)
     if wanted.adapter is not None:
         adapter = extract_adapter(seen.diff, None if wanted.rank == "auto" else int(wanted.rank))
-        with _whole(wanted.adapter) as folder:
+        with new_folder(wanted.adapter, needed_bytes=adapter.n_bytes) as folder:
             write_extracted(adapter, folder, base=seen.before)
             _summarise(seen, folder / "README.md")
         yield f"{wanted.adapter}: " + "; ".join(summary(adapter))
@@ -88,9 +87,8 @@ def write_files(seen: Seen, wanted: Wanted) -> Iterator[str]:
 
 @contextmanager
 def _whole(target: Path) -> Iterator[Path]:
-    """A hidden place beside `target` that becomes it when the block ends well, and is removed when not."""
+    """A hidden file beside `target` that becomes it when the block ends well, and is removed when not."""
     part = target.with_name(f".{target.name}.part")
-    _remove(part)  # a run that was killed may have left one
     try:
         yield part
         part.replace(target)
@@ -100,14 +98,7 @@ def _whole(target: Path) -> Iterator[Path]:
             f"{target}: cannot be written ({why}); free some space or name another place"
         ) from error
     finally:
-        _remove(part)
-
-
-def _remove(place: Path) -> None:
-    if place.is_dir():
-        shutil.rmtree(place)
-    else:
-        place.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def _summarise(seen: Seen, file: Path) -> None:
@@ -117,7 +108,7 @@ def _summarise(seen: Seen, file: Path) -> None:
 
 
 def _save(seen: Seen, path: Path) -> None:
-    part = ablation_of(seen.diff.verdict)
+    part = seen.diff.verdict.ablation
     if part is None or part.shared is None:
         raise DirectionError(
             f"{seen.after}: no direction is shared by what changed, so there is none to save"

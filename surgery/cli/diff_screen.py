@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from surgery.cli.layout import HEADING, NARROWEST, WIDEST, section, wrapped
-from surgery.compare.sentences import base_sentence, headline, left_out_sentence, proofs
+from surgery.compare.sentences import base_sentence, cosine_words, headline, left_out_sentence, proofs
 from surgery.report.numbers import count, tiny
 from surgery.report.text import one_line, shortened
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from surgery.compare.diff import Diff
     from surgery.compare.nearest import Nearest
     from surgery.compare.shared import Changed
-    from surgery.compare.verdict import Verdict
 
 _MOST_LINES = 24
 
@@ -47,20 +46,13 @@ def diff_lines(
     return lines + part("files", _files(diff))
 
 
-def ablation_of(verdict: Verdict) -> Verdict | None:
-    """The part of a verdict that is an ablation, None where none is."""
-    if verdict.kind.endswith("ablation"):
-        return verdict
-    return next((part for part in verdict.parts if part.kind.endswith("ablation")), None)
-
-
 def _changed(diff: Diff) -> list[str]:
     found = diff.evidence
     lines = []
     if found.changed:
         roles = Counter(_role(each) for each in found.changed)
         parts = ", ".join(f"{count(number)} {role}" for role, number in roles.items())
-        lines.append(f"{count(len(found.changed))} tensors: {parts}")
+        lines.append(f"{count(len(found.changed))} tensor{'s' * (len(found.changed) != 1)}: {parts}")
         lines.append(left_out_sentence(diff))
     for word, number in (
         ("stored in another type, nothing else", len(found.cast)),
@@ -83,10 +75,7 @@ def _role(changed: Changed) -> str:
 
 
 def _neighbours(nearest: Sequence[Nearest], cosines: Mapping[str, tuple[float, ...]]) -> list[str]:
-    lines = [
-        f"cosine {', '.join(f'{value:.4f}' for value in values)} with {one_line(name)}"
-        for name, values in cosines.items()
-    ]
+    lines = [f"cosine {cosine_words(values)} with {one_line(name)}" for name, values in cosines.items()]
     for each in nearest:
         first = ", ".join(f"#{number} {cosine:+.2f}" for number, cosine in each.features)
         code = " + ".join(str(number) for number in each.code)
@@ -102,7 +91,7 @@ def _tensor(changed: Changed) -> str:
     return (
         f"{one_line(changed.name)}  {changed.reading.form.replace('_', ' ')},"
         f" relative {tiny(numbers.relative)}, cosine {numbers.cosine:.5f}, max {tiny(numbers.largest)},"
-        f" {share:.0f} % of elements, {times:.1f} × rounding, stable rank {changed.reading.stable_rank:.1f}"
+        f" {share:.0f} % of elements, {tiny(times)} × rounding, stable rank {changed.reading.stable_rank:.1f}"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,30 +29,25 @@ def reproduce(lock: Path, output: Path | None, base: str | None, as_json: bool) 
     The base is fetched at the commit that LOCK names and its weights are checked; the directions are those
     that stand beside LOCK, so no model is run.
 
-    Exit codes: 0 the same bytes, 1 something differs, 2 a source is missing or not the same, or bad usage.
+    Exit codes: 0 the same bytes, 1 something differs, 2 nothing could be compared, or bad usage.
     """
-    from surgery.cli.console import LiveProgress, open_console, print_lines
+    from surgery.cli.console import LiveProgress, open_console, print_error, print_lines
+    from surgery.errors import SurgeryError
     from surgery.reproduction import reproduce as run
 
-    with LiveProgress() as progress:
-        done = run(
-            lock,
-            output=output,
-            base=base,
-            progress=lambda now, total: progress.advance(now, total, "bytes"),
-        )
-    if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "folder": str(done.folder),
-                    "n_compared": done.n_compared,
-                    "n_copied": done.n_copied,
-                    "differences": list(done.differences),
-                },
-                indent=2,
+    try:
+        with LiveProgress() as progress:
+            done = run(
+                lock,
+                output=output,
+                base=base,
+                progress=lambda now, total: progress.advance(now, total, "bytes"),
             )
-        )
+    except SurgeryError as error:
+        print_error(error)
+        sys.exit(2)
+    if as_json:
+        click.echo(json.dumps(asdict(done), indent=2, default=str))
     else:
         console = open_console()
         print_lines(console, reproduction_lines(done, width=console.width))

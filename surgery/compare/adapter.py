@@ -59,6 +59,11 @@ class ExtractedAdapter:
         """The largest share of any tensor's change that is not in the adapter."""
         return max((each.lost for each in self.factors), default=0.0)
 
+    @property
+    def n_bytes(self) -> int:
+        """Of its weights on the disk: float32, every matrix padded to the one rank."""
+        return 4 * self.rank * sum(len(each.left) + each.right.shape[1] for each in self.factors)
+
 
 def extract_adapter(diff: Diff, rank: int | None = None) -> ExtractedAdapter:
     """Take the change between two checkpoints apart into low-rank factors.
@@ -79,15 +84,9 @@ def extract_adapter(diff: Diff, rank: int | None = None) -> ExtractedAdapter:
 
 
 def write_extracted(adapter: ExtractedAdapter, folder: Path, *, base: str) -> None:
-    """Write the adapter into a new folder, in the layout that stock PEFT loads.
-
-    Raises:
-        EditError: the folder exists.
-    """
+    """Write the adapter into an empty folder, in the layout that stock PEFT loads."""
     from safetensors.numpy import save
 
-    if folder.exists():
-        raise EditError(f"{folder}: already exists; name another folder or remove this one")
     tensors: dict[str, Floats] = {}
     for each in adapter.factors:
         left, right = _padded(each, adapter.rank)
@@ -105,7 +104,6 @@ def write_extracted(adapter: ExtractedAdapter, folder: Path, *, base: str) -> No
         "target_modules": [_module(each.tensor) for each in adapter.factors],
         "inference_mode": True,
     }
-    folder.mkdir(parents=True)
     ordered = {name: tensors[name] for name in sorted(tensors)}
     (folder / WEIGHTS).write_bytes(save(ordered, metadata={"format": "pt"}))
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
@@ -175,7 +173,7 @@ def summary(adapter: ExtractedAdapter) -> Sequence[str]:
     """What was written, in sentences."""
     lines = [
         f"rank {adapter.rank}, {len(adapter.factors)} matrices; at most {100 * adapter.lost:.2g} % of a"
-        " matrix's change is not in it"
+        " matrix's change, rounding included, is not in it"
     ]
     if adapter.left_out:
         lines.append(f"not in it, since factors cannot express them: {', '.join(adapter.left_out[:6])}")

@@ -75,9 +75,7 @@ def compare_checkpoints(
     Raises:
         CheckpointError: a file is malformed or ends too early.
     """
-    pairing = pair_tensors(before, after)
-    evidence = gather(before, after, pairing, workers=workers, progress=progress)
-    return Diff(before, after, evidence, judge(evidence))
+    return _compare_pairs(before, after, pair_tensors(before, after), workers, progress)
 
 
 def compare_adapter(
@@ -88,20 +86,16 @@ def compare_adapter(
     Raises:
         CheckpointError: the adapter cannot be read, or does not fit this base.
     """
-    after, pairing = pair_adapter(before, adapter)
-    evidence = gather(before, after, pairing, workers=workers, progress=progress)
-    return Diff(before, after, evidence, judge(evidence))
+    return _compare_pairs(before, *pair_adapter(before, adapter), workers, progress)
 
 
-def gather(
+def _compare_pairs(
     before: Checkpoint,
     after: Checkpoint,
     pairing: Pairing,
-    *,
-    workers: int | None = None,
-    progress: Progress | None = None,
-) -> Evidence:
-    """Compare and measure; see `compare_checkpoints`."""
+    workers: int | None,
+    progress: Progress | None,
+) -> Diff:
     anatomy, why = _anatomy(before)
     writers = {writer.tensor: writer for writer in anatomy.writers} if anatomy else {}
     gains = read_gains(before, tuple(writers.values()))
@@ -114,7 +108,7 @@ def gather(
         done += pair.after.entry.n_bytes
         if progress is not None:
             progress(done, total)
-    return Evidence(
+    evidence = Evidence(
         pairing=pairing,
         identical=outcomes.identical,
         moved=sum(pair.moved for pair in pairing.pairs),
@@ -128,6 +122,7 @@ def gather(
         config=config_differences(before.config, after.config),
         untied=_untied(before, after, pairing, anatomy),
     )
+    return Diff(before, after, evidence, judge(evidence))
 
 
 _Outcome = Changed | Cast | Resized | Literal["identical", "opaque"]

@@ -34,10 +34,13 @@ def other_verdicts(rest: Sequence[Changed]) -> list[Verdict]:
     biases = [each for each in vectors if each.writer is not None and each.writer.bias]
     if biases:
         parts.append(_biases(biases))
-    left = [each for each in vectors if each not in biases] + opaque
+    facts = {
+        "changed_vectors": [each.name for each in vectors if each not in biases],
+        "hold_values_that_are_no_numbers": [each.name for each in opaque],
+    }
+    left = {key: names for key, names in facts.items() if names}
     if left:
-        names = tuple(each.name for each in left)
-        parts.append(Verdict("unknown", names, facts={"changed_vectors": len(names)}))
+        parts.append(Verdict("unknown", tuple(name for names in left.values() for name in names), facts=left))
     return parts
 
 

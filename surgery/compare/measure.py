@@ -135,6 +135,7 @@ class _State:
     def __init__(self, pair: Pair, view: View, columns: int, *, sampled: int) -> None:
         self.pair, self.view, self.columns = pair, view, columns
         self.lines, self.length = lines_of(pair.before.entry.shape)
+        self.is_vector = len(pair.before.entry.shape) < 2
         self.changed, self.tiles = 0, 0
         self.before = self.inner = self.energy = 0.0
         self.binades = self.sampled = 0.0
@@ -146,6 +147,7 @@ class _State:
         self.grid = pair.after.entry.dtype
         self._random = np.random.default_rng(zlib.crc32(pair.name.encode()))
         self._matrix, self._omega = -1, np.empty((columns, 0), np.float32)
+        self._place, self._taken = slice(0), self.kept
         self._partial: Wide | None = None
 
     def add(self, tile: PairTile) -> None:
@@ -159,53 +161,48 @@ class _State:
         self.changed += tile.changed
         self.inner += float(np.vdot(before, change))
         self.energy += float(np.vdot(change, change))
-        self._add_norms(tile.first, before)
-        self._add_sketch(tile)
-        self._keep_columns(tile)
+        self._add_lines(tile)
         self.tiles += 1
 
-    def _add_norms(self, first: int, before: Wide) -> None:
-        lines = np.vecdot(before, before).astype(np.float64)
+    def _add_lines(self, tile: PairTile) -> None:
+        lines = np.vecdot(tile.before, tile.before).astype(np.float64)
         energy = float(lines.sum())
         self.before += energy
         chosen = self.tiles % _SAMPLED == 0
         if chosen:
             self.sampled += energy
-            self.binades += binades(before)
-        if not self.view.by_rows and self.lines > 1:
-            for _, row, ours in by_matrix(first, len(lines), self.view.d):
-                self.norms[row : row + ours.stop - ours.start] += lines[ours]
-        elif chosen:
-            self.norms += np.einsum("ij,ij->j", before, before)
-
-    def _add_sketch(self, tile: PairTile) -> None:
-        both, count = tile.both, tile.both.shape[1]
-        if self.lines == 1:
-            self.sketch[:, 0] = both[:, 0]
-        elif self.view.by_rows:
-            self._add_partial(self._draw(count, both.dtype) @ both)
-        else:
-            for matrix, row, ours in by_matrix(tile.first, count, self.view.d):
-                if matrix != self._matrix:  # each one draws its own Ω
-                    self._matrix, self._omega = matrix, self._draw(self.length, both.dtype)
-                here = slice(row, row + ours.stop - ours.start)
-                self.sketch[:, :, here] += (both[:, ours] @ self._omega.T).transpose(0, 2, 1)
-
-    def _keep_columns(self, tile: PairTile) -> None:
-        if not self.kept.size:
+            self.binades += binades(tile.before)
+        if self.view.by_rows or self.is_vector:
+            if chosen:
+                self.norms += np.einsum("ij,ij->j", tile.before, tile.before)
+            self._add_columns(tile)
             return
+        for matrix, row, ours in by_matrix(tile.first, len(lines), self.view.d):
+            if matrix != self._matrix:
+                self._start(matrix, tile.both.dtype)
+            here = slice(row, row + ours.stop - ours.start)
+            both = tile.both[:, ours]
+            self.norms[here] += lines[ours]
+            self.sketch[:, :, here] += (both @ self._omega.T).transpose(0, 2, 1)
+            if self._taken.size:
+                self.sample[:, here, self._place] = both.take(self._taken, axis=2)
+
+    def _start(self, matrix: int, dtype: np.dtype[Any]) -> None:
+        """Draw the Ω of one of stacked matrices, and look up which of its columns are kept."""
+        first = matrix * self.length
+        self._matrix, self._omega = matrix, self._draw(self.length, dtype)
+        self._place = slice(*np.searchsorted(self.kept, (first, first + self.length)))
+        self._taken = self.kept[self._place] - first
+
+    def _add_columns(self, tile: PairTile) -> None:
+        """Lines that are columns of the matrix; a vector is one."""
         both, count = tile.both, tile.both.shape[1]
-        if self.lines == 1:
-            self.sample[:, :, 0] = both[:, 0]
-        elif self.view.by_rows:
-            here = slice(*np.searchsorted(self.kept, (tile.first, tile.first + count)))
-            self.sample[:, :, here] = both[:, self.kept[here] - tile.first].transpose(0, 2, 1)
+        if self.is_vector:
+            self.sketch[:, 0] = both[:, 0]
         else:
-            for matrix, row, ours in by_matrix(tile.first, count, self.view.d):
-                first = matrix * self.length
-                here = slice(*np.searchsorted(self.kept, (first, first + self.length)))
-                rows = slice(row, row + ours.stop - ours.start)
-                self.sample[:, rows, here] = both[:, ours].take(self.kept[here] - first, axis=2)
+            self._add_partial(self._draw(count, both.dtype) @ both)
+        here = slice(*np.searchsorted(self.kept, (tile.first, tile.first + count)))
+        self.sample[:, :, here] = both[:, self.kept[here] - tile.first].transpose(0, 2, 1)
 
     def _add_partial(self, product: Wide) -> None:
         """Sum up (2, columns, d) of some tiles as they are computed, and only then in float64."""
@@ -240,7 +237,7 @@ class _State:
             grid=self.grid,
             finite=self.finite,
         )
-        norms = self.norms * scale if view.by_rows or self.lines == 1 else self.norms
+        norms = self.norms * scale if view.by_rows or self.is_vector else self.norms
         share = norms / self.before if self.before else np.full(view.d, 1 / view.d)
         edge = noise_edge(floor * share, view.n, self.columns)
         before, change = self.sketch.transpose(0, 2, 1)

@@ -18,6 +18,9 @@ STEPS = {
     "F8_E5M2": 2.0**-2,
 }
 """Distance of neighbouring numbers in [1, 2)."""
+_NARROWER = {"F32": ("BF16", "F16"), "F16": ("BF16",)}
+_EXACT_IN_F16 = 2.0**-17
+"""The smallest size from which on float16 has every bfloat16 number, up to its own largest one."""
 _EXPONENT = {"f": ("u4", 0x7F800000), "d": ("u8", 0x7FF << 52)}
 
 
@@ -28,10 +31,12 @@ def can_measure(pair: Pair) -> bool:
 
 def coarsest_grid(values: Array, dtype: str) -> str:
     """The type on whose steps float32 values stand: weights are often stored wider than they were made."""
-    if dtype != "F32" or values.dtype != np.float32:
+    kinds = _NARROWER.get(dtype, ())
+    if dtype == "F16":  # smaller ones were rounded again, to the steps that float16 has next to zero
+        values = values[np.abs(values) >= _EXACT_IN_F16]
+    if values.dtype != np.float32 or not values.size:
         return dtype
-    narrow = (kind for kind in ("BF16", "F16") if np.array_equal(rounded(values, kind), values))
-    return next(narrow, dtype)
+    return next((kind for kind in kinds if np.array_equal(rounded(values, kind), values)), dtype)
 
 
 def cast_type(pair: Pair) -> str | None:

@@ -6,10 +6,8 @@ change is no more than rounding, so that a fine-tune whose spectrum falls slowly
 
 from __future__ import annotations
 
-import numpy as np
-
 from surgery.compare.measure import Measured, measure
-from surgery.compare.reading import is_rounding, rank_of
+from surgery.compare.reading import is_rounding, outside_of, rank_of
 from surgery.linalg.sketch import spectrum_of
 
 MOST_RANK = 144
@@ -32,5 +30,4 @@ def measured_rank(measured: Measured) -> int | None:
     rank = rank_of(wide, spectrum)
     if not 1 <= rank <= min(_LOW * smaller, MOST_RANK):
         return None
-    outside = float(np.sum(spectrum.values[rank:] ** 2)) / columns
-    return rank if is_rounding(outside, wide.numbers) else None
+    return rank if is_rounding(outside_of(wide, spectrum, rank), wide.numbers) else None

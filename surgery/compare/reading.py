@@ -31,7 +31,7 @@ Form = Literal[
 ABLATIONS = frozenset({"ablation", "oblique", "norm_preserving", "row_norm_preserving"})
 """Forms that take a component along a direction out of what the tensor writes."""
 MOST_DIRECTIONS = 4
-"""Directions of one tensor that a sketch of 8 columns can still tell from an adapter."""
+"""The rank up to which a sketch of 8 columns can be trusted: it may hide one of 8 components."""
 _MARGIN = 1.6
 _ARITHMETIC = 1e-3
 _DOMINANT = 0.2
@@ -79,7 +79,7 @@ def read_change(measured: Measured, *, writer: bool) -> Reading:
     """Read one measured tensor. `writer` says that its residual axis is known."""
     if not measured.numbers.finite:
         return bare_reading("opaque", measured)
-    if len(measured.pair.before.entry.shape) < 2:
+    if min(measured.view.d, measured.view.n) == 1:
         return bare_reading("vector", measured)
     spectrum = spectrum_of(measured.change)
     rank = rank_of(measured, spectrum)
@@ -117,11 +117,13 @@ def _candidates(measured: Measured, spectrum: Spectrum, rank: int) -> list[int]:
     return [count for count in dict.fromkeys(wanted) if 1 <= count <= most]
 
 
-def _outside(measured: Measured, spectrum: Spectrum, count: int) -> float:
-    """‖Δ‖² outside of the first components, from the sketch: E‖MΩ‖² = columns · ‖M‖²."""
-    columns = measured.change.shape[1]
-    left = measured.change - spectrum.vectors[:, :count] @ (spectrum.vectors[:, :count].T @ measured.change)
-    return float(min(np.sum(left**2) / columns, measured.numbers.energy))
+def outside_of(measured: Measured, spectrum: Spectrum, count: int) -> float:
+    """‖Δ‖² outside of the first components, from the sketch: E‖MΩ‖² = columns · ‖M‖².
+
+    Each component that is taken out takes one column's share of the noise with it, for it was found there.
+    """
+    left = spectrum.values[count:]
+    return float(min(np.sum(left**2) / len(left), measured.numbers.energy)) if left.size else 0.0
 
 
 def _as_ablation(measured: Measured, spectrum: Spectrum, count: int) -> Reading | None:
@@ -142,7 +144,7 @@ def _as_ablation(measured: Measured, spectrum: Spectrum, count: int) -> Reading 
         form = "row_norm_preserving" if form == "oblique" else "norm_preserving"
         # The rescaling itself is neither along U nor a multiple of UᵀA.
         allowed, spare = _LOOSE, _NORM_REST * numbers.energy
-    if fit.rest > allowed or not is_rounding(_outside(measured, spectrum, count) - spare, numbers):
+    if fit.rest > allowed or not is_rounding(outside_of(measured, spectrum, count) - spare, numbers):
         return None
     return _reading(form, measured, spectrum, count, U.T, fit)
 
@@ -190,13 +192,12 @@ def _preserves_norm(measured: Measured, fit: Fit, *, exact: bool) -> bool:
 
 def _as_matrix(measured: Measured, spectrum: Spectrum, rank: int) -> Reading:
     numbers = measured.numbers
-    columns = measured.change.shape[1]
     smaller = min(measured.view.d, measured.view.n)
-    outside = _outside(measured, spectrum, rank)
+    outside = outside_of(measured, spectrum, rank)
     above = max(numbers.above_floor, 1e-300)
     inside = max(numbers.energy - outside, 0.0) / above
     low = (
-        1 <= rank < min(columns, max(2, smaller // 2))
+        1 <= rank <= min(MOST_DIRECTIONS, max(1, smaller // 2))
         and is_rounding(outside, numbers)
         and inside >= _ADAPTER_SHARE
     )
@@ -213,9 +214,10 @@ def _reading(
     form: Form, measured: Measured, spectrum: Spectrum, rank: int, directions: Array, fit: Fit | None
 ) -> Reading:
     numbers, columns = measured.numbers, measured.change.shape[1]
-    outside = _outside(measured, spectrum, rank)
+    outside = outside_of(measured, spectrum, rank)
     inside = max(numbers.energy - outside, 0.0)
-    shown = np.sqrt(np.maximum(spectrum.values**2 - _level(measured) ** 2, 0.0) / columns)
+    # What rounding adds to a squared singular value of the sketch is typically its floor.
+    shown = np.sqrt(np.maximum(spectrum.values**2 - numbers.floor, 0.0) / columns)
     return Reading(
         form=form,
         rank=rank,
@@ -225,8 +227,3 @@ def _reading(
         share=min(1.0, inside / numbers.above_floor) if numbers.above_floor else 0.0,
         rest=outside / numbers.floor if numbers.floor else 0.0,
     )
-
-
-def _level(measured: Measured) -> float:
-    """A typical singular value of rounding in the sketch."""
-    return float(np.sqrt(measured.numbers.floor))

@@ -5,12 +5,16 @@ Terminal, page and card say the same; nothing is said here that is not in the nu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence, Set
+from itertools import groupby
 from statistics import median
 from typing import Any
 
 from surgery.compare.diff import Diff
+from surgery.compare.probe import Norms
 from surgery.compare.verdict import Verdict
+from surgery.model.anatomy import Writer
 
 _KINDS = {
     "identical": "identical: every tensor has the same bytes",
@@ -43,7 +47,7 @@ _NORMS = "norms against an orthogonal ablation:"
 
 def headline(verdict: Verdict) -> str:
     """What kind of edit it was, in one line."""
-    if verdict.kind == "several":
+    if verdict.parts:
         return f"{len(verdict.parts)} kinds of edit: " + "; ".join(headline(part) for part in verdict.parts)
     if verdict.kind in _FORMS:
         return _ablation_headline(verdict)
@@ -61,7 +65,7 @@ def _is_gone(verdict: Verdict) -> bool:
 
 def proofs(verdict: Verdict) -> list[str]:
     """The numbers that led to a verdict, a sentence each."""
-    if verdict.kind == "several":
+    if verdict.parts:
         return [line for part in verdict.parts for line in (f"{headline(part)}:", *proofs(part))]
     if verdict.kind in _FORMS:
         return _ablation_proofs(verdict)
@@ -71,21 +75,22 @@ def proofs(verdict: Verdict) -> list[str]:
 def base_sentence(diff: Diff) -> str:
     """Whether B was made from this A, as far as bytes can say."""
     found = diff.evidence
-    total = len(found.pairing.pairs)
+    said = f"{found.identical:,} of {len(found.pairing.pairs):,} tensors identical"
     if diff.verdict.kind == "different_base":
-        return f"another base: {found.identical:,} of {total:,} tensors identical"
-    changed = len(found.changed_readers) + len(found.lost_readers)
+        return f"another base: {said}"
     if found.anatomy is None:
-        return f"{found.identical:,} of {total:,} tensors identical"
-    if changed:
-        readers = len(found.anatomy.readers)
+        return said
+    parts = [part for part in diff.verdict.single if part.kind == "requantisation"]
+    rounded = set(found.anatomy.readers) & {name for part in parts for name in part.tensors}
+    differ = {each.name for each in found.changed_readers} - rounded | set(found.lost_readers)
+    if differ:
         return (
-            f"{found.identical:,} of {total:,} tensors identical; {changed:,} of {readers:,} readers differ,"
+            f"{said}; {len(differ):,} of {len(found.anatomy.readers):,} readers differ,"
             " so B was trained further, merged, or made from another revision of A"
         )
-    return (
-        f"{found.identical:,} of {total:,} tensors identical, every reader among them: B was made from this A"
-    )
+    if rounded:
+        return f"{said}; the readers are those of A in another format: B was made from this A"
+    return f"{said}, every reader among them: B was made from this A"
 
 
 def left_out_sentence(diff: Diff) -> str:
@@ -95,16 +100,37 @@ def left_out_sentence(diff: Diff) -> str:
         return "the writers of this family are not in the tables, so no ablation could be recognised"
     left = set(diff.evidence.left_out)
     if not left:
-        return "every writer" + ("" if diff.evidence.changed_readers else ", and nothing else")
-    roles = {
-        role: sum(writer.role == role for writer in anatomy.writers if writer.tensor in left)
-        for role in ("embedding", "attention_out", "mlp_out")
-    }
-    parts = [f"{count:,} {role.replace('_', ' ')}" for role, count in roles.items() if count]
-    return (
-        f"{len(anatomy.writers) - len(left):,} of {len(anatomy.writers):,} writers; left out: "
-        + ", ".join(parts)
-    )
+        return "every writer" + (" among them" if diff.evidence.changed_readers else ", and nothing else")
+    if len(left) == len(anatomy.writers):
+        return "no writer"
+    parts = [
+        _left_out(role, [writer for writer in anatomy.writers if writer.role == role], left)
+        for role in dict.fromkeys(writer.role for writer in anatomy.writers if writer.tensor in left)
+    ]
+    edited = len(anatomy.writers) - len(left)
+    return f"{edited:,} of {len(anatomy.writers):,} writers; left out: {', '.join(parts)}"
+
+
+def cosine_words(values: Sequence[float]) -> str:
+    """Cosines of a vector with orthonormal directions, and with their span where they are several."""
+    said = ", ".join(f"{value:.4f}" for value in values)
+    return said if len(values) < 2 else f"{said} (all of them together {math.hypot(*values):.4f})"
+
+
+def _left_out(role: str, writers: Sequence[Writer], left: Set[str]) -> str:
+    """Writers of one role: how many, and of which layers where it is not all of them."""
+    gone = [writer for writer in writers if writer.tensor in left]
+    said = f"{len(gone):,} {role.replace('_', ' ')}"
+    layers = sorted({writer.layer for writer in gone if writer.layer is not None})
+    return said if len(gone) == len(writers) or not layers else f"{said} (layers {_ranges(layers)})"
+
+
+def _ranges(layers: Sequence[int]) -> str:
+    """0, 3–5 of 0, 3, 4, 5."""
+    runs = [
+        [layer for _, layer in run] for _, run in groupby(enumerate(layers), lambda each: each[1] - each[0])
+    ]
+    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def _ablation_headline(verdict: Verdict) -> str:
@@ -128,14 +154,28 @@ def _ablation_proofs(verdict: Verdict) -> list[str]:
         f"{100 * facts['energy_along_it_above_rounding']:.2f} % of the change above rounding lies along them",
         f"right sides are the writers' own components up to {100 * facts['right_side_unexplained']:.2g} %",
     ]
+    if verdict.effect == "mixed":
+        lines.append(_from_to(verdict.strengths))
     for found in verdict.probes:
         norms = found.norms
         lines.append(
             f"{found.tensor}: strength {_signed(found.strength, 3)},"
             f" what is left {found.leak:.4f} of the component"
-            + ("" if norms is None else f"; {_NORMS} columns {norms.columns:.2f}, rows {norms.rows:.2f}")
+            + ("" if norms is None else f"; {_NORMS} {_norms(norms)}")
         )
     return lines
+
+
+def _norms(norms: Norms) -> str:
+    return f"columns {_signed(norms.columns, 2)}, rows {_signed(norms.rows, 2)}"
+
+
+def _from_to(strengths: Mapping[str, Sequence[float]]) -> str:
+    """The weakest and the strongest edit, and where."""
+    low, high = (
+        pick((value, name) for name, values in strengths.items() for value in values) for pick in (min, max)
+    )
+    return f"strengths from {_signed(low[0], 2)} ({low[1]}) to {_signed(high[0], 2)} ({high[1]})"
 
 
 def _fact(name: str, value: Any) -> str:
@@ -151,7 +191,7 @@ def _fact(name: str, value: Any) -> str:
 
 
 def _signed(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}".replace("-", "−")
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def _number(value: Any) -> str:

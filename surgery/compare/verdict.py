@@ -56,6 +56,16 @@ class Verdict:
     facts: Mapping[str, Any] = field(default_factory=dict)
     parts: tuple[Verdict, ...] = ()
 
+    @property
+    def single(self) -> tuple[Verdict, ...]:
+        """The verdicts of one kind: its parts, or itself."""
+        return self.parts or (self,)
+
+    @property
+    def ablation(self) -> Verdict | None:
+        """The part of it that is an ablation, None where none is."""
+        return next((part for part in self.single if part.kind.endswith("ablation")), None)
+
 
 def effect_of(strengths: Sequence[float], tolerance: float = _EXACT) -> Effect:
     """What strengths λ do to a component: 1 removes it, between 0 and 1 weakens, above inverts, below 0

@@ -14,10 +14,10 @@ from typing import Any
 import yaml
 
 from surgery.errors import UploadError
+from surgery.hub import is_hub_id
 
 CARD = "README.md"
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _RELATIONS = ("adapter", "finetune", "merge", "quantized")
 
@@ -65,7 +65,7 @@ def card_problems(text: str) -> list[str]:
 def _base(fields: dict[str, Any]) -> Iterator[str]:
     base, relation = fields.get("base_model"), fields.get("base_model_relation")
     for each in base if isinstance(base, list) else [base]:
-        if each is not None and not (isinstance(each, str) and HUB_ID.fullmatch(each)):
+        if each is not None and not (isinstance(each, str) and is_hub_id(each)):
             yield f"base_model: {each!r} is not a Hub id like 'organisation/name'"
     if relation is not None and relation not in _RELATIONS:
         yield f"base_model_relation: {relation!r} is none of {', '.join(_RELATIONS)}"

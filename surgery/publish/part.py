@@ -18,8 +18,9 @@ import yaml
 from surgery.checkpoint.legal import legal_files
 from surgery.checkpoint.sums import SUMS_FILE, check_sums
 from surgery.errors import SourceError, UploadError
+from surgery.hub import is_hub_id
 from surgery.publish.bundle import Bundle, make_bundle, on_disk
-from surgery.publish.metadata import CARD, HUB_ID, card_body, card_fields, card_problems, read_card
+from surgery.publish.metadata import CARD, card_body, card_fields, card_problems, read_card
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def quoted(value: object) -> str:
 
 def hub_id(value: object) -> str | None:
     """A Hub id as it is; None for what is none, such as a folder."""
-    return value if isinstance(value, str) and HUB_ID.fullmatch(value) and not Path(value).exists() else None
+    return value if isinstance(value, str) and is_hub_id(value) and not Path(value).exists() else None
 
 
 def read_part(
@@ -99,7 +100,7 @@ def _refuse_links(folder: Path, names: list[str]) -> None:
 
 def _fields(part: Part, own: Mapping[str, Any], base: str | None, licence: str | None) -> dict[str, Any]:
     """Front matter: what the files say, over that what the README says, over that what was asked for."""
-    if base is not None and not HUB_ID.fullmatch(base):
+    if base is not None and not is_hub_id(base):
         raise SourceError(f"--base {base}: is no Hub id like 'organisation/name'")
     asked = {"base_model": base, "license": licence}
     fields = {**part.fields, **own, **{key: value for key, value in asked.items() if value is not None}}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from surgery.errors import SourceError, UploadError
+from surgery.hub import is_hub_id
 from surgery.hub import repository as hub
 from surgery.hub.repository import Repository
 from surgery.publish.advice import advice
@@ -18,7 +18,6 @@ from surgery.publish.kinds import read_bundle
 from surgery.publish.metadata import CARD
 
 MAIN = "main"
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 Gating = Literal["auto", "manual"]
 """Who may download: whoever asks, or whom the owner lets."""
@@ -69,7 +68,7 @@ def prepare_upload(
         UploadError: what no force helps against: no card, no token, a public repository without the word,
             files that would have to be deleted without the word, a card that the Hub refuses.
     """
-    if not _NAME.fullmatch(name):
+    if not is_hub_id(name):
         raise SourceError(f"{name}: is not a repository's name; those look like 'account/name'")
     bundle = read_bundle(folder, name, base=base, licence=licence)
     _sign_in(bundle)

@@ -18,13 +18,13 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from surgery.checkpoint.legal import legal_files
+from surgery.hub import is_hub_id
 from surgery.report import numbers, statements
 from surgery.report.model_index import model_index
 from surgery.report.page import TEMPLATES
 from surgery.report.report import Report
 from surgery.report.text import code, fenced, inline, one_line
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
@@ -54,7 +54,7 @@ def front_matter(report: Report) -> dict[str, Any]:
     """The card's metadata, as the Hub names its fields."""
     adapter = report.output.form == "peft"
     found: dict[str, Any] = {}
-    if is_hub_id(report):
+    if report.model.commit is not None and is_hub_id(report.model.source):  # it was resolved there
         found["base_model"] = report.model.source
     found["base_model_relation"] = "adapter" if adapter else "finetune"
     found.update(_licence(report.model.licence, report.output.files))
@@ -63,11 +63,6 @@ def front_matter(report: Report) -> dict[str, Any]:
     found["tags"] = _tags(report)
     index = model_index(report)
     return {**found, "model-index": index} if index else found
-
-
-def is_hub_id(report: Report) -> bool:
-    """Whether the base is a repository of the Hub: it was resolved to a commit there."""
-    return report.model.commit is not None and _HUB_ID.fullmatch(report.model.source) is not None
 
 
 @cache

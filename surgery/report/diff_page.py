@@ -11,8 +11,13 @@ from markupsafe import Markup
 
 from surgery.compare.diff import Diff
 from surgery.compare.nearest import Nearest
-from surgery.compare.sentences import base_sentence, headline, left_out_sentence, proofs
-from surgery.compare.verdict import Verdict
+from surgery.compare.sentences import (
+    base_sentence,
+    cosine_words,
+    headline,
+    left_out_sentence,
+    proofs,
+)
 from surgery.report.diff_pictures import agreement, change_map, spectra
 from surgery.report.page import TEMPLATES, content_policy, environment
 from surgery.report.text import code, inline
@@ -30,7 +35,7 @@ def render_diff_page(
     """The whole page as HTML; `names` are those of the two checkpoints, by default their folders'."""
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     changed = diff.evidence.changed
-    part = _ablation(diff.verdict)
+    part = diff.verdict.ablation
     return (
         environment()
         .get_template("diff.html.j2")
@@ -43,11 +48,11 @@ def render_diff_page(
             proofs=proofs(diff.verdict),
             base=base_sentence(diff),
             writers=left_out_sentence(diff),
-            map=change_map(changed),
+            map=change_map(changed, diff.evidence.left_out),
             spectra=spectra(changed),
             agreement=None if part is None else agreement(part),
             nearest=nearest,
-            cosines=cosines or {},
+            cosines={name: cosine_words(values) for name, values in (cosines or {}).items()},
         )
     )
 
@@ -63,10 +68,7 @@ def render_diff_summary(diff: Diff, nearest: Sequence[Nearest] = (), cosines: Co
         f"- {inline(base_sentence(diff))}",
         f"- {len(found.changed):,} tensors changed: {inline(left_out_sentence(diff))}",
         *(f"- {inline(line)}" for line in proofs(diff.verdict)),
-        *(
-            f"- cosine {', '.join(f'{value:.4f}' for value in values)} with {code(name)}"
-            for name, values in (cosines or {}).items()
-        ),
+        *(f"- cosine {cosine_words(values)} with {code(name)}" for name, values in (cosines or {}).items()),
         *(
             f"- {each.cosine:.2f} along features {' + '.join(map(str, each.code))} of {code(each.dictionary)}"
             for each in nearest
@@ -74,10 +76,3 @@ def render_diff_summary(diff: Diff, nearest: Sequence[Nearest] = (), cosines: Co
         *(f"- file {code(each.name)}: {each.status}" for each in found.files if each.matters),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _ablation(verdict: Verdict) -> Verdict | None:
-    return next(
-        (part for part in (verdict, *verdict.parts) if part.kind.endswith("ablation")),
-        None,
-    )

@@ -21,12 +21,12 @@ _TOP = "outside of the layers"
 
 @dataclass(frozen=True)
 class Square:
-    """One cell: a kind of tensor in one layer. `shade` 0 is the strongest change, None an untouched one."""
+    """One cell: a kind of tensor in one layer. `shade` 0 is the strongest change, None a writer left out."""
 
     x: float
     y: float
     title: str
-    shade: int
+    shade: int | None
 
 
 @dataclass(frozen=True)
@@ -78,33 +78,37 @@ class Agreement:
 MOST_LINES = 60
 
 
-def change_map(changed: Sequence[Changed]) -> ChangeMap | None:
-    """Relative change by layer and kind of tensor; None where nothing changed."""
-    places = {each.name: _place(each.name) for each in changed}
-    if not places:
+def change_map(changed: Sequence[Changed], left_out: Sequence[str] = ()) -> ChangeMap | None:
+    """Relative change by layer and kind of tensor, beside writers that were left out; None where nothing
+    changed."""
+    if not changed:
         return None
-    kinds = list(dict.fromkeys(kind for _, kind in places.values()))
+    places = {name: _place(name) for name in (*(each.name for each in changed), *left_out)}
+    kinds = sorted(dict.fromkeys(kind for _, kind in places.values()))
     layers = sorted({layer for layer, _ in places.values()})
     cell, left, top = (26.0 if len(layers) <= 32 else max(8.0, 860 / len(layers))), 250.0, 22.0
     values = [each.measured.numbers.relative for each in changed]
     finite = [value for value in values if 0 < value < math.inf] or [1.0]
     low, high = min(finite), max(finite)
-    squares = tuple(
-        Square(
-            left + layers.index(places[each.name][0]) * cell,
-            top + kinds.index(places[each.name][1]) * cell,
-            f"{each.name}: relative change {tiny(each.measured.numbers.relative)}, {each.reading.form}",
-            _shade(each.measured.numbers.relative, low, high),
+
+    def square(name: str, said: str, shade: int | None) -> Square:
+        layer, kind = places[name]
+        return Square(
+            left + layers.index(layer) * cell, top + kinds.index(kind) * cell, f"{name}: {said}", shade
         )
-        for each in changed
-    )
+
+    squares = [square(name, "left out", None) for name in left_out]
+    for each in changed:
+        relative = each.measured.numbers.relative
+        said = f"relative change {tiny(relative)}, {each.reading.form}"
+        squares.append(square(each.name, said, _shade(relative, low, high)))
     step = 1 if len(layers) <= 32 else 5
     return ChangeMap(
         width=left + len(layers) * cell + 2,
         height=top + len(kinds) * cell + 2,
         cell=cell,
         left=left,
-        squares=squares,
+        squares=tuple(squares),
         kinds=tuple((top + (i + 0.5) * cell + 4, kind) for i, kind in enumerate(kinds)),
         layers=tuple(
             (left + (i + 0.5) * cell, "–" if layer < 0 else str(layer))

@@ -75,9 +75,11 @@ def fixed(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
 
 
 def tiny(value: float | None) -> str:
-    """A rounding-level number: `0`, `8e-8`, `0.03`."""
+    """A number of any size in few characters: `0`, `8e-8`, `0.03`, `3,200`."""
     if value is None or not math.isfinite(value):
         return NOTHING
+    if abs(value) >= 100:
+        return f"{value:,.0f}".replace("-", MINUS)
     if value == 0.0 or abs(value) >= 0.01:
         return f"{value:.2g}".replace("-", MINUS)
     mantissa, exponent = f"{value:.0e}".split("e")

@@ -316,9 +316,12 @@ def test_wider_storage_of_rounded_values_is_a_requantisation(tmp_path: Path) -> 
     assert _diff(tmp_path, "llama", rounded, F32, F32).verdict.kind == "requantisation"
 
 
-def test_an_ablation_across_types_is_both(tmp_path: Path) -> None:
+@pytest.mark.parametrize("through", [F32, BF16], ids=str)
+def test_an_ablation_across_types_is_both(through: torch.dtype, tmp_path: Path) -> None:
+    """Also where it was stored like the base before it was cast: its rounding is that of the coarser type."""
     tensors, anatomy = _stored("llama", BF16)
     edited = pairs.edit_writers(tensors, anatomy, pairs.direction(), pairs.ablated(1.0))
+    edited = {name: value.to(through) for name, value in edited.items()}
     verdict = _diff(tmp_path, "llama", edited, BF16, F16).verdict
     assert {part.kind for part in verdict.parts} == {"ablation", "requantisation"}
 
@@ -345,6 +348,27 @@ def test_one_scaled_writer_is_unknown(tmp_path: Path) -> None:
     verdict = _diff(tmp_path, "llama", edited, F32, F32).verdict
     assert verdict.kind == "unknown"
     assert set(verdict.facts) == {"each_is_a_multiple_of_what_it_was"}
+
+
+def test_noise_that_hardly_stands_above_rounding_is_of_no_low_rank(tmp_path: Path) -> None:
+    """Four of eight columns of a sketch hold half of any noise."""
+    tensors, _ = _stored("llama", BF16)
+    found = _diff(tmp_path, "llama", pairs.fine_tuned(tensors, 0.006), BF16, BF16)
+    assert {each.reading.form for each in found.evidence.changed} == {"dense", "vector"}
+
+
+@pytest.mark.parametrize("shape", [(1, pairs.D), (pairs.D, 1)])
+def test_a_matrix_of_one_row_or_column_has_no_rank_to_tell(shape: tuple[int, int], tmp_path: Path) -> None:
+    """As the gate of a shared expert has: (1, d_model)."""
+    config, tensors, _ = pairs.base("llama")
+    name = "model.layers.0.mlp.shared_expert_gate.weight"
+    gate = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    folders = [
+        pairs.save(tmp_path / side, config, tensors | {name: value}, BF16)
+        for side, value in (("a", gate), ("b", gate + 0.1))
+    ]
+    verdict = compare_checkpoints(*map(open_checkpoint, folders), workers=1).verdict
+    assert (verdict.kind, verdict.facts) == ("unknown", {"changed_vectors": [name]})
 
 
 def test_a_grown_vocabulary(tmp_path: Path) -> None:

@@ -151,6 +151,7 @@ def test_a_damaged_tensor_is_unknown(tmp_path: Path) -> None:
 def test_an_extracted_adapter_rebuilds_the_edit(dtype: torch.dtype, tmp_path: Path) -> None:
     one, two = _folders(tmp_path, dtype=dtype)
     adapter = extract_adapter(_compare(one, two))
+    (tmp_path / "adapter").mkdir()
     write_extracted(adapter, tmp_path / "adapter", base="base")
     saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     before, after = open_checkpoint(one), open_checkpoint(two)
@@ -169,6 +170,19 @@ def test_an_extracted_adapter_rebuilds_the_edit(dtype: torch.dtype, tmp_path: Pa
             continue
         assert float((rebuilt - delta).norm() / delta.norm()) < step, name
     assert adapter.lost < max(step**2, 1e-6)
+
+
+@pytest.mark.parametrize("rank", [2, 7, 8, 9])
+def test_an_extracted_adapter_has_every_component(rank: int, tmp_path: Path) -> None:
+    """A sketch of eight columns may not show the last one of seven or eight."""
+    config, tensors, _ = pairs.base("llama")
+    names = [name for name in tensors if "q_proj" in name or "down_proj" in name]
+    tensors = {name: value.to(torch.bfloat16).double() for name, value in tensors.items()}
+    one = pairs.save(tmp_path / "a", config, tensors)
+    two = pairs.save(tmp_path / "b", config, pairs.with_adapter(tensors, names, rank, scale=0.05))
+    adapter = extract_adapter(_compare(one, two))
+    assert [each.left.shape[1] for each in adapter.factors] == [rank] * len(names)
+    assert adapter.lost < 0.005
 
 
 def test_an_adapter_of_a_fine_tune_needs_a_rank(tmp_path: Path) -> None:
@@ -257,6 +271,7 @@ def test_a_zero_of_the_other_sign_is_stored_otherwise_and_nothing_else(tmp_path:
 
 def test_an_adapter_of_zeros_changes_nothing(tmp_path: Path) -> None:
     one, two = _folders(tmp_path)
+    (tmp_path / "lora").mkdir()
     write_extracted(extract_adapter(_compare(one, two)), tmp_path / "lora", base=str(one))
     weights = tmp_path / "lora" / "adapter_model.safetensors"
     save_file({name: torch.zeros_like(value) for name, value in load_file(weights).items()}, weights)

@@ -51,6 +51,17 @@ def test_every_changed_tensor_has_its_square(tmp_path: Path) -> None:
     assert {square.shade for square in drawn.squares} >= {0, 6}
 
 
+def test_writers_that_were_left_out_are_drawn_too(tmp_path: Path) -> None:
+    found = _diff(tmp_path)
+    kept = [each for each in found.evidence.changed if "layers.1." in each.name]
+    left = [each.name for each in found.evidence.changed if each not in kept]
+    drawn = change_map(kept, left)
+    assert drawn is not None
+    assert [square.shade is None for square in drawn.squares] == [True] * len(left) + [False] * len(kept)
+    assert len({(square.x, square.y) for square in drawn.squares}) == 9
+    assert [text for _, text in drawn.layers] == ["–", "0", "1", "2", "3"]
+
+
 def test_agreement_is_drawn_where_a_direction_is_shared(tmp_path: Path) -> None:
     found = _diff(tmp_path)
     drawn = agreement(found.verdict)

@@ -27,6 +27,7 @@ from surgery.verify.statistics import Estimate
         (numbers.difference(0.005, "nats"), "+0.005"),
         (numbers.tiny(8e-8), "8e-8"),
         (numbers.tiny(0.0), "0"),
+        (numbers.tiny(3172.4), "3,172"),
         (numbers.tiny(math.inf), "–"),
         (numbers.part_of_size(1_212_416, 3_702_112), "1.2 of 3.7 MB"),
         (numbers.part_of_size(980, 3_702_112), "980 B of 3.7 MB"),
