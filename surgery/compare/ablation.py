@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from surgery.compare.evidence import Evidence
+from surgery.compare.parallel import in_threads
 from surgery.compare.probe import Probe, glance, probe
 from surgery.compare.reading import Form
 from surgery.compare.shared import (
@@ -28,7 +29,6 @@ from surgery.compare.shared import (
     pool,
     with_members,
 )
-from surgery.compare.threads import in_threads
 from surgery.compare.verdict import Effect, Kind, Verdict, effect_of
 from surgery.linalg.sketch import fit_relation
 

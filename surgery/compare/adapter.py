@@ -62,7 +62,7 @@ class ExtractedAdapter:
     @property
     def n_bytes(self) -> int:
         """Of its weights on the disk: float32, every matrix padded to the one rank."""
-        return 4 * self.rank * sum(len(each.left) + each.right.shape[1] for each in self.factors)
+        return 4 * self.rank * sum(len(each.left) + int(each.right.shape[1]) for each in self.factors)
 
 
 def extract_adapter(diff: Diff, rank: int | None = None) -> ExtractedAdapter:

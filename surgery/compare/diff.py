@@ -24,10 +24,10 @@ from surgery.compare.judge import judge
 from surgery.compare.lora import pair_adapter
 from surgery.compare.measure import measure
 from surgery.compare.pairing import Pair, Pairing, compare_files, config_differences, pair_tensors
+from surgery.compare.parallel import in_processes, in_threads
 from surgery.compare.precision import can_measure, cast_type
 from surgery.compare.reading import ABLATIONS, read_change
 from surgery.compare.shared import Changed, SharedDirections, pool, read_gains, settled, without_sketches
-from surgery.compare.threads import in_threads
 from surgery.compare.verdict import Verdict
 from surgery.errors import AnatomyError
 from surgery.model.anatomy import Anatomy, Gain, Writer, read_anatomy
@@ -36,6 +36,8 @@ Array = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
 SKETCH_BYTES = 256 << 20
+FORKING_BYTES = 64 << 20
+"""From so many bytes on processes are worth their start."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def compare_checkpoints(
 
     Args:
         before, after: the checkpoints; neither is ever whole in memory.
-        workers: threads, by default one per available core.
+        workers: how many at a time, by default one per available core.
         progress: called with (bytes done, bytes in all) of the second one.
 
     Raises:
@@ -102,7 +104,8 @@ def _compare_pairs(
     outcomes = _Outcomes()
     total = sum(pair.after.entry.n_bytes for pair in pairing.pairs)
     done = 0
-    found = in_threads(lambda pair: _compare(pair, writers.get(pair.name), gains), pairing.pairs, workers)
+    spread = in_processes if total >= FORKING_BYTES else in_threads
+    found = spread(lambda pair: _compare(pair, writers.get(pair.name), gains), pairing.pairs, workers)
     for pair, outcome in zip(pairing.pairs, found, strict=True):
         outcomes.add(pair, outcome)
         done += pair.after.entry.n_bytes

@@ -34,7 +34,7 @@ Array = npt.NDArray[np.float64]
 
 _SLACK = 8.0
 _EXPONENT_BITS = 0x7FF0000000000000
-_TILE_ELEMENTS = 1 << 17
+_TILE_ELEMENTS = 1 << 19
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 

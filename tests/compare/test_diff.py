@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,9 +39,17 @@ def _compare(one: Path, two: Path, **options: int) -> Diff:
     return compare_checkpoints(open_checkpoint(one), open_checkpoint(two), **options)
 
 
-def test_the_result_does_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
+def test_the_result_does_not_depend_on_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = _folders(tmp_path, "mixtral")
-    assert diff_as_json(_compare(*folders, workers=1)) == diff_as_json(_compare(*folders, workers=4))
+    expected = diff_as_json(_compare(*folders, workers=1))
+    assert diff_as_json(_compare(*folders, workers=4)) == expected
+    monkeypatch.setattr(diff_module, "FORKING_BYTES", 0)
+    # Arrays that travelled lie otherwise in memory, and the last bit of a product may be another.
+    assert _rounded(diff_as_json(_compare(*folders, workers=4))) == _rounded(expected)
+
+
+def _rounded(found: dict[str, Any]) -> Any:
+    return json.loads(json.dumps(found), parse_float=lambda text: round(float(text), 9))
 
 
 def test_progress_counts_every_byte_once(tmp_path: Path) -> None:

@@ -225,6 +225,6 @@ def test_the_bytes_do_not_depend_on_the_workers(tmp_path: Path, monkeypatch: pyt
     results = [run(plan, source, tmp_path / str(n), workers=n) for n in (1, 4)]
     assert contents(results[0].folder) == contents(results[1].folder)
     (tmp_path / "h").mkdir()
-    said = execute(plan, source, tmp_path / "h").files
+    said = execute(plan, source, tmp_path / "h")
     for name, content in contents(tmp_path / "h").items():
         assert said[name] == hashlib.sha256(content).hexdigest(), name
