@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from surgery.checkpoint.layout import Checkpoint
@@ -17,7 +17,7 @@ from surgery.edit.basis import tensor_basis
 from surgery.edit.plan import Plan
 from surgery.edit.proof import read_stream
 from surgery.recipe.editing import Ablate
-from tests.edit.edit_sources import contents, directions, make_source, plan_for, run
+from tests.edit.edit_sources import directions, make_source, plan_for, run
 from tests.model.family_configs import CONFIGS
 
 FAMILY_SAMPLE = ["llama tied, biases", "gemma2 bias, untied", "gemma3"]
@@ -29,16 +29,6 @@ def _components(plan: Plan, base: Checkpoint, checkpoint: Checkpoint) -> np.ndar
         rows = read_tensor(checkpoint, edit.tensor, torch.float64).movedim(edit.residual_axis, -1).numpy()
         parts.append((rows @ tensor_basis(edit, plan, base).rows.T).ravel())
     return np.concatenate(parts)
-
-
-@pytest.mark.parametrize("name", FAMILY_SAMPLE)
-@pytest.mark.parametrize("strength", [1.0, 2.0, 0.25, -1.0])
-def test_a_component_keeps_one_minus_the_strength(name: str, strength: float, tmp_path: Path) -> None:
-    source = make_source(tmp_path / "s", CONFIGS[name])
-    plan = plan_for(source, [Ablate(ablate="r0", strength=strength)])
-    edited = run(plan, source, tmp_path / "out")
-    before, after = _components(plan, source, source), _components(plan, source, edited)
-    np.testing.assert_allclose(after, (1 - strength) * before, atol=3e-6)
 
 
 @pytest.mark.parametrize("name", FAMILY_SAMPLE)
@@ -61,24 +51,6 @@ def test_twice_is_once_up_to_one_rounding(dtype: torch.dtype, rounding: Any, tmp
         moved, eps = second - first, torch.finfo(dtype).eps
         assert float(moved.abs().max()) <= eps * float(first.abs().max())  # one step of the largest element
         assert float(moved.norm()) <= eps / 2 * float(first.norm())  # all of it less than one rounding
-
-
-def test_reflecting_twice_restores_and_strengthening_can_be_undone(tmp_path: Path) -> None:
-    source = make_source(tmp_path / "s", CONFIGS["llama"])
-    for name, first, second in (("mirror", 2.0, 2.0), ("double", -1.0, 0.5)):
-        there = run(plan_for(source, [Ablate(ablate="r0", strength=first)]), source, tmp_path / f"{name} 1")
-        back = run(plan_for(there, [Ablate(ablate="r0", strength=second)]), there, tmp_path / f"{name} 2")
-        for tensor in source.tensors:
-            torch.testing.assert_close(
-                read_tensor(back, tensor), read_tensor(source, tensor), atol=2e-6, rtol=0
-            )
-
-
-def test_the_same_plan_gives_the_same_bytes(tmp_path: Path) -> None:
-    source = make_source(tmp_path / "s", CONFIGS["gemma2"], dtype=torch.bfloat16, shards=3)
-    run(plan_for(source), source, tmp_path / "1")
-    run(plan_for(source), source, tmp_path / "2")
-    assert contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
 def test_shards_and_one_file_hold_the_same_result(tmp_path: Path) -> None:
@@ -116,14 +88,16 @@ def test_editing_some_writers_leaves_the_direction_in_the_stream(tmp_path: Path)
 
 @settings(max_examples=15)
 @given(
+    name=st.sampled_from(FAMILY_SAMPLE),
     strengths=st.lists(st.floats(-3, 3).filter(lambda s: abs(s) > 1e-3), min_size=1, max_size=3),
     seed=st.integers(0, 99),
 )
+@example(name="llama tied, biases", strengths=[1.0, 2.0, -1.0], seed=0)
 def test_any_strengths_do_to_each_basis_row_what_they_say(
-    tmp_path_factory: pytest.TempPathFactory, strengths: list[float], seed: int
+    tmp_path_factory: pytest.TempPathFactory, name: str, strengths: list[float], seed: int
 ) -> None:
     folder = tmp_path_factory.mktemp("law")
-    source = make_source(folder / "s", CONFIGS["gemma2"], seed=seed)
+    source = make_source(folder / "s", CONFIGS[name], seed=seed)
     plan = plan_for(source, [Ablate(ablate=f"r{i}", strength=s) for i, s in enumerate(strengths)])
     edited = run(plan, source, folder / "out")
     before, after = (_components(plan, source, each).reshape(-1, len(strengths)) for each in (source, edited))
