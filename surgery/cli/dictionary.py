@@ -114,7 +114,7 @@ def check(
         held = sum(map(len, windows))
         if held < _LEAST_TOKENS:
             raise VerifyError(
-                f"{texts}: holds {held} tokens, and {_LEAST_TOKENS:,} or more tell a fit; name a larger one"
+                f"{texts}: holds {held} tokens, and {_LEAST_TOKENS:,} tell a fit; name a larger --texts"
             )
         progress.stage("check")
         found = measure_fit(model, opened, windows, progress=progress.advance)

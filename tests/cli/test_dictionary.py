@@ -74,7 +74,7 @@ def test_check_names_the_right_place_and_ends_with_3_where_it_is_another() -> No
 
 def test_check_says_nothing_from_a_few_tokens(tmp_path: Path) -> None:
     (tmp_path / "few.txt").write_text("how do i water the fern\n")
-    with pytest.raises(VerifyError, match=r"few\.txt: holds \d+ tokens, and 1,000 or more tell a fit"):
+    with pytest.raises(VerifyError, match=r"few\.txt: holds \d+ tokens, and 1,000 tell a fit"):
         _run("check", "demo:refuser", "--model", "demo:refuser", "--texts", str(tmp_path / "few.txt"))
 
 
