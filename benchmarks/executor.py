@@ -16,8 +16,8 @@ the source is in it where memory suffices, nothing is flushed but where the meth
     mergekit           `mergekit-yaml` passthrough of the source, no edit (only where it is installed)
 
 On two cores to themselves (24 November 2026, 2 GB): execute 1.20 times `cp`, and 1.39 with tiles a quarter as
-large, whose workers wait for the interpreter's lock; at 4 GB the audit went from 6.9 to 4.1 s so. There `cp` and
-fsync alone take 1.74 times `cp`, execute with sums 1.9 times that, and the usual tools 5.7 times.
+large, whose workers wait for the interpreter's lock; at 4 GB the audit went from 6.9 to 4.1 s so. There `cp`
+and fsync alone take 1.74 times `cp`, execute with sums 1.9 times that, and the usual tools 5.7 times.
 """
 
 from __future__ import annotations
