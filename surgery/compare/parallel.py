@@ -3,7 +3,8 @@
 numpy gives the interpreter's lock away around every call and takes it back after it. Where a call takes
 20 µs, two threads spend more on handing the lock over than the second of them adds; two processes do not
 wait for each other at all. A process begins by `fork`, so that it finds everything its function knows and
-only results travel; elsewhere than on Linux, where that is not safe, threads do the work.
+only results travel. Where that is not safe threads do the work: elsewhere than on Linux, and beside libraries
+with threads of their own, which `surgery diff` does not load.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _MOST_WORKERS = 8
+_THREADED = frozenset({"jax", "torch"})
 
 _inherited: list[Callable[[int], Any]] = []
 """In a forked process, what it does with the number of an item."""
@@ -46,7 +48,7 @@ def in_processes(
         CheckpointError: the system killed a process.
     """
     workers = min(workers or _cores(), len(items))
-    if workers < 2 or sys.platform != "linux":
+    if workers < 2 or sys.platform != "linux" or _THREADED & sys.modules.keys():
         yield from in_threads(work, items, workers or 1)
         return
     fork, inherited = multiprocessing.get_context("fork"), (lambda number: work(items[number]),)

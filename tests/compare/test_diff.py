@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +41,25 @@ def _compare(one: Path, two: Path, **options: int) -> Diff:
     return compare_checkpoints(open_checkpoint(one), open_checkpoint(two), **options)
 
 
-def test_the_result_does_not_depend_on_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folders = _folders(tmp_path, "mixtral")
-    expected = diff_as_json(_compare(*folders, workers=1))
-    assert diff_as_json(_compare(*folders, workers=4)) == expected
-    monkeypatch.setattr(diff_module, "FORKING_BYTES", 0)
+def test_the_result_does_not_depend_on_the_workers(tmp_path: Path) -> None:
+    one, two = _folders(tmp_path, "mixtral")
+    expected = diff_as_json(_compare(one, two, workers=1))
+    assert diff_as_json(_compare(one, two, workers=4)) == expected
+    code = (
+        "import json, sys; from surgery.checkpoint.layout import open_checkpoint as o;"
+        "from surgery.compare import diff; from surgery.compare.as_json import diff_as_json;"
+        "diff.FORKING_BYTES = 0;"
+        "print(json.dumps(diff_as_json(diff.compare_checkpoints(*map(o, sys.argv[1:]), workers=4))))"
+    )
+    forked = subprocess.run(
+        [sys.executable, "-c", code, one, two], capture_output=True, text=True, check=True
+    )
     # Arrays that travelled lie otherwise in memory, and the last bit of a product may be another.
-    assert _rounded(diff_as_json(_compare(*folders, workers=4))) == _rounded(expected)
+    assert _rounded(forked.stdout) == _rounded(json.dumps(expected))
 
 
-def _rounded(found: dict[str, Any]) -> Any:
-    return json.loads(json.dumps(found), parse_float=lambda text: round(float(text), 9))
+def _rounded(text: str) -> Any:
+    return json.loads(text, parse_float=lambda each: round(float(each), 9))
 
 
 def test_progress_counts_every_byte_once(tmp_path: Path) -> None:
