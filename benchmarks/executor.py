@@ -41,8 +41,9 @@ import torch
 
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
 from surgery.checkpoint.staging import resumable_folder
+from surgery.checkpoint.workers import available_cores
 from surgery.edit.audit import audit
-from surgery.edit.executor import available_cores, execute
+from surgery.edit.executor import execute
 from surgery.edit.identity import work_identity
 from surgery.edit.plan import Plan, make_plan
 from surgery.model.anatomy import read_anatomy

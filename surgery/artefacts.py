@@ -24,10 +24,10 @@ from surgery.checkpoint.hashes import sha256_file
 from surgery.checkpoint.layout import Checkpoint
 from surgery.checkpoint.legal import copy_legal_files
 from surgery.checkpoint.sums import SUMS_FILE, write_sums
+from surgery.checkpoint.workers import available_cores
 from surgery.direction.direction import Direction, write_directions
 from surgery.direction.find import Finding
 from surgery.edit.audit import Audit, audit_as_json
-from surgery.edit.executor import available_cores
 from surgery.edit.plan_record import plan_as_json
 from surgery.errors import SourceError
 from surgery.export.check import AdapterCheck

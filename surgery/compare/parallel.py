@@ -10,7 +10,6 @@ with threads of their own, which `surgery diff` does not load.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import sys
 import warnings
@@ -19,12 +18,12 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from surgery.checkpoint.workers import available_cores
 from surgery.errors import CheckpointError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_MOST_WORKERS = 8
 _THREADED = frozenset({"jax", "torch"})
 
 _inherited: list[Callable[[int], Any]] = []
@@ -35,7 +34,7 @@ def in_threads(
     work: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None
 ) -> Iterator[Result]:
     """What `work` makes of each item, in their order; by default one thread per available core."""
-    with ThreadPoolExecutor(workers or _cores(), "surgery-diff") as pool:
+    with ThreadPoolExecutor(workers or available_cores(), "surgery-diff") as pool:
         yield from pool.map(work, items)
 
 
@@ -47,7 +46,7 @@ def in_processes(
     Raises:
         CheckpointError: the system killed a process.
     """
-    workers = min(workers or _cores(), len(items))
+    workers = min(workers or available_cores(), len(items))
     if workers < 2 or sys.platform != "linux" or _THREADED & sys.modules.keys():
         yield from in_threads(work, items, workers or 1)
         return
@@ -74,8 +73,3 @@ def _begin(do: Callable[[int], Any]) -> None:
 
 def _do(number: int) -> Any:
     return _inherited[0](number)
-
-
-def _cores() -> int:
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_MOST_WORKERS, available)

@@ -26,8 +26,8 @@ import numpy.typing as npt
 
 from surgery.checkpoint.hashes import same_file, same_range
 from surgery.checkpoint.layout import Checkpoint
+from surgery.checkpoint.workers import available_cores
 from surgery.edit.basis import Basis, tensor_basis
-from surgery.edit.executor import available_cores
 from surgery.edit.plan import Plan, Rounding, TensorEdit
 from surgery.edit.projector import rounding_of
 from surgery.edit.reading import Comparison, compare_tensor

@@ -25,6 +25,7 @@ from surgery.checkpoint.descriptor import open_to_read
 from surgery.checkpoint.journal import Journal
 from surgery.checkpoint.layout import CONFIG_FILE, INDEX_FILE, Checkpoint
 from surgery.checkpoint.staging import remove_strangers
+from surgery.checkpoint.workers import available_cores
 from surgery.edit.basis import tensor_basis
 from surgery.edit.plan import Plan, TensorEdit
 from surgery.edit.progression import Finished, Progression
@@ -34,7 +35,6 @@ from surgery.edit.tiles import Buffers, layout_of, steady_arithmetic
 from surgery.edit.untying import result_header, rewritten_files
 from surgery.errors import OutputError
 
-_MAX_WORKERS = 8
 _LAST = (INDEX_FILE, CONFIG_FILE)
 
 Progress = Callable[[int, int], None]
@@ -106,12 +106,6 @@ def execute(
             *(each for name in last for each in _work(run, [name], tally, 1)),
         ]
     return {each.name: each.sha256 for each in sorted(finished, key=lambda each: each.name)}
-
-
-def available_cores() -> int:
-    """How many cores this process may run on, at most 8: more only compete for the disk."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_MAX_WORKERS, cores)
 
 
 @dataclass(frozen=True)

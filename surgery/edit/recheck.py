@@ -17,8 +17,8 @@ from typing import Any
 from surgery.checkpoint.hashes import same_file, sha256_range
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
 from surgery.checkpoint.sums import check_sums, read_sums
+from surgery.checkpoint.workers import available_cores
 from surgery.edit.audit import Audit, audit, audit_as_json
-from surgery.edit.executor import available_cores
 from surgery.edit.plan_record import read_plan, read_record
 from surgery.errors import CheckpointError, SourceError
 
