@@ -26,7 +26,7 @@ from surgery.checkpoint.descriptor import open_to_read
 from surgery.checkpoint.tensor import byte_view
 from surgery.edit.basis import Basis
 from surgery.edit.plan import TensorEdit
-from surgery.edit.tiles import Buffers, Layout, Tile, load_raw, tile_unit, widened
+from surgery.edit.tiles import TILE_ELEMENTS, Buffers, Layout, Tile, load_raw, tile_unit, widened
 from surgery.linalg.projection import stretches
 from surgery.linalg.rounding import round_nearest
 
@@ -34,7 +34,7 @@ Array = npt.NDArray[np.float64]
 
 _SLACK = 8.0
 _EXPONENT_BITS = 0x7FF0000000000000
-_TILE_ELEMENTS = 1 << 19
+_TILE_ELEMENTS = TILE_ELEMENTS // 2  # in float64: as many bytes as the executor's
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
