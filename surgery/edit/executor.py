@@ -26,6 +26,7 @@ from surgery.checkpoint.journal import Journal
 from surgery.checkpoint.layout import CONFIG_FILE, INDEX_FILE, Checkpoint
 from surgery.checkpoint.staging import remove_strangers
 from surgery.checkpoint.workers import available_cores
+from surgery.edit.agenda import Agenda, Task
 from surgery.edit.basis import tensor_basis
 from surgery.edit.plan import Plan, TensorEdit
 from surgery.edit.progression import Finished, Progression
@@ -38,14 +39,6 @@ from surgery.errors import OutputError
 _LAST = (INDEX_FILE, CONFIG_FILE)
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A piece of work that accounts for `n_bytes` of the result."""
-
-    n_bytes: int
-    run: Callable[[], Finished | None]
 
 
 class _Stopped(Exception):
@@ -149,15 +142,16 @@ def _check_staging(staging: Path, checkpoint: Checkpoint, *, empty: bool) -> Non
 
 def _work(run: _Run, names: Iterable[str], tally: _Tally, workers: int) -> Iterator[Finished]:
     """Write some files; each is given out when it stands."""
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="surgery-edit")
+    pool, agenda = ThreadPoolExecutor(workers, thread_name_prefix="surgery-edit"), Agenda(workers)
     try:
-        futures: dict[Future[Finished | None], int] = {}
+        futures: list[Future[tuple[int, Finished | None]]] = []
         for name in names:
             for task in _tasks(run, name):
-                futures[pool.submit(task.run)] = task.n_bytes
+                agenda.add(task)
+                futures.append(pool.submit(agenda.do_one))
         for future in as_completed(futures):
-            finished = future.result()
-            tally.add(futures[future])
+            n_bytes, finished = future.result()
+            tally.add(n_bytes)
             if finished is not None:
                 yield finished
     except BaseException:
@@ -167,18 +161,18 @@ def _work(run: _Run, names: Iterable[str], tally: _Tally, workers: int) -> Itera
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _tasks(run: _Run, name: str) -> Iterator[_Task]:
+def _tasks(run: _Run, name: str) -> Iterator[Task]:
     """The work on one file, in file order."""
     file = _progression(run, name)
     spans = file.spans
     if file.is_said_to_stand:
-        yield _Task(file.n_bytes, lambda: _take_over(run, file))
+        yield Task(file.n_bytes, lambda: _take_over(run, file))
         return
     file.begin()
     if file.n_standing == len(spans):
-        yield _Task(file.n_bytes, lambda: file.seal(hashes=run.hashes))
+        yield Task(file.n_bytes, lambda: file.seal(hashes=run.hashes))
         return
-    yield _Task(sum(span.n_bytes for span in spans[: file.n_standing]), lambda: None)
+    yield Task(sum(span.n_bytes for span in spans[: file.n_standing]), lambda: None)
     for index in range(file.n_standing, len(spans)):
         yield _task(run, file, index)
 
@@ -210,7 +204,7 @@ def _take_over(run: _Run, file: Progression) -> Finished | None:
     return [task.run() for task in tasks][-1] if tasks else file.seal(hashes=run.hashes)
 
 
-def _task(run: _Run, file: Progression, index: int) -> _Task:
+def _task(run: _Run, file: Progression, index: int) -> Task:
     span = file.spans[index]
 
     def work() -> Finished | None:
@@ -222,7 +216,7 @@ def _task(run: _Run, file: Progression, index: int) -> _Task:
             _edit(run, span, span.edit, file.target)
         return file.finish(index, hashes=run.hashes)
 
-    return _Task(span.n_bytes, work)
+    return Task(span.n_bytes, work, projects=span.edit is not None)
 
 
 def _edit(run: _Run, span: Span, edit: TensorEdit, target: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from surgery.checkpoint.copying import create_file
 from surgery.checkpoint.descriptor import write_from
-from surgery.checkpoint.folder import flush
+from surgery.checkpoint.folder import begin_flush, flush
 from surgery.checkpoint.hashes import feed_range, sha256_file
 from surgery.checkpoint.journal import Journal
 from surgery.edit.spans import Span
@@ -91,6 +91,8 @@ class Progression:
         """Note that one span stands, and hash on as far as there is no gap; the file itself where that was
         its last span.
         """
+        if self._journal is not None:
+            begin_flush(self.target, self.spans[index].start, self.spans[index].end)
         with self._mutex:
             self._stands[index] = True
             if self._busy:

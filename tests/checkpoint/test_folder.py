@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from surgery.checkpoint import folder as folder_module
-from surgery.checkpoint.folder import new_folder
+from surgery.checkpoint.folder import begin_flush, new_folder
 from surgery.errors import OutputError
 
 
@@ -164,3 +164,13 @@ def test_a_full_disk_while_flushing_is_explained_and_leaves_nothing(
     with pytest.raises(OutputError, match="disk is full"), new_folder(tmp_path / "out", needed_bytes=5):
         pass
     assert _names(tmp_path) == []
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_begun_flushes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool) -> None:
+    if not told:
+        monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    file = tmp_path / "file"
+    file.write_bytes(bytes(range(256)) * 64)
+    begin_flush(file, 100, 9000)
+    assert file.read_bytes() == bytes(range(256)) * 64
