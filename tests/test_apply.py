@@ -103,7 +103,7 @@ def test_every_artefact_is_there(applied: tuple[Path, Report]) -> None:
     assert list(check_sums(out, workers=1)) == []
     assert json.loads((out / "surgery" / "report.json").read_text())["verdict"] == report.verdict
     card = (out / "README.md").read_text()
-    assert yaml.safe_load(card.split("---")[1])["base_model_relation"] == "finetune"
+    assert yaml.safe_load(card.split("---")[1])["library_name"] == "transformers"
     direction = surgery.Direction.load(out / "surgery" / "direction.safetensors", "refusal")
     assert direction.sha256 == report.directions[0].direction.sha256
 
@@ -150,10 +150,8 @@ def test_a_steering_adapter_makes_the_model_agree(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "adapter_model.safetensors").exists()
     base = model_folder("demo:refuser")
     assert (tmp_path / "out" / "LICENSE").read_bytes() == (base / "LICENSE").read_bytes()
-    assert (
-        yaml.safe_load((tmp_path / "out" / "README.md").read_text().split("---")[1])["base_model_relation"]
-        == "adapter"
-    )
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert yaml.safe_load(card.split("---")[1])["library_name"] == "peft"
     control = report.verification.controls[0]
     assert abs(control.change.value) < row.change.value / 2
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from surgery.cli.layout import HEADING, LABEL, NARROWEST, WIDEST, joined, labelled, section
 from surgery.dictionary.config import read_config, table
 from surgery.dictionary.dictionary import Dictionary
+from surgery.hook_point import to_text
 from surgery.model.language_model import LanguageModel
 from surgery.report.numbers import count, fixed, level, size
 from surgery.report.text import one_line
@@ -31,8 +32,8 @@ def info_as_json(opened: Dictionary, *, sha256: bool) -> dict[str, Any]:
         "d_in": opened.d_in,
         "d_model": opened.d_model,
         "k": opened.k,
-        "hook_point": None if opened.hook_point is None else str(opened.hook_point),
-        "output_point": None if opened.output_point is None else str(opened.output_point),
+        "hook_point": None if opened.hook_point is None else to_text(opened.hook_point),
+        "output_point": None if opened.output_point is None else to_text(opened.output_point),
         "is_transcoder": opened.is_transcoder,
         "subtract_b_dec": opened.subtract_b_dec,
         "normalization": opened.normalization,
@@ -51,11 +52,11 @@ def info_as_json(opened: Dictionary, *, sha256: bool) -> dict[str, Any]:
 def info_lines(opened: Dictionary, *, sha256: bool) -> list[Text]:
     """The screen of `info`."""
     facts = info_as_json(opened, sha256=sha256)
-    reads = facts["hook_point"] or f"{_unread(opened)}; give it with --hook-point"
+    reads = opened.hook_point or f"{_unread(opened)}; give it with --hook-point"
     rows = {
         "features": f"{count(opened.n_features)} · d_model {opened.d_model}",
         "encoder": " · ".join(_encoder(opened)),
-        "reads": f"{reads}" + (f" → {facts['output_point']}" if facts["output_point"] else ""),
+        "reads": f"{reads}" + (f" → {opened.output_point}" if opened.output_point else ""),
         "trained on": one_line(str(facts["model"] or "not said")),
         "file": " · ".join(_file(facts)),
     }
@@ -76,7 +77,8 @@ def _unread(opened: Dictionary) -> str:
 def fit_as_json(opened: Dictionary, found: DictionaryFit) -> dict[str, Any]:
     """What `check` measured, as plain data."""
     fits = [
-        asdict(fit) | {"point": str(fit.point), "output_point": fit.output_point and str(fit.output_point)}
+        asdict(fit)
+        | {"point": to_text(fit.point), "output_point": fit.output_point and to_text(fit.output_point)}
         for fit in found.fits
     ]
     better = found.better
@@ -87,7 +89,7 @@ def fit_as_json(opened: Dictionary, found: DictionaryFit) -> dict[str, Any]:
         "ce_clean": found.ce_clean,
         "fits": fits,
         "fits_model": found.fits_model,
-        "better": None if better is None else str(better.point),
+        "better": None if better is None else to_text(better.point),
     }
 
 
@@ -135,7 +137,7 @@ def verdict_parts(found: DictionaryFit) -> list[str]:
 
 def _options(fit: Fit) -> str:
     given = {"--hook-point": fit.point, "--output-point": fit.output_point}
-    return " ".join(f"{name} {point.site}.{point.layer}" for name, point in given.items() if point)
+    return " ".join(f"{name} {to_text(point)}" for name, point in given.items() if point)
 
 
 def _what_is_off(named: Fit, better: Fit) -> str:

@@ -30,6 +30,7 @@ from surgery.direction.direction import Direction
 from surgery.direction.find import Finding, Sources
 from surgery.edit.runtime import running
 from surgery.errors import OutputError, RecipeError
+from surgery.hook_point import to_text
 from surgery.preparation import Observer, Prepared, Silent, prepare, remembering
 from surgery.recipe import LoadedRecipe
 from surgery.recipe.finding import FindDifferenceOfMeans
@@ -157,7 +158,7 @@ def _described(direction: Direction) -> dict[str, Any]:
     origin = direction.origin
     point = direction.hook_point
     kept = {name: origin[name] for name in ("features", "coefficients") if name in origin}
-    return {"sha256": direction.sha256, "hook_point": None if point is None else str(point), **kept}
+    return {"sha256": direction.sha256, "hook_point": None if point is None else to_text(point), **kept}
 
 
 def _key(prepared: Prepared, setting: Setting, content: Mapping[str, Any]) -> str:

@@ -96,7 +96,7 @@ def test_front_matter_of_an_adapter(report: Report) -> None:
 
 
 def test_a_folder_is_no_base_model_of_the_hub(report: Report) -> None:
-    assert "base_model" not in front_matter(report)
+    assert not {"base_model", "base_model_relation"} & front_matter(report).keys()
     local = replace(report, model=replace(report.model, source="/home/me/models/x"))
     assert "base_model" not in front_matter(local)
     adapter = replace(report, output=replace(report.output, form="peft"))

@@ -147,7 +147,7 @@ def test_strength_and_layer_are_axes_too(loaded: LoadedRecipe, tmp_path: Path) -
     assert moved[0] == 0.0 < moved[1]
     layers = sweep(loaded, "layer", [1, 2], tmp_path / "l")
     places = [point.directions["d"]["hook_point"] for point in layers.points]
-    assert places == ["layer 1 resid_pre", "layer 2 resid_pre"]
+    assert places == ["resid_pre.1", "resid_pre.2"]
     assert layers.left_out == ()
     assert all("features" not in point.directions["d"] for point in layers.points)
 
