@@ -11,24 +11,30 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from surgery.checkpoint.sums import SUMS_FILE, read_sums
 from surgery.edit.plan_record import read_record
 from surgery.edit.recheck import RECORD, recheck
-from surgery.errors import CheckpointError, UploadError
+from surgery.errors import CheckpointError, SourceError, UploadError
+from surgery.hub import is_hub_id
 from surgery.publish.bundle import Bundle, LocalFile, make_bundle, on_disk
-from surgery.publish.metadata import card_problems, read_card
+from surgery.publish.metadata import CARD, card_fields, card_problems, read_card
 
 
-def read_result(folder: Path, name: str) -> Bundle:
+def read_result(folder: Path, name: str, *, base: str | None = None, licence: str | None = None) -> Bundle:
     """Look at a result that `surgery apply` wrote, to be sent to the repository `name`; every file is read
     once.
 
+    Args:
+        base, licence: see `surgery.publish.kinds.read_bundle`; they stand in the card that is sent.
+
     Raises:
-        SourceError: the folder holds no record of an edit.
+        SourceError: the folder holds no record of an edit, or its card names base or licence already.
         UploadError: there is no card or no manifest, without which nothing is sent even by force.
     """
     changed = recheck(folder, None).problems
-    card = read_card(folder)
+    card = _completed(read_card(folder), folder, base, licence)
     try:
         sums = read_sums(folder)
     except CheckpointError as error:
@@ -42,7 +48,7 @@ def read_result(folder: Path, name: str) -> Bundle:
         files,
         card,
         name=name,
-        base=_base(report),
+        base=base or _base(report),
         listed=sums,
         problems=(
             *_failed_gates(report),
@@ -52,6 +58,22 @@ def read_result(folder: Path, name: str) -> Bundle:
         ),
         notes=tuple(_notes(report)),
     )
+
+
+def _completed(card: str, folder: Path, base: str | None, licence: str | None) -> str:
+    """The card with what its front matter lacks in front, and every other byte as it was."""
+    fields = card_fields(card)
+    given = {"base_model": base, "license": licence}
+    for key, option in (("base_model", "--base"), ("license", "--license")):
+        if given[key] is not None and key in fields:
+            raise SourceError(f"{folder / CARD}: names {key} {fields[key]!r}; leave {option} out")
+    if base is not None:
+        if not is_hub_id(base):
+            raise SourceError(f"--base {base}: is no Hub id like 'organisation/name'")
+        given["base_model_relation"] = "adapter" if fields.get("library_name") == "peft" else "finetune"
+    added = {key: value for key, value in given.items() if value is not None and key not in fields}
+    front = yaml.safe_dump(added, sort_keys=True) if added else ""
+    return card.replace("---\n", f"---\n{front}", 1) if fields else card
 
 
 def _files(folder: Path, sums: Mapping[str, str], *, trusted: bool) -> dict[str, LocalFile]:

@@ -6,7 +6,15 @@ import pytest
 
 from surgery.dictionary.facts import from_module, into_module, parse_hook_point
 from surgery.errors import DictionaryError
-from surgery.hook_point import SITES, HookPoint, Site, from_text, from_transformer_lens, to_text, to_transformer_lens
+from surgery.hook_point import (
+    SITES,
+    HookPoint,
+    Site,
+    from_text,
+    from_transformer_lens,
+    to_text,
+    to_transformer_lens,
+)
 
 
 @pytest.mark.parametrize(
