@@ -21,7 +21,7 @@ _MOST = 200
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option("--k", "sizes", help="Numbers of features: 1-16, or 1,2,4,8.  [default: 1-16]")
 @click.option("--strength", "strengths", help="Strengths: 0,0.5,1,1.5.")
-@click.option("--layer", "layers", help="Layers: 2-10.")
+@click.option("--layer", "layers", help="Layers: 2-10; the direction taken anew at each, not rebuilt.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: out/sweep_<recipe>]"
 )
@@ -49,7 +49,7 @@ def sweep(
     from surgery.cli.sweep_screen import sweep_lines
     from surgery.direction.direction import Direction
     from surgery.recipe import load_recipe
-    from surgery.report.sweep import POINTS
+    from surgery.report.sweep import write_sweep
     from surgery.report.sweep_figure import write_figure
     from surgery.sweep.run import sweep as run
 
@@ -59,13 +59,13 @@ def sweep(
     optimised = None if skyline is None else Direction.load(skyline)
     with LiveProgress() as progress:
         found = run(loaded, axis, values, folder, skyline=optimised, observer=progress)
-    figures = write_figure(found, folder)
+    files = (write_sweep(found, folder), *write_figure(found, folder))
     if as_json:
         for point in (*found.lines, *found.points):
             click.echo(json.dumps(asdict(point)))
         return
     console = open_console()
-    print_lines(console, sweep_lines(found, (folder / POINTS, *figures), console.width))
+    print_lines(console, sweep_lines(found, files, console.width))
 
 
 def chosen_axis(sizes: str | None, strengths: str | None, layers: str | None) -> tuple[Axis, list[float]]:

@@ -1,8 +1,9 @@
 """The model card: README.md of the edited checkpoint or adapter, with front matter that the Hub reads.
 
 Front matter: `base_model` where the base is a repository of the Hub (a folder's name would mean nothing
-there) and with it `base_model_relation`, finetune or adapter, the licence as the base's card states it, `license_link` the copy beside the weights, `model-index` what was measured. Texts
-that come from a recipe or a model are quoted as code, so that they cannot add headings, links or HTML.
+there) and with it `base_model_relation`, finetune or adapter, the licence as the base's card states it,
+`license_link` the copy beside the weights, `model-index` what was measured. Texts that come from a recipe or
+a model are quoted as code, so that they cannot add headings, links or HTML.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from surgery.recipe.reader import parse_recipe
 from surgery.report.sweep import POINTS, Measured, Point, Sweep, read_points, with_every_row
 from surgery.report.sweep_figure import share_limits, write_figure
 from surgery.sweep.run import sweep
-from surgery.verify.statistics import share
+from surgery.verify.statistics import Estimate, share
 
 QUESTION = {"question": "apple or river", "choices": ["yes", "no", "agree", "stone"], "answer": 1}
 
@@ -204,6 +205,18 @@ def test_shares_that_lie_together_are_drawn_large(values: list[float], limits: t
     assert share_limits(values) == limits
 
 
+def test_as_many_numbers_stand_beside_each_other_as_fit() -> None:
+    whole = Estimate(1.0, 0.94, 1.0)
+    rows = tuple(Measured(label, "share", 60, whole) for label in ("refusal, harmful", "quiz", "a third"))
+    line = Point("", "original direction", None, 1.0, {}, rows)
+    found = Sweep("name: model", "layer", (replace(line, name="layer 2", value=2.0),), (line,))
+    narrow, wide = ([str(each) for each in sweep_lines(found, [], width)] for width in (80, 110))
+    assert all(len(each) <= 80 for each in narrow) and "not rebuilt" in narrow[0] + narrow[1]
+    assert len([each for each in narrow if "layer 2" in each]) == 2
+    (row,) = (each for each in wide if "layer 2" in each)
+    assert row.count("100.0 [94.0, 100.0]") == 3
+
+
 def test_a_recipe_without_what_the_axis_varies_is_refused(loaded: LoadedRecipe, tmp_path: Path) -> None:
     plain = parse_recipe(loaded.text.replace("reconstruct:", "# reconstruct:"), path=loaded.path)
     with pytest.raises(RecipeError, match="'reconstruct'"):
@@ -223,12 +236,17 @@ def test_the_command_prints_and_writes(loaded: LoadedRecipe, tmp_path: Path) -> 
     result = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "original direction" in result.output and "k = 2" in result.output
-    assert (tmp_path / "out" / "sweep.png").is_file()
+    assert "cosine with the original direction" in " ".join(result.output.split())
+    assert max(map(len, result.output.splitlines())) <= 80
+    figure = (tmp_path / "out" / "sweep_k.png").read_bytes()
     arguments[1:3] = ["--strength", "0,1", "--json"]  # strength 1 is what k = 2 has been measured with
     lines = CliRunner().invoke(command, arguments, catch_exceptions=False).output.splitlines()
     compared = ["unedited", "random direction", "original direction"]
     assert [json.loads(line)["name"] for line in lines] == [*compared, "strength 0", "strength 1"]
     assert len(read_points(tmp_path / "out")) == 6
+    # The other axis' figure stays, and its file has every point, the one that was measured before too.
+    assert (tmp_path / "out" / "sweep_k.png").read_bytes() == figure
+    assert (tmp_path / "out" / "sweep_strength.jsonl").read_text().splitlines() == lines
 
 
 @pytest.mark.parametrize(
