@@ -101,6 +101,7 @@ def check(
     """
     from surgery.cli.console import LiveProgress
     from surgery.cli.dictionary_screen import fit_as_json, fit_lines
+    from surgery.cli.features_screen import texts_said
     from surgery.errors import VerifyError
     from surgery.model.source import open_prompts
     from surgery.verify.activations import text_windows
@@ -118,7 +119,10 @@ def check(
             )
         progress.stage("check")
         found = measure_fit(model, opened, windows, progress=progress.advance)
-    _print(fit_as_json(opened, found), lambda width: fit_lines(opened, model, texts, found, width), as_json)
+    said_texts = texts_said([texts], chat=chat)
+    _print(
+        fit_as_json(opened, found), lambda width: fit_lines(opened, model, said_texts, found, width), as_json
+    )
     if not found.fits_model:
         sys.exit(3)
 
@@ -177,7 +181,7 @@ def features(source: str, numbers: tuple[int, ...], html: Path | None, as_json: 
         write_page(html, render_features_page(found))
     _print(features_as_json(found), lambda width: features_lines(found, width), as_json)
     if html is not None and not as_json:
-        click.echo(f"\npage        {html}")
+        click.echo(f"page        {html}")
 
 
 def write_page(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,6 +20,9 @@ from surgery.verify.dictionary_fit import DictionaryFit, Fit
 from surgery.verify.dictionary_places import READS, said_of_place
 
 _METRICS = {"fvu": "FVU", "l0": "L0", "dead_share": "dead", "loss_recovered": "loss recovered"}
+_HEADERS = (("FVU", "L0", "dead", "loss", "CE", "CE"), ("", "", "", "recovered", "spliced", "zero"))
+_WIDTHS = (7, 7, 8, 10, 9, 7)
+_NAMED = " *"
 _NOTED = ("center_writing_weights", "center_unembed", "fold_ln")
 
 
@@ -109,12 +113,10 @@ def fit_lines(
     shown = sorted(
         found.fits, key=lambda fit: (fit.point.layer + (fit.point.site == "resid_post"), fit.point)
     )
-    label = max(LABEL, *(len(str(fit.point)) + 1 for fit in shown))
-    header = Text(
-        " " * label + f"{'FVU':>8}{'L0':>9}{'dead':>9}{'loss recovered':>17}{'CE spliced':>13}{'CE zero':>10}"
-    )
+    label = max(LABEL, *(len(str(fit.point)) + len(_NAMED) for fit in shown))
+    headers = [Text(" " * label + _cells(words)) for words in _HEADERS]
     rows = [_fit_row(fit, label, named=fit is found.named) for fit in shown]
-    lines += section("fit", [header, *rows])
+    lines += section("fit", [*headers, *rows, Text(f"{_NAMED.strip()} the place that it names", style="dim")])
     return lines + section("verdict", [Text(each) for each in joined(verdict_parts(found), body)])
 
 
@@ -148,12 +150,19 @@ def _what_is_off(named: Fit, better: Fit) -> str:
 
 
 def _fit_row(fit: Fit, label: int, *, named: bool) -> Text:
-    recovered = "–" if fit.loss_recovered is None else level(fit.loss_recovered, "share")
     numbers = (
-        f"{fixed(fit.fvu):>8}{fixed(fit.l0, 1):>9}{level(fit.dead_share, 'share'):>9}{recovered:>17}"
-        f"{fixed(fit.ce_spliced):>13}{fixed(fit.ce_zero):>10}"
+        fixed(fit.fvu),
+        fixed(fit.l0, 1),
+        level(fit.dead_share, "share"),
+        level(fit.loss_recovered, "share"),
+        fixed(fit.ce_spliced),
+        fixed(fit.ce_zero),
     )
-    return Text(f"{fit.point!s:<{label}}" + numbers + ("   named" if named else ""))
+    return Text(f"{fit.point}{_NAMED if named else ''}".ljust(label) + _cells(numbers))
+
+
+def _cells(texts: Sequence[str]) -> str:
+    return "".join(text.rjust(width) for text, width in zip(texts, _WIDTHS, strict=True))
 
 
 def _encoder(opened: Dictionary) -> list[str]:

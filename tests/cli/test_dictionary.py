@@ -62,14 +62,18 @@ def test_info_says_which_place_cannot_be_hooked(tmp_path: Path) -> None:
     assert "'blocks.2.attn.hook_z', which is no place" in _run("info", str(tmp_path / "d"))
 
 
-def test_check_names_the_right_place_and_ends_with_3_where_it_is_another() -> None:
+def test_check_names_the_right_place_and_ends_with_3_where_it_is_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     point = json.loads(_run("info", "demo:refuser", "--json"))["hook_point"]
     good = json.loads(_run("check", "demo:refuser", "--model", "demo:refuser", "--tokens", "1024", "--json"))
     assert good["fits_model"] and good["fits"][0]["point"] == point and good["tokens"] > 900
     layer = int(point.removeprefix("resid_pre."))
     off = ["--hook-point", f"resid_pre.{layer - 1}"]
     screen = _run("check", "demo:refuser", "--model", "demo:refuser", "--tokens", "1024", *off, code=3)
-    assert "off by one" in screen and "named" in screen
+    assert "off by one" in screen and f"layer {layer - 1} resid_pre *" in screen and "as plain text" in screen
+    assert max(map(len, screen.splitlines())) <= 80
 
 
 def test_check_says_nothing_from_a_few_tokens(tmp_path: Path) -> None:
