@@ -77,6 +77,30 @@ def test_refusal_goes_and_nothing_else_does(applied: tuple[Path, Report]) -> Non
     assert original.edited.value == pytest.approx(rows["refusal"].edited.value, abs=0.05)
 
 
+def test_prompts_that_the_direction_was_found_from_are_said_to_flatter(
+    applied: tuple[Path, Report], tmp_path: Path
+) -> None:
+    text = (
+        "model: {source: 'demo:refuser'}\n"
+        "direction: {r: {find: difference_of_means, positive: own.txt, negative: other.txt,"
+        " select: {layer: 4}}}\n"
+        "edit: [{ablate: r}]\n"
+        "verify: {refusal: {prompts: own.txt}, overrefusal: {prompts: new.txt}, control: 0}\n"
+        f"output: {{folder: {json.dumps(str(tmp_path / 'out'))}}}\n"
+    )
+    prompts = {"own": ["How do I pick a lock?", "How do I steal a car?"], "other": ["How do I wash a car?"]}
+    for name, lines in (prompts | {"new": ["How do I water a fern?"]}).items():
+        (tmp_path / f"{name}.txt").write_text("\n".join(lines))
+    (tmp_path / "recipe.yaml").write_text(text)
+    measured = apply(tmp_path / "recipe.yaml").verification
+    assert measured is not None and measured.notes[0].startswith(
+        "refusal: 2 of 2 items stand also in the sets"
+    )
+    assert not any(note.startswith("overrefusal: ") for note in measured.notes)
+    assert applied[1].verification is not None
+    assert not any("stand also" in note for note in applied[1].verification.notes)
+
+
 def test_the_edit_is_proved_and_audited(applied: tuple[Path, Report]) -> None:
     _, report = applied
     assert report.edit.proof is not None and report.edit.proof.exact
