@@ -177,7 +177,9 @@ def _asked_before(prepared: Prepared) -> Iterator[str]:
 def _measure_controls(prepared: Prepared, base: Measurement, observer: Observer) -> list[Measurement]:
     """The same steps as hooks in the base model, with random directions and with the unreconstructed ones."""
     recipe, model = prepared.recipe, prepared.model
-    suites = [asked for asked in prepared.suites if SUITES[asked.name].controlled]
+    suites = [asked for asked in prepared.suites if SUITES[asked.name].controlled] or [
+        asked for asked in prepared.suites if SUITES[asked.name].behaviour
+    ]
     others = {
         "random direction" if number == 0 else f"random direction {number + 1}": random_directions(
             prepared.directions, recipe.seed + number

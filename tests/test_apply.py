@@ -77,7 +77,7 @@ def test_refusal_goes_and_nothing_else_does(applied: tuple[Path, Report]) -> Non
     assert original.edited.value == pytest.approx(rows["refusal"].edited.value, abs=0.05)
 
 
-def test_prompts_that_the_direction_was_found_from_are_said_to_flatter(
+def test_asking_what_a_direction_was_found_from_is_said_and_chance_stands_beside_what_is_left(
     applied: tuple[Path, Report], tmp_path: Path
 ) -> None:
     text = (
@@ -97,6 +97,11 @@ def test_prompts_that_the_direction_was_found_from_are_said_to_flatter(
         "refusal: 2 of 2 items stand also in the sets"
     )
     assert not any(note.startswith("overrefusal: ") for note in measured.notes)
+    assert measured.controls == ()
+    again = text.replace("refusal: {prompts: own.txt}, ", "").replace(", control: 0", "")
+    (tmp_path / "recipe.yaml").write_text(again.replace("/out", "/again"))
+    measured = apply(tmp_path / "recipe.yaml").verification
+    assert measured is not None and [row.suite for row in measured.controls] == ["overrefusal"]
     assert applied[1].verification is not None
     assert not any("stand also" in note for note in applied[1].verification.notes)
 

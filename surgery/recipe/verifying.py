@@ -109,4 +109,5 @@ class Verify(Section):
     perplexity: PerplexitySuite | None = None
     preference: PreferenceSuite | None = None
     control: Annotated[int, Field(ge=0)] = 1
-    """Random directions, edited in the same way and measured on `refusal` or `preference`, as a control."""
+    """Random directions, edited in the same way and measured on `refusal` and `preference`, or
+    where neither is asked on `overrefusal`, as a control."""
