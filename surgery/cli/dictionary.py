@@ -70,7 +70,7 @@ def dictionary() -> None:
     """
 
 
-@dictionary.command()
+@dictionary.command(short_help="Its format, sizes and hook point.")
 @click.argument("source")
 @_source_options
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
@@ -83,7 +83,7 @@ def info(source: str, as_json: bool, sha256: bool, **said: Any) -> None:
     _print(info_as_json(opened, sha256=sha256), lambda _: info_lines(opened, sha256=sha256), as_json)
 
 
-@dictionary.command()
+@dictionary.command(short_help="Whether it fits a model where it says it does.")
 @click.argument("source")
 @click.option("--model", "model_name", required=True, help="A folder, a Hub id, or demo:refuser.")
 @click.option("--texts", default="demo:text", show_default=True, help="Set of texts, one row each.")
@@ -127,7 +127,7 @@ def check(
         sys.exit(3)
 
 
-@dictionary.command()
+@dictionary.command(short_help="What its features mean, as a table and a page.")
 @click.argument("source")
 @click.option("--model", "model_name", required=True, help="A folder, a Hub id, or demo:refuser.")
 @click.option("--direction", type=click.Path(path_type=Path), help="A safetensors file with the direction.")
@@ -138,7 +138,7 @@ def check(
     type=click.Choice(METHODS),
     default="gradient_pursuit",
     show_default=True,
-    help="How they are found.",
+    help="How they are found; encoded_difference, which needs prompts, is for recipes.",
 )
 @click.option(
     "--feature", "numbers", multiple=True, type=click.IntRange(0), help="A feature by number; repeat."
