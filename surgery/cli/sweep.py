@@ -28,6 +28,7 @@ _MOST = 200
 @click.option(
     "--skyline", type=click.Path(path_type=Path), help="A safetensors file with an optimised direction."
 )
+@click.option("--name", help="Name of the skyline, where its file holds several directions.")
 @setting
 @click.option("--json", "as_json", is_flag=True, help="Print the points as JSON lines.")
 def sweep(
@@ -37,6 +38,7 @@ def sweep(
     layers: str | None,
     out: Path | None,
     skyline: Path | None,
+    name: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -56,7 +58,7 @@ def sweep(
     axis, values = chosen_axis(sizes, strengths, layers)
     loaded = load_recipe(recipe, overrides=overrides)
     folder = out or Path("out") / f"sweep_{loaded.name}"
-    optimised = None if skyline is None else Direction.load(skyline)
+    optimised = None if skyline is None else Direction.load(skyline, name)
     with LiveProgress() as progress:
         found = run(loaded, axis, values, folder, skyline=optimised, observer=progress)
     files = (write_sweep(found, folder), *write_figure(found, folder))

@@ -6,8 +6,9 @@ the direction before it was rebuilt, and a skyline where one is given.
 
     k          the direction rebuilt from 1, 2, … features by the recipe's method
     strength   every step's strength (of an ablation), or multiple of its length (of an addition)
-    layer      the difference of means taken at each layer's input instead, not rebuilt: a dictionary belongs
-               to one layer. A layer at which there is no difference is left out, and said to be
+    layer      the difference of means taken at each layer instead, at its input or output as the recipe has
+               it, not rebuilt: a dictionary belongs to one layer. A layer at which there is no difference is
+               left out, and said to be
 
 Every point is kept under the hash of what it was measured from: weights, directions, steps, prompts, seed. A
 sweep that was stopped goes on where it stood, and one that is run again measures nothing.

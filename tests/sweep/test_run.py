@@ -17,7 +17,7 @@ import surgery.sweep.run
 from surgery.cli.sweep import chosen_axis, parse_values
 from surgery.cli.sweep import sweep as command
 from surgery.cli.sweep_screen import sweep_lines
-from surgery.direction.direction import unit_direction
+from surgery.direction.direction import unit_direction, write_directions
 from surgery.errors import DirectionError, RecipeError
 from surgery.recipe import LoadedRecipe
 from surgery.recipe.reader import parse_recipe
@@ -153,6 +153,13 @@ def test_strength_and_layer_are_axes_too(loaded: LoadedRecipe, tmp_path: Path) -
     assert all("features" not in point.directions["d"] for point in layers.points)
 
 
+def test_a_layer_is_looked_at_where_the_recipe_looks(loaded: LoadedRecipe, tmp_path: Path) -> None:
+    text = loaded.text.replace("{layer: 1}", "{layer: 1, hook_point: resid_post}")
+    found = sweep(parse_recipe(text, path=loaded.path), "layer", [0, 1], tmp_path / "l")
+    assert [point.directions["d"]["hook_point"] for point in found.points] == ["resid_post.0", "resid_post.1"]
+    assert found.points[1].cosine == pytest.approx(1.0)
+
+
 def test_a_layer_without_a_difference_is_left_out_and_one_that_is_not_there_refused(
     loaded: LoadedRecipe, tmp_path: Path
 ) -> None:
@@ -203,6 +210,16 @@ def test_the_figure_is_drawn_and_its_svg_is_the_same_again(loaded: LoadedRecipe,
 )
 def test_shares_that_lie_together_are_drawn_large(values: list[float], limits: tuple[float, float]) -> None:
     assert share_limits(values) == limits
+
+
+def test_the_skyline_is_named_where_its_file_holds_several(loaded: LoadedRecipe, tmp_path: Path) -> None:
+    file = tmp_path / "several.safetensors"
+    write_directions(file, {name: unit_direction(np.ones(32)) for name in ("a", "b")})
+    arguments = [str(loaded.path), "--k", "1", "--out", str(tmp_path / "out"), "--skyline", str(file)]
+    with pytest.raises(DirectionError, match="--name a"):
+        CliRunner().invoke(command, arguments, catch_exceptions=False)
+    done = CliRunner().invoke(command, [*arguments, "--name", "a"], catch_exceptions=False)
+    assert done.exit_code == 0 and "skyline" in done.output
 
 
 def test_as_many_numbers_stand_beside_each_other_as_fit() -> None:
