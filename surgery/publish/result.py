@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from surgery.checkpoint.sums import SUMS_FILE, read_sums
+from surgery.demo.sources import is_demo
 from surgery.edit.plan_record import read_record
 from surgery.edit.recheck import RECORD, recheck
 from surgery.errors import CheckpointError, SourceError, UploadError
@@ -56,7 +57,7 @@ def read_result(folder: Path, name: str, *, base: str | None = None, licence: st
             *_links(folder, sums, files),
             *card_problems(card),
         ),
-        notes=tuple(_notes(report)),
+        notes=(*_notes(report), *_unnamed(report, card)),
     )
 
 
@@ -108,6 +109,12 @@ def _notes(report: Mapping[str, Any]) -> Iterator[str]:
         yield "a gate of its recipe is not decided: too few items were measured"
     elif verdict in ("not measured", "no gates"):
         yield f"its recipe demands nothing of it: {verdict}"
+
+
+def _unnamed(report: Mapping[str, Any], card: str) -> Iterator[str]:
+    source = (report.get("model") or {}).get("source")
+    if "base_model" not in card_fields(card) and isinstance(source, str) and not is_demo(source):
+        yield f"its card names no base: say which model of the Hub {source!r} is by --base organisation/name"
 
 
 def _base(report: Mapping[str, Any]) -> str | None:

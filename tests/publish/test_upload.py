@@ -347,6 +347,9 @@ def test_a_result_of_a_folder_gets_its_base_when_it_is_sent(
     folder = make_publishable(base, tmp_path / "out", card=CARD.replace(named, ""))
     with pytest.raises(SourceError, match="--base /models/x: is no Hub id"):
         prepare_upload(folder, NAME, base="/models/x")
+    assert any("names no base: say which model" in note for note in prepare_upload(folder, NAME).notes)
+    named_now = prepare_upload(folder, NAME, base="org/base", licence="apache-2.0")
+    assert not any("names no base" in note for note in named_now.notes)
     _publish(folder, base="org/base", licence="apache-2.0")
     assert card_fields(_main(hub)["README.md"].decode()) == card_fields(CARD)
     assert named not in (folder / "README.md").read_text()
