@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from safetensors import safe_open
 import surgery
 from surgery.apply import apply
 from surgery.checkpoint.sums import check_sums
+from surgery.cli.screen import report_lines
 from surgery.errors import CheckpointError, EditError, OutputError, RecipeError, SourceError, SurgeryError
 from surgery.report.report import Report
 from surgery.verify.rows import Row
@@ -135,6 +137,13 @@ def test_every_artefact_is_there(applied: tuple[Path, Report]) -> None:
     assert yaml.safe_load(card.split("---")[1])["library_name"] == "transformers"
     direction = surgery.Direction.load(out / "surgery" / "direction.safetensors", "refusal")
     assert direction.sha256 == report.directions[0].direction.sha256
+
+
+def test_the_screen_names_files_that_are_there(applied: tuple[Path, Report]) -> None:
+    out, report = applied
+    said = [str(line) for line in report_lines(report, 110)][-2:]
+    named = re.findall(r"\S+\.(?:md|html|yaml)", " ".join(said))
+    assert len(named) == 3 and all((out / name).is_file() for name in named)
 
 
 def test_only_writers_changed(applied: tuple[Path, Report]) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from surgery.report.report import EditFacts, Report
 
 
-_FILES = ("report.html", "README.md", "surgery.lock.yaml")
+_FILES = ("README.md", "surgery/report.html", "surgery/surgery.lock.yaml")
 """What a person opens next, of all that was written."""
 
 
