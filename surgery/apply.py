@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from surgery.artefacts import Written, hold_to_lock, resolved, write_artefacts
@@ -30,8 +31,10 @@ from surgery.errors import EditError
 from surgery.export.check import check_adapter
 from surgery.export.peft import make_adapter, write_adapter
 from surgery.model.language_model import LanguageModel
-from surgery.preparation import Observer, Prepared, Silent, load_model, prepare
+from surgery.preparation import Observer, Prepared, Silent, load_model, prepare, remembering
 from surgery.recipe import LoadedRecipe, load_recipe
+from surgery.recipe.finding import FindDifferenceOfMeans
+from surgery.report.numbers import count
 from surgery.report.report import Report
 from surgery.verify.measurement import Measurement, measure
 from surgery.verify.suites import SUITES
@@ -148,13 +151,35 @@ def verify_result(prepared: Prepared, written: Written, observer: Observer) -> V
         progress=observer.advance,
     )
     controls = _measure_controls(prepared, base, observer)
-    return compare(base, edited, controls, recipe.verify, seed=recipe.seed)
+    found = compare(base, edited, controls, recipe.verify, seed=recipe.seed)
+    return replace(found, notes=(*_asked_before(prepared), *found.notes))
+
+
+def _asked_before(prepared: Prepared) -> Iterator[str]:
+    """Which suites ask what a direction was found from: a number that says little of other prompts."""
+    read = remembering(prepared.loaded, {})
+    searched = {
+        prompt
+        for wanted in prepared.recipe.direction.values()
+        if isinstance(wanted, FindDifferenceOfMeans)
+        for source in (wanted.positive, wanted.negative)
+        for prompt in read(source).prompts
+    }
+    for asked in prepared.suites:
+        same = sum(prompt in searched for prompt in asked.prompts.prompts)
+        if same:
+            yield (
+                f"{asked.name}: {count(same)} of {count(len(asked.prompts.prompts))} items stand also in the"
+                " sets that a direction is found from, which flatters it: measure on others"
+            )
 
 
 def _measure_controls(prepared: Prepared, base: Measurement, observer: Observer) -> list[Measurement]:
     """The same steps as hooks in the base model, with random directions and with the unreconstructed ones."""
     recipe, model = prepared.recipe, prepared.model
-    suites = [asked for asked in prepared.suites if SUITES[asked.name].controlled]
+    suites = [asked for asked in prepared.suites if SUITES[asked.name].controlled] or [
+        asked for asked in prepared.suites if SUITES[asked.name].behaviour
+    ]
     others = {
         "random direction" if number == 0 else f"random direction {number + 1}": random_directions(
             prepared.directions, recipe.seed + number

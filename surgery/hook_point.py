@@ -67,6 +67,11 @@ def from_text(text: str) -> HookPoint | None:
     return None if site is None else HookPoint(int(layer), site)
 
 
+def to_text(point: HookPoint) -> str:
+    """A hook point as options and JSON spell it, and `from_text` reads it: `resid_pre.4`."""
+    return f"{point.site}.{point.layer}"
+
+
 def _stream_position(point: HookPoint) -> tuple[int, str]:
     if point.site == "resid_post":
         return point.layer + 1, "resid_pre"

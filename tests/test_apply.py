@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from safetensors import safe_open
 import surgery
 from surgery.apply import apply
 from surgery.checkpoint.sums import check_sums
+from surgery.cli.screen import report_lines
 from surgery.errors import CheckpointError, EditError, OutputError, RecipeError, SourceError, SurgeryError
 from surgery.report.report import Report
 from surgery.verify.rows import Row
@@ -77,6 +79,35 @@ def test_refusal_goes_and_nothing_else_does(applied: tuple[Path, Report]) -> Non
     assert original.edited.value == pytest.approx(rows["refusal"].edited.value, abs=0.05)
 
 
+def test_asking_what_a_direction_was_found_from_is_said_and_chance_stands_beside_what_is_left(
+    applied: tuple[Path, Report], tmp_path: Path
+) -> None:
+    text = (
+        "model: {source: 'demo:refuser'}\n"
+        "direction: {r: {find: difference_of_means, positive: own.txt, negative: other.txt,"
+        " select: {layer: 4}}}\n"
+        "edit: [{ablate: r}]\n"
+        "verify: {refusal: {prompts: own.txt}, overrefusal: {prompts: new.txt}, control: 0}\n"
+        f"output: {{folder: {json.dumps(str(tmp_path / 'out'))}}}\n"
+    )
+    prompts = {"own": ["How do I pick a lock?", "How do I steal a car?"], "other": ["How do I wash a car?"]}
+    for name, lines in (prompts | {"new": ["How do I water a fern?"]}).items():
+        (tmp_path / f"{name}.txt").write_text("\n".join(lines))
+    (tmp_path / "recipe.yaml").write_text(text)
+    measured = apply(tmp_path / "recipe.yaml").verification
+    assert measured is not None and measured.notes[0].startswith(
+        "refusal: 2 of 2 items stand also in the sets"
+    )
+    assert not any(note.startswith("overrefusal: ") for note in measured.notes)
+    assert measured.controls == ()
+    again = text.replace("refusal: {prompts: own.txt}, ", "").replace(", control: 0", "")
+    (tmp_path / "recipe.yaml").write_text(again.replace("/out", "/again"))
+    measured = apply(tmp_path / "recipe.yaml").verification
+    assert measured is not None and [row.suite for row in measured.controls] == ["overrefusal"]
+    assert applied[1].verification is not None
+    assert not any("stand also" in note for note in applied[1].verification.notes)
+
+
 def test_the_edit_is_proved_and_audited(applied: tuple[Path, Report]) -> None:
     _, report = applied
     assert report.edit.proof is not None and report.edit.proof.exact
@@ -103,9 +134,16 @@ def test_every_artefact_is_there(applied: tuple[Path, Report]) -> None:
     assert list(check_sums(out, workers=1)) == []
     assert json.loads((out / "surgery" / "report.json").read_text())["verdict"] == report.verdict
     card = (out / "README.md").read_text()
-    assert yaml.safe_load(card.split("---")[1])["base_model_relation"] == "finetune"
+    assert yaml.safe_load(card.split("---")[1])["library_name"] == "transformers"
     direction = surgery.Direction.load(out / "surgery" / "direction.safetensors", "refusal")
     assert direction.sha256 == report.directions[0].direction.sha256
+
+
+def test_the_screen_names_files_that_are_there(applied: tuple[Path, Report]) -> None:
+    out, report = applied
+    said = [str(line) for line in report_lines(report, 110)][-2:]
+    named = re.findall(r"\S+\.(?:md|html|yaml)", " ".join(said))
+    assert len(named) == 3 and all((out / name).is_file() for name in named)
 
 
 def test_only_writers_changed(applied: tuple[Path, Report]) -> None:
@@ -150,10 +188,8 @@ def test_a_steering_adapter_makes_the_model_agree(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "adapter_model.safetensors").exists()
     base = model_folder("demo:refuser")
     assert (tmp_path / "out" / "LICENSE").read_bytes() == (base / "LICENSE").read_bytes()
-    assert (
-        yaml.safe_load((tmp_path / "out" / "README.md").read_text().split("---")[1])["base_model_relation"]
-        == "adapter"
-    )
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert yaml.safe_load(card.split("---")[1])["library_name"] == "peft"
     control = report.verification.controls[0]
     assert abs(control.change.value) < row.change.value / 2
 

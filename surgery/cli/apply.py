@@ -45,7 +45,8 @@ def apply(recipe: Path, overrides: tuple[str, ...], dry_run: bool, resume: bool,
             click.echo(json.dumps(plan_as_json(prepared.plan), indent=2))
             return
         additions = [describe_step(step) for step in loaded.recipe.edit.steps if isinstance(step, Add)]
-        print_plan(prepared.plan, additions=additions, form=loaded.recipe.output.form)
+        form = loaded.recipe.output.form
+        print_plan(prepared.plan, findings=prepared.findings, additions=additions, form=form)
         return
     if as_json:
         click.echo(json.dumps(report_as_json(report), indent=2))

@@ -33,9 +33,15 @@ def audit(out: Path, base: str | None, revision: str | None, no_base: bool, as_j
     """
     from surgery.cli.console import LiveProgress, open_console, print_lines
     from surgery.edit.recheck import is_adapter, recheck, recheck_as_json
+    from surgery.errors import SourceError
+    from surgery.hub import is_hub_id
 
     if no_base and base is not None:
         raise click.UsageError("--base and --no-base exclude each other")
+    if not out.exists():
+        bring = f"`hf download {out} --local-dir FOLDER` brings a published one here"
+        way = bring if is_hub_id(str(out)) else "name the output folder of a `surgery apply`"
+        raise SourceError(f"{out}: no such folder; {way}")
     place = None if no_base or is_adapter(out) else _locate(out, base, revision)
     with LiveProgress() as progress:
         result = recheck(out, place, progress=lambda done, total: progress.advance(done, total, "bytes"))
@@ -82,9 +88,12 @@ def _locate(out: Path, base: str | None, revision: str | None) -> Path:
 
 
 def _edits(result: Recheck) -> tuple[str, ...]:
+    from surgery.edit.recheck import is_adapter
     from surgery.report.numbers import count, tiny
 
     found = result.audit
+    if found is None and is_adapter(result.folder):
+        return ("an adapter edits no file of its base; `surgery reproduce` writes it again and compares",)
     if found is None:
         return ("not compared with a base",)
     if not found.rows:

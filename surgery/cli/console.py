@@ -25,6 +25,7 @@ from surgery.report.text import one_line, shortened, visible
 if TYPE_CHECKING:
     from rich.live import Live
 
+    from surgery.direction.find import Finding
     from surgery.edit.plan import Plan
     from surgery.report.report import Report
 
@@ -54,13 +55,19 @@ def print_report(report: Report, console: Console | None = None) -> None:
 
 
 def print_plan(
-    plan: Plan, console: Console | None = None, *, additions: Sequence[str] = (), form: str = "checkpoint"
+    plan: Plan,
+    console: Console | None = None,
+    *,
+    findings: Sequence[Finding] = (),
+    additions: Sequence[str] = (),
+    form: str = "checkpoint",
 ) -> None:
-    """What a run would change."""
+    """The directions that were found, and what a run would change along them."""
     from surgery.cli.plan_screen import plan_lines
 
     console = console or open_console()
-    print_lines(console, plan_lines(plan, console.width, additions=additions, form=form))
+    lines = plan_lines(plan, console.width, findings=findings, additions=additions, form=form)
+    print_lines(console, lines)
 
 
 def print_error(error: SurgeryError, console: Console | None = None) -> None:

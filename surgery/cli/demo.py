@@ -15,7 +15,7 @@ def demo() -> None:
     """The embedded demo model: how it was made, and how to make it again."""
 
 
-@demo.command()
+@demo.command(short_help="Text, training, measurements, everything, into FOLDER.")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--seed", type=int, help="Seed of the text and the training; by default that of the shipped model."
@@ -23,7 +23,7 @@ def demo() -> None:
 def build(folder: Path, seed: int | None) -> None:
     """Write the text, train the model in five stages, measure it, and save everything into FOLDER.
 
-    Half an hour on one core. FOLDER must not exist, and appears when all of it is there.
+    About three quarters of an hour on one core. FOLDER must not exist, and appears when all of it is there.
     """
     from surgery.checkpoint.folder import new_folder
     from surgery.demo.build import SEED

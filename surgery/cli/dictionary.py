@@ -70,7 +70,7 @@ def dictionary() -> None:
     """
 
 
-@dictionary.command()
+@dictionary.command(short_help="Its format, sizes and hook point.")
 @click.argument("source")
 @_source_options
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
@@ -83,7 +83,7 @@ def info(source: str, as_json: bool, sha256: bool, **said: Any) -> None:
     _print(info_as_json(opened, sha256=sha256), lambda _: info_lines(opened, sha256=sha256), as_json)
 
 
-@dictionary.command()
+@dictionary.command(short_help="Whether it fits a model where it says it does.")
 @click.argument("source")
 @click.option("--model", "model_name", required=True, help="A folder, a Hub id, or demo:refuser.")
 @click.option("--texts", default="demo:text", show_default=True, help="Set of texts, one row each.")
@@ -101,6 +101,7 @@ def check(
     """
     from surgery.cli.console import LiveProgress
     from surgery.cli.dictionary_screen import fit_as_json, fit_lines
+    from surgery.cli.features_screen import texts_said
     from surgery.errors import VerifyError
     from surgery.model.source import open_prompts
     from surgery.verify.activations import text_windows
@@ -118,12 +119,15 @@ def check(
             )
         progress.stage("check")
         found = measure_fit(model, opened, windows, progress=progress.advance)
-    _print(fit_as_json(opened, found), lambda width: fit_lines(opened, model, texts, found, width), as_json)
+    said_texts = texts_said([texts], chat=chat)
+    _print(
+        fit_as_json(opened, found), lambda width: fit_lines(opened, model, said_texts, found, width), as_json
+    )
     if not found.fits_model:
         sys.exit(3)
 
 
-@dictionary.command()
+@dictionary.command(short_help="What its features mean, as a table and a page.")
 @click.argument("source")
 @click.option("--model", "model_name", required=True, help="A folder, a Hub id, or demo:refuser.")
 @click.option("--direction", type=click.Path(path_type=Path), help="A safetensors file with the direction.")
@@ -134,7 +138,7 @@ def check(
     type=click.Choice(METHODS),
     default="gradient_pursuit",
     show_default=True,
-    help="How they are found.",
+    help="How they are found; encoded_difference, which needs prompts, is for recipes.",
 )
 @click.option(
     "--feature", "numbers", multiple=True, type=click.IntRange(0), help="A feature by number; repeat."
@@ -177,7 +181,7 @@ def features(source: str, numbers: tuple[int, ...], html: Path | None, as_json: 
         write_page(html, render_features_page(found))
     _print(features_as_json(found), lambda width: features_lines(found, width), as_json)
     if html is not None and not as_json:
-        click.echo(f"\npage        {html}")
+        click.echo(f"page        {html}")
 
 
 def write_page(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.text import Text
 from surgery.cli.layout import HEADING, LABEL, NARROWEST, WIDEST, joined, labelled, section
 from surgery.dictionary.config import read_config, table
 from surgery.dictionary.dictionary import Dictionary
+from surgery.hook_point import to_text
 from surgery.model.language_model import LanguageModel
 from surgery.report.numbers import count, fixed, level, size
 from surgery.report.text import one_line
@@ -18,6 +20,9 @@ from surgery.verify.dictionary_fit import DictionaryFit, Fit
 from surgery.verify.dictionary_places import READS, said_of_place
 
 _METRICS = {"fvu": "FVU", "l0": "L0", "dead_share": "dead", "loss_recovered": "loss recovered"}
+_HEADERS = (("FVU", "L0", "dead", "loss", "CE", "CE"), ("", "", "", "recovered", "spliced", "zero"))
+_WIDTHS = (7, 7, 8, 10, 9, 7)
+_NAMED = " *"
 _NOTED = ("center_writing_weights", "center_unembed", "fold_ln")
 
 
@@ -31,8 +36,8 @@ def info_as_json(opened: Dictionary, *, sha256: bool) -> dict[str, Any]:
         "d_in": opened.d_in,
         "d_model": opened.d_model,
         "k": opened.k,
-        "hook_point": None if opened.hook_point is None else str(opened.hook_point),
-        "output_point": None if opened.output_point is None else str(opened.output_point),
+        "hook_point": None if opened.hook_point is None else to_text(opened.hook_point),
+        "output_point": None if opened.output_point is None else to_text(opened.output_point),
         "is_transcoder": opened.is_transcoder,
         "subtract_b_dec": opened.subtract_b_dec,
         "normalization": opened.normalization,
@@ -51,11 +56,11 @@ def info_as_json(opened: Dictionary, *, sha256: bool) -> dict[str, Any]:
 def info_lines(opened: Dictionary, *, sha256: bool) -> list[Text]:
     """The screen of `info`."""
     facts = info_as_json(opened, sha256=sha256)
-    reads = facts["hook_point"] or f"{_unread(opened)}; give it with --hook-point"
+    reads = opened.hook_point or f"{_unread(opened)}; give it with --hook-point"
     rows = {
         "features": f"{count(opened.n_features)} · d_model {opened.d_model}",
         "encoder": " · ".join(_encoder(opened)),
-        "reads": f"{reads}" + (f" → {facts['output_point']}" if facts["output_point"] else ""),
+        "reads": f"{reads}" + (f" → {opened.output_point}" if opened.output_point else ""),
         "trained on": one_line(str(facts["model"] or "not said")),
         "file": " · ".join(_file(facts)),
     }
@@ -76,7 +81,8 @@ def _unread(opened: Dictionary) -> str:
 def fit_as_json(opened: Dictionary, found: DictionaryFit) -> dict[str, Any]:
     """What `check` measured, as plain data."""
     fits = [
-        asdict(fit) | {"point": str(fit.point), "output_point": fit.output_point and str(fit.output_point)}
+        asdict(fit)
+        | {"point": to_text(fit.point), "output_point": fit.output_point and to_text(fit.output_point)}
         for fit in found.fits
     ]
     better = found.better
@@ -87,7 +93,7 @@ def fit_as_json(opened: Dictionary, found: DictionaryFit) -> dict[str, Any]:
         "ce_clean": found.ce_clean,
         "fits": fits,
         "fits_model": found.fits_model,
-        "better": None if better is None else str(better.point),
+        "better": None if better is None else to_text(better.point),
     }
 
 
@@ -107,12 +113,10 @@ def fit_lines(
     shown = sorted(
         found.fits, key=lambda fit: (fit.point.layer + (fit.point.site == "resid_post"), fit.point)
     )
-    label = max(LABEL, *(len(str(fit.point)) + 1 for fit in shown))
-    header = Text(
-        " " * label + f"{'FVU':>8}{'L0':>9}{'dead':>9}{'loss recovered':>17}{'CE spliced':>13}{'CE zero':>10}"
-    )
+    label = max(LABEL, *(len(str(fit.point)) + len(_NAMED) for fit in shown))
+    headers = [Text(" " * label + _cells(words)) for words in _HEADERS]
     rows = [_fit_row(fit, label, named=fit is found.named) for fit in shown]
-    lines += section("fit", [header, *rows])
+    lines += section("fit", [*headers, *rows, Text(f"{_NAMED.strip()} the place that it names", style="dim")])
     return lines + section("verdict", [Text(each) for each in joined(verdict_parts(found), body)])
 
 
@@ -135,7 +139,7 @@ def verdict_parts(found: DictionaryFit) -> list[str]:
 
 def _options(fit: Fit) -> str:
     given = {"--hook-point": fit.point, "--output-point": fit.output_point}
-    return " ".join(f"{name} {point.site}.{point.layer}" for name, point in given.items() if point)
+    return " ".join(f"{name} {to_text(point)}" for name, point in given.items() if point)
 
 
 def _what_is_off(named: Fit, better: Fit) -> str:
@@ -146,12 +150,19 @@ def _what_is_off(named: Fit, better: Fit) -> str:
 
 
 def _fit_row(fit: Fit, label: int, *, named: bool) -> Text:
-    recovered = "–" if fit.loss_recovered is None else level(fit.loss_recovered, "share")
     numbers = (
-        f"{fixed(fit.fvu):>8}{fixed(fit.l0, 1):>9}{level(fit.dead_share, 'share'):>9}{recovered:>17}"
-        f"{fixed(fit.ce_spliced):>13}{fixed(fit.ce_zero):>10}"
+        fixed(fit.fvu),
+        fixed(fit.l0, 1),
+        level(fit.dead_share, "share"),
+        level(fit.loss_recovered, "share"),
+        fixed(fit.ce_spliced),
+        fixed(fit.ce_zero),
     )
-    return Text(f"{fit.point!s:<{label}}" + numbers + ("   named" if named else ""))
+    return Text(f"{fit.point}{_NAMED if named else ''}".ljust(label) + _cells(numbers))
+
+
+def _cells(texts: Sequence[str]) -> str:
+    return "".join(text.rjust(width) for text, width in zip(texts, _WIDTHS, strict=True))
 
 
 def _encoder(opened: Dictionary) -> list[str]:

@@ -123,12 +123,17 @@ def _neighbours(
     found: Diff, directions: tuple[Path, ...], dictionaries: tuple[str, ...]
 ) -> tuple[tuple[Nearest, ...], dict[str, tuple[float, ...]]]:
     """What the recovered direction is close to; the edited folder's own record is always looked at."""
+    import numpy as np
+
     from surgery.compare.nearest import cosines_with, nearest_features
     from surgery.dictionary.source import open_dictionary
     from surgery.direction.direction import read_directions
 
     part = found.verdict.ablation
-    if part is None or part.shared is None:
+    recovered = [] if part is None or part.shared is None else [("", part.shared.vectors)]
+    added = found.evidence.added_vectors.items()
+    recovered += [(name, vector[None] / np.linalg.norm(vector)) for name, vector in added if vector.any()]
+    if not recovered:
         return (), {}
     own = found.after.folder / "surgery" / "direction.safetensors"
     files = [*([own] if own.is_file() else []), *directions]
@@ -137,8 +142,13 @@ def _neighbours(
         for file in files
         for name, direction in read_directions(file).items()
     }
-    near = [nearest_features(part.shared.vectors[0], open_dictionary(name)) for name in dictionaries]
-    return tuple(near), cosines_with(part.shared.vectors, saved)
+    near = [nearest_features(recovered[0][1][0], open_dictionary(name)) for name in dictionaries]
+    cosines = {
+        f"{name}, {tensor}" if len(recovered) > 1 and tensor else name: values
+        for tensor, vectors in recovered
+        for name, values in cosines_with(vectors, saved).items()
+    }
+    return tuple(near), cosines
 
 
 def _surprises(found: Diff, expect: Path | None, *, quiet: bool) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ def explain(
         about=f"{opened.architecture}, {count(opened.n_features)} features, {place}",
         model=model.name,
         tokens=found.tokens,
-        texts=", ".join(texts),
+        texts=texts_said(texts, chat=chat),
         direction=label,
         summary=_summary(code) if code else (),
         agreement=tuple(agreement_parts(code)) if code else (),
@@ -78,6 +78,11 @@ def explain(
         coefficients=tuple(each.coefficient for each in code.features) if code else None,
         cosines=tuple(each.cosine for each in code.features) if code else None,
     )
+
+
+def texts_said(texts: Sequence[str], *, chat: bool) -> str:
+    """The sets, and how the model was shown them: a feature may fire in the chat template only."""
+    return ", ".join(texts) + (", in the chat template" if chat else ", as plain text")
 
 
 def features_as_json(found: FeaturesReport) -> dict[str, Any]:

@@ -3,13 +3,13 @@
     refusal, harmful   100.0 %    0.0 %  −100.0 [−100.0, −96.3]  100  ≤ 5 %   pass, ≤ 3.6 %
 
 Numbers stand right-aligned in columns. Where a terminal is too narrow for the gates, each stands on a line
-of its own under its row.
+of its own under its row; a label that is too long for what is left stands on one above it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -61,7 +61,7 @@ def measurement_lines(measured: Verification, body: int) -> list[Text]:
         return [Text("nothing was measured")]
     from surgery.verify.suites import SUITES
 
-    columns = _columns(rows)
+    columns = _columns(rows, body)
     room = body - columns.numbers - columns.gate - 2 * len(_GAP)
     lines = [_header(columns, gates_beside=room >= _NARROWEST_VERDICT)]
     for row in rows:
@@ -75,14 +75,14 @@ def measurement_lines(measured: Verification, body: int) -> list[Text]:
     return lines
 
 
-def _columns(rows: Sequence[Row]) -> _Columns:
+def _columns(rows: Sequence[Row], body: int) -> _Columns:
     changes = [(row.change, row.unit) for row in rows if row.change is not None]
 
     def widest(texts: list[str], least: int = 0) -> int:
         return max([*map(cell_len, texts), least])
 
-    return _Columns(
-        label=widest([row.label for row in rows]),
+    found = _Columns(
+        label=0,
         base=widest([_side(row, "base") for row in rows], len("base")),
         edited=widest([_side(row, "edited") for row in rows], len("edited")),
         value=widest([difference(change.value, unit) for change, unit in changes]),
@@ -92,6 +92,8 @@ def _columns(rows: Sequence[Row]) -> _Columns:
         n=widest([count(row.n) for row in rows]),
         gate=widest([row.gate.text for row in rows if row.gate is not None], len("gate")),
     )
+    beside = [length for row in rows if (length := cell_len(row.label)) <= body - found.numbers]
+    return replace(found, label=max(beside, default=len(_GAP)))
 
 
 def _header(columns: _Columns, *, gates_beside: bool) -> Text:
@@ -106,8 +108,9 @@ def _header(columns: _Columns, *, gates_beside: bool) -> Text:
 
 
 def _row(row: Row, columns: _Columns, room: int, body: int) -> list[Text]:
+    above = [Text(row.label)] if cell_len(row.label) > columns.label else []
     cells = [
-        row.label.ljust(columns.label),
+        ("" if above else row.label).ljust(columns.label),
         _side(row, "base").rjust(columns.base),
         _side(row, "edited").rjust(columns.edited),
         _change(row, columns),
@@ -115,12 +118,15 @@ def _row(row: Row, columns: _Columns, room: int, body: int) -> list[Text]:
     ]
     line = Text(_GAP.join(cells))
     if row.gate is None:
-        return [line]
+        return [*above, line]
     if room < _NARROWEST_VERDICT:
         sentence = f"  gate {row.gate.text}: {_verdict(row.gate, row)}"
-        return [line, *(_coloured(each, row.gate) for each in wrapped(sentence, body, indent="    "))]
+        return [*above, line, *(_coloured(each, row.gate) for each in wrapped(sentence, body, indent="    "))]
     told = _broken(_verdict(row.gate, row), room)
-    lines = [line + Text(f"{_GAP}{row.gate.text.ljust(columns.gate)}{_GAP}") + _coloured(told[0], row.gate)]
+    lines = [
+        *above,
+        line + Text(f"{_GAP}{row.gate.text.ljust(columns.gate)}{_GAP}") + _coloured(told[0], row.gate),
+    ]
     indent = " " * (columns.numbers + columns.gate + 2 * len(_GAP))
     return lines + [Text(indent) + _coloured(each.strip(), row.gate) for each in told[1:]]
 

@@ -13,20 +13,28 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from surgery.cli.layout import HEADING, NARROWEST, WIDEST, section, wrapped
+from surgery.cli.screen import finding_lines
 from surgery.cli.tensor_names import name_of_all, numberless
-from surgery.report.numbers import count, part_of_size, size
+from surgery.report.numbers import count, part_of_size, plain, size
 from surgery.report.text import one_line
 
 if TYPE_CHECKING:
+    from surgery.direction.find import Finding
     from surgery.edit.plan import Plan, TensorEdit
 
 _LAYER = re.compile(r"\blayer \d+\b")
 
 
 def plan_lines(
-    plan: Plan, width: int, *, additions: Sequence[str] = (), form: str = "checkpoint"
+    plan: Plan,
+    width: int,
+    *,
+    findings: Sequence[Finding] = (),
+    additions: Sequence[str] = (),
+    form: str = "checkpoint",
 ) -> list[Text]:
-    """The whole plan for a terminal of `width` columns; `additions` are sentences, `form` is the recipe's."""
+    """The directions and the whole plan for a terminal of `width` columns; `additions` are sentences, `form`
+    is the recipe's."""
     width = max(NARROWEST, min(WIDEST, width))
     body = width - HEADING
     groups: dict[tuple[object, ...], list[TensorEdit]] = {}
@@ -37,7 +45,7 @@ def plan_lines(
         lines += _group(edits, body)
     total = f"{count(len(plan.edits))} tensors, {part_of_size(plan.edited_bytes, plan.total_bytes)}"
     lines += [Text(line) for addition in additions for line in wrapped(one_line(addition), body)]
-    lines = section("edit", lines or [Text("nothing")])
+    lines = [*finding_lines(findings, body), *section("edit", lines or [Text("nothing")])]
     if form == "peft":
         lines += section("output", [Text("a PEFT adapter; the model's own files stay as they are")])
     else:
@@ -69,7 +77,7 @@ def _group(edits: list[TensorEdit], body: int) -> list[Text]:
     name = one_line(name_of_all([edit.tensor for edit in edits]))
     shape = " × ".join(map(str, first.shape))
     steps = ", ".join(
-        f"{name} {strength:g}" for name, strength in zip(first.directions, first.strengths, strict=True)
+        f"{name} {plain(strength)}" for name, strength in zip(first.directions, first.strengths, strict=True)
     )
     n_bytes = size(sum(edit.end - edit.start for edit in edits))
     facts = (

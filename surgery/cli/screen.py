@@ -7,6 +7,7 @@ repeats what the words say.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from surgery.report.report import EditFacts, Report
 
 
-_FILES = ("report.html", "README.md", "surgery.lock.yaml")
+_FILES = ("README.md", "surgery/report.html", "surgery/surgery.lock.yaml")
 """What a person opens next, of all that was written."""
 
 
@@ -42,10 +43,7 @@ def report_lines(report: Report, width: int) -> list[Text]:
     width = max(NARROWEST, min(WIDEST, width))
     body = width - HEADING
     lines = [*_title(report, width), Text()]
-    for finding in report.directions:
-        lines += section("direction", _direction(finding, body))
-        if finding.reconstruction is not None:
-            lines += section("dictionary", _dictionary(finding.reconstruction, body))
+    lines += finding_lines(report.directions, body)
     lines += section("edit", _edit(report.edit, body))
     if report.verification is not None:
         lines += section("verify", measurement_lines(report.verification, body))
@@ -54,6 +52,16 @@ def report_lines(report: Report, width: int) -> list[Text]:
     lines += section("output", _output(report, body))
     failed = [line for gate in failed_gates(report) for line in wrapped(gate, body)]
     return lines + (section("failed", [Text(line, style="bold red") for line in failed]) if failed else [])
+
+
+def finding_lines(findings: Sequence[Finding], body: int) -> list[Text]:
+    """Each direction, and what it was rebuilt from."""
+    lines: list[Text] = []
+    for finding in findings:
+        lines += section("direction", _direction(finding, body))
+        if finding.reconstruction is not None:
+            lines += section("dictionary", _dictionary(finding.reconstruction, body))
+    return lines
 
 
 def _title(report: Report, width: int) -> list[Text]:

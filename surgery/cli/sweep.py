@@ -21,13 +21,14 @@ _MOST = 200
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option("--k", "sizes", help="Numbers of features: 1-16, or 1,2,4,8.  [default: 1-16]")
 @click.option("--strength", "strengths", help="Strengths: 0,0.5,1,1.5.")
-@click.option("--layer", "layers", help="Layers: 2-10.")
+@click.option("--layer", "layers", help="Layers: 2-10; the direction taken anew at each, not rebuilt.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: out/sweep_<recipe>]"
 )
 @click.option(
     "--skyline", type=click.Path(path_type=Path), help="A safetensors file with an optimised direction."
 )
+@click.option("--name", help="Name of the skyline, where its file holds several directions.")
 @setting
 @click.option("--json", "as_json", is_flag=True, help="Print the points as JSON lines.")
 def sweep(
@@ -37,6 +38,7 @@ def sweep(
     layers: str | None,
     out: Path | None,
     skyline: Path | None,
+    name: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -49,23 +51,23 @@ def sweep(
     from surgery.cli.sweep_screen import sweep_lines
     from surgery.direction.direction import Direction
     from surgery.recipe import load_recipe
-    from surgery.report.sweep import POINTS
+    from surgery.report.sweep import write_sweep
     from surgery.report.sweep_figure import write_figure
     from surgery.sweep.run import sweep as run
 
     axis, values = chosen_axis(sizes, strengths, layers)
     loaded = load_recipe(recipe, overrides=overrides)
     folder = out or Path("out") / f"sweep_{loaded.name}"
-    optimised = None if skyline is None else Direction.load(skyline)
+    optimised = None if skyline is None else Direction.load(skyline, name)
     with LiveProgress() as progress:
         found = run(loaded, axis, values, folder, skyline=optimised, observer=progress)
-    figures = write_figure(found, folder)
+    files = (write_sweep(found, folder), *write_figure(found, folder))
     if as_json:
         for point in (*found.lines, *found.points):
             click.echo(json.dumps(asdict(point)))
         return
     console = open_console()
-    print_lines(console, sweep_lines(found, (folder / POINTS, *figures), console.width))
+    print_lines(console, sweep_lines(found, files, console.width))
 
 
 def chosen_axis(sizes: str | None, strengths: str | None, layers: str | None) -> tuple[Axis, list[float]]:

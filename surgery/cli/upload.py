@@ -48,7 +48,8 @@ def upload(
     """Publish FOLDER as the model repository REPO (account/name) on the Hub.
 
     FOLDER is what `surgery apply` wrote, an adapter, a dictionary that SAELens reads, or a safetensors file
-    of directions; the last three get a card where they have none.
+    of directions; the last three get a card where they have none. A result that was made from a folder does
+    not know the name of its base on the Hub: --base gives it.
 
     Everything goes to a pull request first, card and manifest last; it is merged when every file there has
     the hash it has here. Run the same command again after a cut, and it goes on in the same pull request.

@@ -9,7 +9,7 @@ measured against the directions pooled so far.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from surgery.checkpoint.layout import Checkpoint
-from surgery.checkpoint.pair import same_bytes, slot_of
-from surgery.compare.evidence import Cast, Evidence, Resized
+from surgery.checkpoint.pair import read_slot, same_bytes, slot_of
+from surgery.compare.evidence import Cast, Evidence, Resized, bias_of
 from surgery.compare.judge import judge
-from surgery.compare.lora import pair_adapter
+from surgery.compare.lora import base_name, pair_adapter, read_bias
 from surgery.compare.measure import measure
 from surgery.compare.pairing import Pair, Pairing, compare_files, config_differences, pair_tensors
 from surgery.compare.parallel import in_processes, in_threads
@@ -124,6 +124,7 @@ def _compare_pairs(
         files=compare_files(before, after) if after.headers else (),
         config=config_differences(before.config, after.config),
         untied=_untied(before, after, pairing, anatomy),
+        new_biases=_new_biases(after, pairing, {bias_of(tensor) for tensor in writers}),
     )
     return Diff(before, after, evidence, judge(evidence))
 
@@ -184,6 +185,18 @@ def _untied(before: Checkpoint, after: Checkpoint, pairing: Pairing, anatomy: An
     old = next(writer.tensor for writer in anatomy.writers if writer.tied)
     same = same_bytes(slot_of(before, old), slot_of(after, anatomy.unembedding))
     return anatomy.unembedding if same else None
+
+
+def _new_biases(after: Checkpoint, pairing: Pairing, wanted: Set[str]) -> dict[str, Array]:
+    """The biases among what came new that belong to a writer; an adapter's under the names of its base."""
+    found: dict[str, Array] = {}
+    for entry in pairing.added:
+        of_adapter = not after.headers
+        name = base_name(entry) if of_adapter else entry.name
+        if name in wanted and len(entry.shape) == 1:
+            bias = read_bias(after.folder, entry) if of_adapter else read_slot(slot_of(after, name))
+            found[name] = bias.astype(np.float64)
+    return found
 
 
 def _compare(pair: Pair, writer: Writer | None, gains: Mapping[Gain, Array]) -> _Outcome:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from surgery.compare.pairing import FileChange, Pair, Pairing
 from surgery.compare.shared import Changed
 from surgery.model.anatomy import Anatomy
+
+
+def bias_of(weight: str) -> str:
+    """The name of the bias beside a weight: `down_proj.bias` of `down_proj.weight`."""
+    return weight.removesuffix("weight") + "bias"
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Evidence:
         anatomy: None where the family is not known; `why_no_anatomy` then says why.
         config: keys of config.json that say something else, with both values.
         untied: the tensor that only the second has and that is the first's tied embedding; None where none.
+        new_biases: vectors (d_model,) that only the second adds to what a writer writes, by tensor.
     """
 
     pairing: Pairing
@@ -52,6 +61,14 @@ class Evidence:
     files: tuple[FileChange, ...]
     config: Mapping[str, tuple[Any, Any]]
     untied: str | None = None
+    new_biases: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+
+    @property
+    def added_vectors(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Those of `new_biases` that reach the stream as they are, behind no norm."""
+        writers = () if self.anatomy is None else self.anatomy.writers
+        bare = {bias_of(each.tensor) for each in writers if each.gain is None}
+        return {name: vector for name, vector in self.new_biases.items() if name in bare}
 
     @property
     def changed_readers(self) -> tuple[Changed, ...]:

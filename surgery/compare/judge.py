@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from statistics import median
+from typing import Any
+
+import numpy as np
 
 from surgery.compare.ablation import ablation_verdict
 from surgery.compare.evidence import Evidence
@@ -75,9 +78,14 @@ def _rest(evidence: Evidence) -> list[Verdict]:
     removed = [entry.name for entry in pairing.removed]
     opaque = [pair.name for pair in evidence.opaque]
     if added and all(name.endswith(".bias") for name in added) and not (removed or reshaped or opaque):
-        return [Verdict("bias_addition", tuple(added), facts={"added_tensors": len(added)})]
-    facts = {"added": added, "removed": removed, "reshaped": reshaped, "not_numbers": opaque}
-    found = {key: value for key, value in facts.items() if value}
+        lengths = {name: float(np.linalg.norm(each)) for name, each in evidence.new_biases.items()}
+        facts: dict[str, Any] = {
+            "added_tensors": len(added),
+            **({"length_added": lengths} if lengths else {}),
+        }
+        return [Verdict("bias_addition", tuple(added), facts=facts)]
+    unexplained = {"added": added, "removed": removed, "reshaped": reshaped, "not_numbers": opaque}
+    found = {key: value for key, value in unexplained.items() if value}
     names = tuple(name for value in found.values() for name in value)
     return [Verdict("unknown", names, facts=found)] if found else []
 

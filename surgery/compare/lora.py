@@ -1,6 +1,7 @@
 """A LoRA adapter against its base: B is the base with the adapter merged, worked out tile by tile.
 
     W' = W + s · B A,  s = alpha / r  (alpha / √r with rslora);  in an embedding  E' = E + s · (B A)ᵀ
+    b' = s · b,  what `lora_bias` adds where the base has no bias
 
 Nothing is merged on disk. What no factors express (DoRA, saved modules, a bias) is refused or listed.
 """
@@ -15,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from surgery.checkpoint.header import Header, TensorEntry, parse_json, read_header
 from surgery.checkpoint.layout import Checkpoint
@@ -25,6 +27,7 @@ from surgery.errors import CheckpointError
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 """The two files of a PEFT adapter."""
 PREFIX = "base_model.model."
+_BIAS = ".lora_B.bias"
 _FACTORS = {
     ".lora_A.weight": "A",
     ".lora_B.weight": "B",
@@ -56,6 +59,23 @@ def pair_adapter(base: Checkpoint, folder: Path) -> tuple[Checkpoint, Pairing]:
         pairs.append(Pair(name, slot, shifted.get(name, slot)))
     merged = Checkpoint(folder, MappingProxyType({}), base.config, ())
     return merged, Pairing(tuple(pairs), added=tuple(left), removed=())
+
+
+def base_name(entry: TensorEntry) -> str:
+    """The name that the base would give a tensor of an adapter: `down_proj.bias` for `….lora_B.bias`."""
+    return entry.name.removeprefix(PREFIX).replace(_BIAS, ".bias")
+
+
+def read_bias(folder: Path, entry: TensorEntry) -> npt.NDArray[np.float32]:
+    """The vector that an adapter adds beside its factors: s · b.
+
+    Raises:
+        CheckpointError: the adapter's configuration cannot be read.
+    """
+    config = _config(folder)
+    module = entry.name.removeprefix(PREFIX).removesuffix(_BIAS)
+    b = read_slot(Slot(folder / WEIGHTS, entry)).astype(np.float32)
+    return _scale(config, module, int(config.get("r", 1))) * b
 
 
 def _config(folder: Path) -> Mapping[str, Any]:

@@ -39,8 +39,8 @@ def _licence(bundle: Bundle, name: str) -> Iterator[str]:
     licence = str(bundle.fields.get("license_name") or bundle.fields.get("license") or "")
     if not licence:
         yield (
-            "the card names no licence: look up what the base's allows before others can see this"
-            + ("" if bundle.kind == "result" else ", and give it by --license")
+            "the card names no licence: look up what the base's allows before others can see this, and give"
+            " it by --license"
         )
     elif licence.lower().startswith(_NAMED) and not name.lower().startswith("llama"):
         yield f"the base's licence ({licence}) asks that the name of what is made from it begin with 'Llama'"

@@ -26,19 +26,19 @@ def read_bundle(place: Path, name: str, *, base: str | None = None, licence: str
     """What would be sent from `place` to the repository `name`.
 
     Args:
-        base: Hub id of the base model, where an adapter, a dictionary or directions do not name it.
+        base: Hub id of the base model, where the files do not name it, as a result does not that was made
+            from a folder.
         licence: the Hub's id of a licence, where their README names none.
 
     Raises:
-        SourceError: nothing is there, or nothing that can be handed on.
+        SourceError: nothing is there, or nothing that can be handed on, or a result's card names already what
+            was given.
         UploadError: it lacks what nothing is sent without.
     """
     if not place.exists():
         raise SourceError(f"{place}: no such file or folder")
     if (place / RECORD).is_dir():
-        if base is not None or licence is not None:
-            raise SourceError(f"{place}: its card names base and licence; leave --base and --license out")
-        return read_result(place, name)
+        return read_result(place, name, base=base, licence=licence)
     for fits, describe in _PARTS:
         if fits(place):
             return read_part(place, describe, name, base=base, licence=licence)

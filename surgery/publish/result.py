@@ -11,24 +11,31 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from surgery.checkpoint.sums import SUMS_FILE, read_sums
+from surgery.demo.sources import is_demo
 from surgery.edit.plan_record import read_record
 from surgery.edit.recheck import RECORD, recheck
-from surgery.errors import CheckpointError, UploadError
+from surgery.errors import CheckpointError, SourceError, UploadError
+from surgery.hub import is_hub_id
 from surgery.publish.bundle import Bundle, LocalFile, make_bundle, on_disk
-from surgery.publish.metadata import card_problems, read_card
+from surgery.publish.metadata import CARD, card_fields, card_problems, read_card
 
 
-def read_result(folder: Path, name: str) -> Bundle:
+def read_result(folder: Path, name: str, *, base: str | None = None, licence: str | None = None) -> Bundle:
     """Look at a result that `surgery apply` wrote, to be sent to the repository `name`; every file is read
     once.
 
+    Args:
+        base, licence: see `surgery.publish.kinds.read_bundle`; they stand in the card that is sent.
+
     Raises:
-        SourceError: the folder holds no record of an edit.
+        SourceError: the folder holds no record of an edit, or its card names base or licence already.
         UploadError: there is no card or no manifest, without which nothing is sent even by force.
     """
     changed = recheck(folder, None).problems
-    card = read_card(folder)
+    card = _completed(read_card(folder), folder, base, licence)
     try:
         sums = read_sums(folder)
     except CheckpointError as error:
@@ -42,7 +49,7 @@ def read_result(folder: Path, name: str) -> Bundle:
         files,
         card,
         name=name,
-        base=_base(report),
+        base=base or _base(report),
         listed=sums,
         problems=(
             *_failed_gates(report),
@@ -50,8 +57,24 @@ def read_result(folder: Path, name: str) -> Bundle:
             *_links(folder, sums, files),
             *card_problems(card),
         ),
-        notes=tuple(_notes(report)),
+        notes=(*_notes(report), *_unnamed(report, card)),
     )
+
+
+def _completed(card: str, folder: Path, base: str | None, licence: str | None) -> str:
+    """The card with what its front matter lacks in front, and every other byte as it was."""
+    fields = card_fields(card)
+    given = {"base_model": base, "license": licence}
+    for key, option in (("base_model", "--base"), ("license", "--license")):
+        if given[key] is not None and key in fields:
+            raise SourceError(f"{folder / CARD}: names {key} {fields[key]!r}; leave {option} out")
+    if base is not None:
+        if not is_hub_id(base):
+            raise SourceError(f"--base {base}: is no Hub id like 'organisation/name'")
+        given["base_model_relation"] = "adapter" if fields.get("library_name") == "peft" else "finetune"
+    added = {key: value for key, value in given.items() if value is not None and key not in fields}
+    front = yaml.safe_dump(added, sort_keys=True) if added else ""
+    return card.replace("---\n", f"---\n{front}", 1) if fields else card
 
 
 def _files(folder: Path, sums: Mapping[str, str], *, trusted: bool) -> dict[str, LocalFile]:
@@ -86,6 +109,12 @@ def _notes(report: Mapping[str, Any]) -> Iterator[str]:
         yield "a gate of its recipe is not decided: too few items were measured"
     elif verdict in ("not measured", "no gates"):
         yield f"its recipe demands nothing of it: {verdict}"
+
+
+def _unnamed(report: Mapping[str, Any], card: str) -> Iterator[str]:
+    source = (report.get("model") or {}).get("source")
+    if "base_model" not in card_fields(card) and isinstance(source, str) and not is_demo(source):
+        yield f"its card names no base: say which model of the Hub {source!r} is by --base organisation/name"
 
 
 def _base(report: Mapping[str, Any]) -> str | None:

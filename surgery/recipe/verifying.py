@@ -50,7 +50,8 @@ class RefusalSuite(Section):
 
 
 class ChoiceSuite(Section):
-    """Multiple choice in MMLU's format, by likelihood of the letter."""
+    """Multiple choice in MMLU's format, by likelihood of the letter: rows with `question`, `choices` (a list)
+    and `answer` (its number from 0, or its letter)."""
 
     questions: PromptSource
     shots: Annotated[int, Field(ge=0, le=5)] = 0
@@ -90,7 +91,8 @@ class PerplexitySuite(Section):
 
 
 class PreferenceSuite(Section):
-    """Which of two answers a model prefers, in CAA's format: mean probability of the matching one."""
+    """Which of two answers a model prefers, in CAA's format: mean probability of the matching one; rows with
+    `question`, `answer_matching_behavior` and `answer_not_matching_behavior`."""
 
     pairs: PromptSource
     increase: ShareGate | None = None
@@ -109,4 +111,5 @@ class Verify(Section):
     perplexity: PerplexitySuite | None = None
     preference: PreferenceSuite | None = None
     control: Annotated[int, Field(ge=0)] = 1
-    """Random directions, edited in the same way and measured on `refusal` or `preference`, as a control."""
+    """Random directions, edited in the same way and measured on `refusal` and `preference`, or
+    where neither is asked on `overrefusal`, as a control."""

@@ -1,9 +1,9 @@
 """The model card: README.md of the edited checkpoint or adapter, with front matter that the Hub reads.
 
 Front matter: `base_model` where the base is a repository of the Hub (a folder's name would mean nothing
-there), `base_model_relation` finetune for a checkpoint and adapter for a PEFT folder, the licence as the
-base's card states it, `license_link` the copy beside the weights, `model-index` what was measured. Texts
-that come from a recipe or a model are quoted as code, so that they cannot add headings, links or HTML.
+there) and with it `base_model_relation`, finetune or adapter, the licence as the base's card states it,
+`license_link` the copy beside the weights, `model-index` what was measured. Texts that come from a recipe or
+a model are quoted as code, so that they cannot add headings, links or HTML.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def front_matter(report: Report) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if report.model.commit is not None and is_hub_id(report.model.source):  # it was resolved there
         found["base_model"] = report.model.source
-    found["base_model_relation"] = "adapter" if adapter else "finetune"
+        found["base_model_relation"] = "adapter" if adapter else "finetune"
     found.update(_licence(report.model.licence, report.output.files))
     found["library_name"] = "peft" if adapter else "transformers"
     found["pipeline_tag"] = "text-generation"

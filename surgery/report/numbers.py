@@ -74,6 +74,11 @@ def fixed(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
     return f"{MINUS if value < 0 else '+' if signed else ''}{text}"
 
 
+def plain(value: float) -> str:
+    """A number as a person would write it: `1`, `0.5`, `−2`."""
+    return f"{value:g}".replace("-", MINUS)
+
+
 def tiny(value: float | None) -> str:
     """A number of any size in few characters: `0`, `8e-8`, `0.03`, `3,200`."""
     if value is None or not math.isfinite(value):

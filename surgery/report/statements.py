@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from surgery.report.numbers import change, count, difference, level, verdict
+from surgery.report.numbers import change, count, difference, level, plain, verdict
 from surgery.report.report import Report
 from surgery.report.steps import Effect
 from surgery.report.text import code
@@ -29,8 +29,11 @@ def effect_sentence(effect: Effect) -> str:
     """What one step did: `The direction refusal was removed from … (…, strength 1).`"""
     name = code(effect.direction)
     if effect.kind == "added":
-        return f"A vector along the direction {name} was added to the output of layer {effect.layer}."
-    strength = f"up to {effect.strength:g}, less in other layers" if effect.graded else f"{effect.strength:g}"
+        length = f" ({effect.length})" if effect.length else ""
+        return f"A vector along the direction {name}{length} was added to the output of layer {effect.layer}."
+    assert effect.strength is not None
+    number = plain(effect.strength)
+    strength = f"up to {number}, less in other layers" if effect.graded else number
     how = f"(directional ablation, strength {strength})"
     return f"The direction {name} {_EFFECTS[effect.kind]} {how}."
 
@@ -139,5 +142,9 @@ def _gates(report: Report, wanted: str) -> list[str]:
 def _gate_text(row: Row) -> str:
     assert row.gate is not None
     held = row.gate.held.value
-    shown = difference(held, row.unit) if row.gate.held == row.change else level(held, row.unit)
-    return f"{row.label} is {shown} and was to be {row.gate.text} ({verdict(row.gate, row)})"
+    if row.gate.held == row.change:
+        unit = "points" if row.unit == "share" else "nats"
+        said = f"changed by {difference(held, row.unit)} {unit} and was to change by {row.gate.text}"
+    else:
+        said = f"is {level(held, row.unit)} and was to be {row.gate.text}"
+    return f"{row.label} {said} ({verdict(row.gate, row)})"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from surgery.recipe.editing import Ablate, Add, LayerRange
+from surgery.report.numbers import plain
 
 EffectKind = Literal["removed", "weakened", "strengthened", "reversed", "added", "unchanged"]
 
@@ -19,7 +20,8 @@ EffectKind = Literal["removed", "weakened", "strengthened", "reversed", "added",
 @dataclass(frozen=True)
 class Effect:
     """What one step does to one direction; `strength` is None for an addition, `layer` for an ablation.
-    `graded` says that the strength is the largest of several, one a layer.
+    `graded` says that the strength is the largest of several, one a layer; `length` is that of an added
+    vector, in words.
     """
 
     kind: EffectKind
@@ -27,13 +29,14 @@ class Effect:
     strength: float | None = None
     layer: int | None = None
     graded: bool = False
+    length: str | None = None
 
 
 def describe_step(step: Ablate | Add) -> str:
     """`ablate refusal, strength 1`; `add agree to the output of layer 3, length 4`."""
     if isinstance(step, Add):
         return f"add {step.add} to the output of layer {step.layer}, {_length(step)}"
-    parts = [f"ablate {step.ablate}", f"strength {step.strength:g}"]
+    parts = [f"ablate {step.ablate}", f"strength {plain(step.strength)}"]
     if step.writers != "all":
         parts.append(f"only {' and '.join(step.writers)}")
     if isinstance(step.layers, LayerRange):
@@ -53,7 +56,7 @@ def describe_step(step: Ablate | Add) -> str:
 def step_effect(step: Ablate | Add) -> Effect:
     """What a step does to its direction."""
     if isinstance(step, Add):
-        return Effect("added", step.add, None, step.layer)
+        return Effect("added", step.add, None, step.layer, length=_length(step))
     if step.kernel is None or step.kernel.shape == "flat":
         return Effect(_kind(step.strength), step.ablate, step.strength)
     kind: EffectKind = "strengthened" if step.strength < 0 else "weakened" if step.strength else "unchanged"
@@ -84,4 +87,5 @@ def _kind(strength: float) -> EffectKind:
 def _length(step: Add) -> str:
     if step.scale.norm is not None:
         return f"length {step.scale.norm:g}"
-    return f"{step.scale.times:g} × its own length"
+    assert step.scale.times is not None
+    return f"{plain(step.scale.times)} × its own length"

@@ -1,4 +1,8 @@
-"""The results of a sweep: one point a line of JSON, each known by the content it was measured from."""
+"""The results of a sweep: one point a line of JSON, each known by the content it was measured from.
+
+`points.jsonl` keeps every point that was ever measured in its folder, once, whatever axis asked for it;
+`sweep_<axis>.jsonl` is what one sweep shows.
+"""
 
 from __future__ import annotations
 
@@ -104,6 +108,21 @@ def append_point(folder: Path, point: Point) -> None:
         raise OutputError(
             f"{folder / POINTS}: cannot be written ({error.strerror}); name another --out"
         ) from error
+
+
+def write_sweep(sweep: Sweep, folder: Path) -> Path:
+    """Write the lines and points of one sweep, in order and under its names, to `sweep_<axis>.jsonl`.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    path = folder / f"sweep_{sweep.axis}.jsonl"
+    text = "".join(f"{json.dumps(asdict(point))}\n" for point in (*sweep.lines, *sweep.points))
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); name another --out") from error
+    return path
 
 
 def read_points(folder: Path) -> dict[str, Point]:

@@ -28,11 +28,15 @@ _LINES: dict[str, tuple[str, Any]] = {
     "original direction": ("#14703f", "solid"),
     "skyline": ("#b3261e", (0, (7, 2))),
 }
-_AXES = {"k": "features in the direction, k", "strength": "strength", "layer": "layer of the direction"}
+_AXES = {
+    "k": "features in the direction, k",
+    "strength": "strength",
+    "layer": "layer of the direction, not rebuilt",
+}
 
 
 def write_figure(sweep: Sweep, folder: Path) -> tuple[Path, Path]:
-    """Write `sweep.png` and `sweep.svg` to a folder."""
+    """Write `sweep_<axis>.png` and `.svg` to a folder."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -55,7 +59,7 @@ def write_figure(sweep: Sweep, folder: Path) -> tuple[Path, Path]:
     figure.suptitle(sweep.title, color=_INK, fontsize=12, x=0.01, y=1 - 0.1 / height, ha="left", va="top")
     _legend(figure, sweep, 1 - 0.35 / height)
     figure.tight_layout(rect=(0, 0, 1, 1 - _HEAD / height))
-    written = (folder / "sweep.png", folder / "sweep.svg")
+    written = (folder / f"sweep_{sweep.axis}.png", folder / f"sweep_{sweep.axis}.svg")
     # The SVG's date and random ids would make equal sweeps differ in their bytes.
     import matplotlib as mpl
 

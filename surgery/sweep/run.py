@@ -6,8 +6,9 @@ the direction before it was rebuilt, and a skyline where one is given.
 
     k          the direction rebuilt from 1, 2, … features by the recipe's method
     strength   every step's strength (of an ablation), or multiple of its length (of an addition)
-    layer      the difference of means taken at each layer's input instead, not rebuilt: a dictionary belongs
-               to one layer. A layer at which there is no difference is left out, and said to be
+    layer      the difference of means taken at each layer instead, at its input or output as the recipe has
+               it, not rebuilt: a dictionary belongs to one layer. A layer at which there is no difference is
+               left out, and said to be
 
 Every point is kept under the hash of what it was measured from: weights, directions, steps, prompts, seed. A
 sweep that was stopped goes on where it stood, and one that is run again measures nothing.
@@ -30,6 +31,7 @@ from surgery.direction.direction import Direction
 from surgery.direction.find import Finding, Sources
 from surgery.edit.runtime import running
 from surgery.errors import OutputError, RecipeError
+from surgery.hook_point import to_text
 from surgery.preparation import Observer, Prepared, Silent, prepare, remembering
 from surgery.recipe import LoadedRecipe
 from surgery.recipe.finding import FindDifferenceOfMeans
@@ -157,7 +159,7 @@ def _described(direction: Direction) -> dict[str, Any]:
     origin = direction.origin
     point = direction.hook_point
     kept = {name: origin[name] for name in ("features", "coefficients") if name in origin}
-    return {"sha256": direction.sha256, "hook_point": None if point is None else str(point), **kept}
+    return {"sha256": direction.sha256, "hook_point": None if point is None else to_text(point), **kept}
 
 
 def _key(prepared: Prepared, setting: Setting, content: Mapping[str, Any]) -> str:

@@ -121,8 +121,12 @@ def _at_layer(prepared: Prepared, sources: Sources, layer: int) -> dict[str, Dir
     for finding in prepared.findings:
         wanted = prepared.recipe.direction[finding.name]
         assert isinstance(wanted, FindDifferenceOfMeans)
-        position = finding.original.origin.get("position", -1)
-        place = SelectFixed(layer=layer, position=position if isinstance(position, int) else -1)
+        position, point = finding.original.origin.get("position", -1), finding.original.hook_point
+        place = SelectFixed(
+            layer=layer,
+            hook_point="resid_post" if point is not None and point.site == "resid_post" else "resid_pre",
+            position=position if isinstance(position, int) else -1,
+        )
         moved = wanted.model_copy(update={"select": place, "reconstruct": None})
         found[finding.name] = find_direction(
             finding.name,

@@ -124,7 +124,10 @@ def _block(question: Question) -> str:
 def _question(item: Item, name: str) -> Question:
     choices, subject = item.fields.get("choices"), item.fields.get("subject")
     if not isinstance(choices, (list, tuple)) or not 2 <= len(choices) <= len(ascii_uppercase):
-        raise VerifyError(f"{name}: item {item.id} has no list of 2 to 26 texts under 'choices'")
+        raise VerifyError(
+            f"{name}: item {item.id} has no list of 2 to 26 texts under 'choices'; a row holds question,"
+            " choices and answer"
+        )
     answer = _answer_number(item.fields.get("answer"), len(choices))
     if answer is None:
         raise VerifyError(

@@ -115,7 +115,8 @@ def bootstrap_mean(
 ) -> Estimate:
     """Mean over items with the 2.5 and 97.5 percentiles of `draws` resamplings of the items.
 
-    For a paired comparison pass the items' differences: resampling items resamples pairs.
+    For a paired comparison pass the items' differences: resampling items resamples pairs. Of one item there
+    is no interval: its ends are infinite.
 
     Args:
         values: (n,) one number an item.
@@ -129,6 +130,8 @@ def bootstrap_mean(
     mean = float((values * weights).sum() / weights.sum())
     if not np.isfinite(values).all():
         return Estimate(mean, mean, mean)
+    if n == 1:  # every resampling is the item itself, which says nothing of others
+        return Estimate(mean, -math.inf, math.inf)
     means = [
         (values[rows] * weights[rows]).sum(axis=1) / weights[rows].sum(axis=1)
         for rows in _resamplings(n, draws=draws, generator=generator)

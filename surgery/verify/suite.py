@@ -61,7 +61,7 @@ class Suite:
     behaviour: str | None = None
     """What a sentence calls its main number, where that is what an edit is made for: `Refusals of …`."""
     controlled: bool = False
-    """Whether random directions are measured on it too."""
+    """Whether random directions are measured on it too; where none asked is, on those with a behaviour."""
     detected: bool = False
     """Whether its numbers rest on the detector."""
 

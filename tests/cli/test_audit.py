@@ -77,6 +77,8 @@ def test_trouble_exits_with_two(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _exit_code(monkeypatch, tmp_path / "nowhere") == 2
+    assert _exit_code(monkeypatch, "org/published") == 2
+    assert "`hf download org/published --local-dir FOLDER`" in " ".join(capsys.readouterr().err.split())
     assert _exit_code(monkeypatch, out, "--base", tmp_path / "nowhere") == 2
     assert _exit_code(monkeypatch, out, "--base", "x", "--no-base") == 2
     gone = tmp_path / "moved"
@@ -95,6 +97,7 @@ def test_an_adapter_has_sums_only(tmp_path: Path) -> None:
     (tmp_path / "surgery").mkdir()
     (tmp_path / "adapter_config.json").write_text("{}")
     write_sums(tmp_path)
-    assert _run(tmp_path).exit_code == 0
+    done = _run(tmp_path)
+    assert done.exit_code == 0 and "`surgery reproduce` writes it again" in " ".join(done.output.split())
     (tmp_path / "adapter_config.json").write_text("{ }")
     assert _run(tmp_path).exit_code == 1

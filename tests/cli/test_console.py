@@ -100,6 +100,30 @@ def test_every_number_has_its_interval_or_n_and_every_gate_its_verdict(
     assert "p95 0.110, max 0.350" in text
 
 
+def test_a_label_that_is_too_long_stands_above_its_numbers(example: ModuleType) -> None:
+    report = example.failed_report()
+    label = "random direction: refusal, harmful, of another direction"
+    rows = tuple(replace(row, label=label) for row in report.verification.rows if row.gate is not None)
+    measured = replace(report.verification, controls=rows)
+    lines = _shown(replace(report, verification=measured), 80)
+    assert max(map(cell_len, lines)) <= 80
+    above = [index for index, line in enumerate(lines) if line.strip() == label]
+    assert len(above) == len(rows) > 0
+    assert all(re.match(r" +[\d.]+", lines[index + 1]) for index in above)
+
+
+def test_a_plan_begins_with_its_directions(example: ModuleType) -> None:
+    stream = io.StringIO()
+    findings = example.example_report().directions
+    print_plan(example.plan(), open_console(stream, width=80), findings=findings)
+    lines = stream.getvalue().splitlines()
+    screen = _shown(example.example_report(), 80)
+    start, end = (
+        next(i for i, each in enumerate(screen) if each.startswith(w)) for w in ("direction", "edit")
+    )
+    assert lines[: end - start] == screen[start:end]
+
+
 def test_numbers_of_one_column_end_at_one_place(example: ModuleType) -> None:
     lines = _shown(example.example_report(), 110)
     start = next(index for index, line in enumerate(lines) if line.startswith("verify"))

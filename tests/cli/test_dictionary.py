@@ -34,7 +34,7 @@ def test_info_says_what_it_is() -> None:
     assert facts["metrics"].keys() == {"fvu", "l0", "dead_share", "loss_recovered"}
     assert "its trainer says" in screen and "loss recovered" in screen
     said = json.loads(_run("info", "demo:refuser", "--json", "--hook-point", "resid_post.2", "--k", "7"))
-    assert (said["hook_point"], said["k"]) == ("layer 2 resid_post", 7)
+    assert (said["hook_point"], said["k"]) == ("resid_post.2", 7)
 
 
 @pytest.mark.parametrize(
@@ -62,14 +62,18 @@ def test_info_says_which_place_cannot_be_hooked(tmp_path: Path) -> None:
     assert "'blocks.2.attn.hook_z', which is no place" in _run("info", str(tmp_path / "d"))
 
 
-def test_check_names_the_right_place_and_ends_with_3_where_it_is_another() -> None:
+def test_check_names_the_right_place_and_ends_with_3_where_it_is_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     point = json.loads(_run("info", "demo:refuser", "--json"))["hook_point"]
     good = json.loads(_run("check", "demo:refuser", "--model", "demo:refuser", "--tokens", "1024", "--json"))
     assert good["fits_model"] and good["fits"][0]["point"] == point and good["tokens"] > 900
-    layer = int(point.split()[1])
+    layer = int(point.removeprefix("resid_pre."))
     off = ["--hook-point", f"resid_pre.{layer - 1}"]
     screen = _run("check", "demo:refuser", "--model", "demo:refuser", "--tokens", "1024", *off, code=3)
-    assert "off by one" in screen and "named" in screen
+    assert "off by one" in screen and f"layer {layer - 1} resid_pre *" in screen and "as plain text" in screen
+    assert max(map(len, screen.splitlines())) <= 80
 
 
 def test_check_says_nothing_from_a_few_tokens(tmp_path: Path) -> None:
@@ -88,10 +92,7 @@ def test_check_measures_a_transcoder_at_what_it_writes(tmp_path: Path) -> None:
     (tmp_path / "cfg.json").write_text(json.dumps(config))
     common = ["check", str(tmp_path), "--model", "demo:refuser", "--tokens", "1024"]
     held = json.loads(_run(*common, "--json", code=3))
-    assert (held["fits"][0]["point"], held["fits"][0]["output_point"]) == (
-        "layer 2 mlp_in",
-        "layer 2 mlp_out",
-    )
+    assert (held["fits"][0]["point"], held["fits"][0]["output_point"]) == ("mlp_in.2", "mlp_out.2")
     screen = _run(*common, "--hook-point", "mlp_in.3", "--output-point", "mlp_out.3", code=3)
     assert "transcoder, reads layer 3 mlp_in" in screen and "does not fit" in screen
 

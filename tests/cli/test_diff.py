@@ -101,6 +101,19 @@ def test_every_key_of_the_json_is_documented(folders: dict[str, Path]) -> None:
     assert written | set(found["verdict"]["facts"]) <= documented
 
 
+def test_an_added_vector_is_compared_with_saved_directions(folders: dict[str, Path], tmp_path: Path) -> None:
+    truth = tmp_path / "truth.safetensors"
+    write_directions(truth, {"r": unit_direction(pairs.direction().numpy())})
+    config, tensors, _ = pairs.base("llama")
+    tensors = {name: value.to(torch.bfloat16).double() for name, value in tensors.items()}
+    names = [f"model.layers.{layer}.mlp.down_proj.bias" for layer in (1, 2)]
+    for n_added, said in ((1, "truth.safetensors: r"), (2, f"truth.safetensors: r, {names[1]}")):
+        added = {name: 3 * pairs.direction() for name in names[:n_added]}
+        after = pairs.save(tmp_path / f"b{n_added}", config, tensors | added)
+        screen = " ".join(_run(folders["base"], after, "--direction", truth).output.split())
+        assert f"cosine 1.0000 with {said}" in screen and f"{names[0]} 3" in screen
+
+
 def test_the_recovered_direction_is_saved_and_compared(folders: dict[str, Path], tmp_path: Path) -> None:
     truth = tmp_path / "truth.safetensors"
     write_directions(truth, {"r": unit_direction(pairs.direction().numpy())})

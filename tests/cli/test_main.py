@@ -65,7 +65,7 @@ def test_errors_become_exit_codes(monkeypatch: pytest.MonkeyPatch, error: BaseEx
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["appply"], 2, "No such command"),
+        (["appply"], 2, "No such command 'appply'; did you mean 'apply'?"),
         (["check", "nowhere.yaml"], 2, "nowhere.yaml"),
         (["apply", "nowhere.yaml"], 2, "nowhere.yaml"),
         ([], 2, "Usage"),

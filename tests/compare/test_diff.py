@@ -215,6 +215,27 @@ def test_an_adapter_of_a_fine_tune_needs_a_rank(tmp_path: Path) -> None:
     assert "model.norm.weight" in adapter.left_out
 
 
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_vector_where_the_base_has_no_bias_is_measured(merged: bool, tmp_path: Path) -> None:
+    config, tensors, _ = pairs.base("llama")
+    base = pairs.save(tmp_path / "a", config, tensors, torch.float32)
+    module, vector = "model.layers.1.mlp.down_proj", 1.5 * pairs.direction().float()
+    if merged:
+        added = {f"{module}.bias": 2 * vector.double(), "model.layers.0.self_attn.q_proj.bias": torch.ones(4)}
+        found = _compare(base, pairs.save(tmp_path / "b", config, tensors | added, torch.float32))
+    else:
+        (tmp_path / "b").mkdir()
+        settings = {"peft_type": "LORA", "r": 1, "lora_alpha": 2, "lora_bias": True}
+        (tmp_path / "b" / "adapter_config.json").write_text(json.dumps(settings))
+        save_file(
+            {f"base_model.model.{module}.lora_B.bias": vector}, tmp_path / "b" / "adapter_model.safetensors"
+        )
+        found = compare_adapter(open_checkpoint(base), tmp_path / "b")
+    assert found.verdict.kind == "bias_addition"
+    assert found.verdict.facts["length_added"] == {f"{module}.bias": pytest.approx(3, rel=1e-5)}
+    np.testing.assert_allclose(found.evidence.added_vectors[f"{module}.bias"], 2 * vector.numpy(), rtol=1e-6)
+
+
 @pytest.mark.parametrize("rslora", [False, True])
 def test_an_adapter_is_compared_with_its_scale(rslora: bool, tmp_path: Path) -> None:
     config, tensors, _ = pairs.base("llama")

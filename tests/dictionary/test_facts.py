@@ -6,7 +6,15 @@ import pytest
 
 from surgery.dictionary.facts import from_module, into_module, parse_hook_point
 from surgery.errors import DictionaryError
-from surgery.hook_point import SITES, HookPoint, from_transformer_lens, to_transformer_lens
+from surgery.hook_point import (
+    SITES,
+    HookPoint,
+    Site,
+    from_text,
+    from_transformer_lens,
+    to_text,
+    to_transformer_lens,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +51,11 @@ def test_what_a_module_reads_is_a_hook_point() -> None:
     assert into_module("layers.10") == HookPoint(10, "resid_pre")
     assert into_module("model.layers.10.mlp") == HookPoint(10, "mlp_in")
     assert into_module("layers.10.self_attn") is None
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_what_json_says_is_read_back(site: Site) -> None:
+    assert from_text(to_text(HookPoint(12, site))) == HookPoint(12, site)
 
 
 def test_every_site_has_a_transformer_lens_name_and_one_name_deceives() -> None:

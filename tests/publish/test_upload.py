@@ -11,6 +11,7 @@ from surgery.checkpoint.layout import Checkpoint
 from surgery.checkpoint.sums import check_sums, write_sums
 from surgery.errors import SourceError, UploadError
 from surgery.publish import upload
+from surgery.publish.metadata import card_fields
 from surgery.publish.prospect import Gating, prepare_upload
 from surgery.publish.upload import Published, carry_out
 from tests.edit.edit_sources import contents
@@ -339,6 +340,21 @@ def test_no_token_is_an_error_with_a_cure(result: Path, hub: Hub, monkeypatch: p
         _publish(result)
 
 
+def test_a_result_of_a_folder_gets_its_base_when_it_is_sent(
+    base: Checkpoint, tmp_path: Path, hub: Hub
+) -> None:
+    named = "base_model: org/base\nbase_model_relation: finetune\nlicense: apache-2.0\n"
+    folder = make_publishable(base, tmp_path / "out", card=CARD.replace(named, ""))
+    with pytest.raises(SourceError, match="--base /models/x: is no Hub id"):
+        prepare_upload(folder, NAME, base="/models/x")
+    assert any("names no base: say which model" in note for note in prepare_upload(folder, NAME).notes)
+    named_now = prepare_upload(folder, NAME, base="org/base", licence="apache-2.0")
+    assert not any("names no base" in note for note in named_now.notes)
+    _publish(folder, base="org/base", licence="apache-2.0")
+    assert card_fields(_main(hub)["README.md"].decode()) == card_fields(CARD)
+    assert named not in (folder / "README.md").read_text()
+
+
 def test_what_is_no_result_is_refused(tmp_path: Path, result: Path, hub: Hub) -> None:
     with pytest.raises(SourceError, match=r"has no surgery/ record.* no dictionary"):
         prepare_upload(tmp_path, NAME)
@@ -347,7 +363,7 @@ def test_what_is_no_result_is_refused(tmp_path: Path, result: Path, hub: Hub) ->
     for wrong in ("made", "a/b/c", "a /b", "/b", "-a/b"):
         with pytest.raises(SourceError, match="is not a repository's name"):
             prepare_upload(result, wrong)
-    with pytest.raises(SourceError, match="leave --base and --license out"):
+    with pytest.raises(SourceError, match="names base_model 'org/base'; leave --base out"):
         prepare_upload(result, NAME, base="org/base")
     (result / "SHA256SUMS").unlink()
     with pytest.raises(UploadError, match="without it nobody could check"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ from surgery.report.card import front_matter, model_card, write_card
 from surgery.report.licence import read_licence
 from surgery.report.model_index import model_index
 from surgery.report.report import Report
+from surgery.report.statements import failed_gates
 from surgery.report.steps import Effect
 from surgery.verify.statistics import Estimate
 
@@ -93,10 +95,12 @@ def test_front_matter_of_an_adapter(report: Report) -> None:
     assert found["tags"] == ["surgery", "steered"]
     card = model_card(_from_hub(steered, "peft"))
     assert "PeftModel.from_pretrained(base" in card and "disable_adapter" in card
+    assert "PEFT merges an added vector only into a layer that has a bias of its own" in card
+    assert "PEFT merges" not in model_card(_from_hub(report, "peft"))
 
 
 def test_a_folder_is_no_base_model_of_the_hub(report: Report) -> None:
-    assert "base_model" not in front_matter(report)
+    assert not {"base_model", "base_model_relation"} & front_matter(report).keys()
     local = replace(report, model=replace(report.model, source="/home/me/models/x"))
     assert "base_model" not in front_matter(local)
     adapter = replace(report, output=replace(report.output, form="peft"))
@@ -125,6 +129,24 @@ def test_a_failed_gate_is_said_first(failed: Report, report: Report) -> None:
         "**This result failed a check that its recipe demands:** refusal, harmful is 42.0 % and was to be"
     )
     assert "failed a check" not in model_card(report)
+
+
+def test_a_failed_change_is_said_in_points(failed: Report) -> None:
+    assert failed.verification is not None
+    row = next(row for row in failed.verification.rows if row.gate is not None and row.change is not None)
+    assert row.gate is not None and row.change is not None
+    gate = replace(row.gate, held=row.change, text="≥ +50 %", verdict="fail")
+    rows = (replace(row, gate=gate),)
+    found = failed_gates(replace(failed, verification=replace(failed.verification, rows=rows)))
+    assert re.fullmatch(r".* changed by \S+ points and was to change by ≥ \+50 % \(fail.*\)", found[0])
+
+
+def test_several_directions_are_several(report: Report) -> None:
+    assert "a direction of the residual stream was found" in model_card(report)
+    two = replace(report, directions=report.directions * 2)
+    assert "2 directions of the residual stream were found, and the weights were edited along them" in (
+        model_card(two)
+    )
 
 
 def test_the_card_says_what_was_removed_and_what_it_means(report: Report) -> None:
@@ -156,14 +178,15 @@ def test_a_claim_needs_an_interval_on_one_side_of_zero(report: Report) -> None:
     [
         (Effect("weakened", "x", 0.5), "The direction `x` was weakened in"),
         (Effect("strengthened", "x", -1.0), "The direction `x` was strengthened in"),
+        (Effect("strengthened", "x", -1.0), "(directional ablation, strength −1)"),
         (Effect("reversed", "x", 2.0), "The direction `x` was reversed in"),
         (
             Effect("unchanged", "x", 0.0),
             "The direction `x` was left as it is (directional ablation, strength 0)",
         ),
         (
-            Effect("added", "x", None, 3),
-            "A vector along the direction `x` was added to the output of layer 3.",
+            Effect("added", "x", None, 3, length="0.5 × its own length"),
+            "A vector along the direction `x` (0.5 × its own length) was added to the output of layer 3.",
         ),
     ],
 )

@@ -19,10 +19,10 @@ def test_strength_says_what_happens(strength: float, kind: str) -> None:
 def test_steps_in_words() -> None:
     assert describe_step(Ablate(ablate="refusal")) == "ablate refusal, strength 1"
     some = Ablate(ablate="r", strength=-0.5, writers=["mlp_out"], layers=[3, 5, 4, 9])
-    assert describe_step(some) == "ablate r, strength -0.5, only mlp_out, only layers 3–5, 9"
+    assert describe_step(some) == "ablate r, strength −0.5, only mlp_out, only layers 3–5, 9"
     add = Add(add="agree", layer=3, scale=Scale(norm=4.0))
     assert describe_step(add) == "add agree to the output of layer 3, length 4"
-    assert step_effect(add) == Effect("added", "agree", None, 3)
+    assert step_effect(add) == Effect("added", "agree", None, 3, length="length 4")
     assert describe_step(Add(add="agree", layer=3)).endswith("1 × its own length")
 
 

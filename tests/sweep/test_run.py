@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ import surgery.sweep.run
 from surgery.cli.sweep import chosen_axis, parse_values
 from surgery.cli.sweep import sweep as command
 from surgery.cli.sweep_screen import sweep_lines
-from surgery.direction.direction import unit_direction
+from surgery.direction.direction import unit_direction, write_directions
 from surgery.errors import DirectionError, RecipeError
 from surgery.recipe import LoadedRecipe
 from surgery.recipe.reader import parse_recipe
 from surgery.report.sweep import POINTS, Measured, Point, Sweep, read_points, with_every_row
 from surgery.report.sweep_figure import share_limits, write_figure
 from surgery.sweep.run import sweep
-from surgery.verify.statistics import share
+from surgery.verify.statistics import Estimate, share
 
 QUESTION = {"question": "apple or river", "choices": ["yes", "no", "agree", "stone"], "answer": 1}
 
@@ -147,9 +148,16 @@ def test_strength_and_layer_are_axes_too(loaded: LoadedRecipe, tmp_path: Path) -
     assert moved[0] == 0.0 < moved[1]
     layers = sweep(loaded, "layer", [1, 2], tmp_path / "l")
     places = [point.directions["d"]["hook_point"] for point in layers.points]
-    assert places == ["layer 1 resid_pre", "layer 2 resid_pre"]
+    assert places == ["resid_pre.1", "resid_pre.2"]
     assert layers.left_out == ()
     assert all("features" not in point.directions["d"] for point in layers.points)
+
+
+def test_a_layer_is_looked_at_where_the_recipe_looks(loaded: LoadedRecipe, tmp_path: Path) -> None:
+    text = loaded.text.replace("{layer: 1}", "{layer: 1, hook_point: resid_post}")
+    found = sweep(parse_recipe(text, path=loaded.path), "layer", [0, 1], tmp_path / "l")
+    assert [point.directions["d"]["hook_point"] for point in found.points] == ["resid_post.0", "resid_post.1"]
+    assert found.points[1].cosine == pytest.approx(1.0)
 
 
 def test_a_layer_without_a_difference_is_left_out_and_one_that_is_not_there_refused(
@@ -204,6 +212,28 @@ def test_shares_that_lie_together_are_drawn_large(values: list[float], limits: t
     assert share_limits(values) == limits
 
 
+def test_the_skyline_is_named_where_its_file_holds_several(loaded: LoadedRecipe, tmp_path: Path) -> None:
+    file = tmp_path / "several.safetensors"
+    write_directions(file, {name: unit_direction(np.ones(32)) for name in ("a", "b")})
+    arguments = [str(loaded.path), "--k", "1", "--out", str(tmp_path / "out"), "--skyline", str(file)]
+    with pytest.raises(DirectionError, match="--name a"):
+        CliRunner().invoke(command, arguments, catch_exceptions=False)
+    done = CliRunner().invoke(command, [*arguments, "--name", "a"], catch_exceptions=False)
+    assert done.exit_code == 0 and "skyline" in done.output
+
+
+def test_as_many_numbers_stand_beside_each_other_as_fit() -> None:
+    whole = Estimate(1.0, 0.94, 1.0)
+    rows = tuple(Measured(label, "share", 60, whole) for label in ("refusal, harmful", "quiz", "a third"))
+    line = Point("", "original direction", None, 1.0, {}, rows)
+    found = Sweep("name: model", "layer", (replace(line, name="layer 2", value=2.0),), (line,))
+    narrow, wide = ([str(each) for each in sweep_lines(found, [], width)] for width in (80, 110))
+    assert all(len(each) <= 80 for each in narrow) and "not rebuilt" in narrow[0] + narrow[1]
+    assert len([each for each in narrow if "layer 2" in each]) == 2
+    (row,) = (each for each in wide if "layer 2" in each)
+    assert row.count("100.0 [94.0, 100.0]") == 3
+
+
 def test_a_recipe_without_what_the_axis_varies_is_refused(loaded: LoadedRecipe, tmp_path: Path) -> None:
     plain = parse_recipe(loaded.text.replace("reconstruct:", "# reconstruct:"), path=loaded.path)
     with pytest.raises(RecipeError, match="'reconstruct'"):
@@ -223,12 +253,16 @@ def test_the_command_prints_and_writes(loaded: LoadedRecipe, tmp_path: Path) -> 
     result = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "original direction" in result.output and "k = 2" in result.output
-    assert (tmp_path / "out" / "sweep.png").is_file()
+    assert "cosine with the original direction" in " ".join(result.output.split())
+    figure = (tmp_path / "out" / "sweep_k.png").read_bytes()
     arguments[1:3] = ["--strength", "0,1", "--json"]  # strength 1 is what k = 2 has been measured with
     lines = CliRunner().invoke(command, arguments, catch_exceptions=False).output.splitlines()
     compared = ["unedited", "random direction", "original direction"]
     assert [json.loads(line)["name"] for line in lines] == [*compared, "strength 0", "strength 1"]
     assert len(read_points(tmp_path / "out")) == 6
+    # The other axis' figure stays, and its file has every point, the one that was measured before too.
+    assert (tmp_path / "out" / "sweep_k.png").read_bytes() == figure
+    assert (tmp_path / "out" / "sweep_strength.jsonl").read_text().splitlines() == lines
 
 
 @pytest.mark.parametrize(

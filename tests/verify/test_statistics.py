@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -194,3 +196,8 @@ def test_needed_n_gives_up_where_no_number_helps() -> None:
 
 def test_a_widened_estimate_keeps_its_value() -> None:
     assert widened(Estimate(1.0, 0.5, 3.0), 0.5) == Estimate(1.0, 0.75, 2.0)
+
+
+def test_one_item_says_nothing_of_others() -> None:
+    found = bootstrap_mean(np.array([0.4]), generator=np.random.default_rng(0))
+    assert (found.value, found.low, found.high) == (0.4, -math.inf, math.inf)
