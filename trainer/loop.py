@@ -154,8 +154,7 @@ def _begin(
     for (out, config), stream in zip(runs.items(), streams, strict=True):
         at = known[out]
         feeds[out] = Feed(stream, config.buffer, None if at is None else (at.buffer, at.cursor))
-        if at is not None:
-            journal.cut_after(folders[out], at.step)
+        journal.cut_after(folders[out], 0 if at is None else at.step)
     for _ in zip_longest(*(feed.filling() for out, feed in feeds.items() if known[out] is None)):
         first = next(iter(feeds.values()))
         notice(f"filling the buffer: {first.harvested:,} tokens, it holds {first.capacity:,}")

@@ -18,6 +18,7 @@ from trainer import loop
 from trainer.checkpoint import CHECKPOINT, load_checkpoint
 from trainer.config import BufferSettings, Config
 from trainer.interruption import InterruptedRun, stop_on_signals
+from trainer.journal import JOURNAL, lines
 from trainer.reader import parse_config
 
 RUN = """\
@@ -102,8 +103,11 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path, model_fol
 
 
 def test_resume_without_anything_begins(tmp_path: Path, model_folder: Path) -> None:
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / JOURNAL).write_text('{"step": 4, "loss": 7.0}\n')  # killed without saving
     loop.fit(_config(tmp_path, model_folder), tmp_path / "out", base=tmp_path, resume=True)
     assert (tmp_path / "out" / "cfg.json").is_file()
+    assert [line["step"] for line in lines(tmp_path / "out")] == [4, 8, 12, 16, 20]
 
 
 @pytest.mark.usefixtures("orbax")
