@@ -3,7 +3,6 @@
 texts -> feed of activations -> scales -> steps -> fold -> held-out numbers -> folder
 """
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import zip_longest
@@ -17,7 +16,7 @@ import jax.numpy as jnp
 from surgery.errors import DictionaryError
 from trainer import __version__, journal
 from trainer.card import card
-from trainer.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
+from trainer.checkpoint import Checkpoint, load_checkpoint
 from trainer.config import Config
 from trainer.evaluate import Evaluation, evaluate
 from trainer.feed import Feed
@@ -110,8 +109,6 @@ def _finish(
     told = saelens_config(config.dictionary, parameters, _metadata(config, subject))
     write_dictionary(staging, parameters, told)
     _write_reports(staging, config, measured._replace(numbers=numbers))
-    shutil.rmtree(staging / CHECKPOINT, ignore_errors=True)
-    (staging / "last_good.safetensors").unlink(missing_ok=True)
     return numbers
 
 

@@ -26,6 +26,7 @@ from trainer.journal import Progress, Report, append
 from trainer.normalization import Scales, estimate_scales, fold
 from trainer.placement import anywhere, made_in_place, whole
 from trainer.precision import unpack
+from trainer.save import LAST_GOOD
 from trainer.step import Numbers, TrainState, initial_state, make_step, split
 
 FIRST_TOKENS = 65_536  # how many tokens the scales and the decoder bias are estimated on
@@ -140,7 +141,7 @@ def _checked(run: Checkpoint, numbers: Numbers, good: Arrays, folder: Path) -> A
     parameters, loss = _copied(run.state), float(numbers["loss"])
     if math.isfinite(loss) and all(np.isfinite(array).all() for array in parameters.values()):
         return parameters
-    kept = folder / "last_good.safetensors"
+    kept = folder / LAST_GOOD
     last = fold({name: jnp.asarray(array) for name, array in good.items()}, run.scales)
     write_arrays(kept, {name: np.asarray(array) for name, array in last.items()})
     raise DivergenceError(

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.numpy import load_file
@@ -20,6 +21,7 @@ from trainer.config import BufferSettings, Config
 from trainer.interruption import InterruptedRun, stop_on_signals
 from trainer.journal import JOURNAL, lines
 from trainer.reader import parse_config
+from trainer.save import unfinished
 
 RUN = """\
 model: {{source: {model}}}
@@ -172,6 +174,31 @@ def test_a_run_that_ends_on_a_full_disk_is_finished_by_resuming(
     for name in ("sae_weights.safetensors", "metrics.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     assert not (tmp_path / "out" / CHECKPOINT).exists()
+
+
+@pytest.mark.usefixtures("orbax")
+def test_whatever_fails_at_the_end_no_dictionary_is_trained_again(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(tmp_path, model_folder)
+    saving = config.model_copy(update={"training": config.training.model_copy(update={"save_every": 15})})
+    runs = {tmp_path / name: saving for name in ("first", "second")}
+    write = loop.write_dictionary
+
+    def full(folder: Path, *rest: Any) -> None:
+        if folder.name == "second.partial":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(folder, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "write_dictionary", full)
+        with pytest.raises(OutputError, match="free some space"):
+            loop.fit_several(runs, base=tmp_path)
+    for out in runs:
+        begun = load_checkpoint(unfinished(out), saving)
+        assert begun is not None and begun.step == 20
+    loop.fit_several(runs, base=tmp_path, resume=True)
+    assert not any((out / CHECKPOINT).exists() for out in runs)
 
 
 def test_first_signal_is_noted_and_handlers_return() -> None:

@@ -227,6 +227,8 @@ def test_foreign_files_are_never_removed(tmp_path: Path) -> None:
 
 
 def test_place_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="has no name of its own; choose another --out"), staged(Path()):
+        pass
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="choose another --out"), staged(tmp_path / "file" / "out"):
         pass
