@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from surgery.errors import SurgeryError
+from surgery.errors import SourceError, SurgeryError
 from trainer.array_file import write_arrays
 from trainer.checkpoint import Checkpoint, orbax, save_checkpoint
 from trainer.config import Config
@@ -50,8 +50,14 @@ Steps = Generator[int, None, Trained]
 
 
 def start(feed: Feed, config: Config, d_in: int) -> Checkpoint:
-    """A run before its first step."""
-    first = split(jnp.asarray(whole(feed.first_rows(FIRST_TOKENS))), d_in, config.dictionary)
+    """A run before its first step. Raises: SourceError when the first activations are not all finite."""
+    rows = whole(feed.first_rows(FIRST_TOKENS))
+    if not np.isfinite(rows).all():
+        raise SourceError(
+            f"hook: {config.model.source} gives numbers at {config.hook.point} of layer {config.hook.layer}"
+            " that are not finite; write model.dtype: float32, or another hook"
+        )
+    first = split(jnp.asarray(rows), d_in, config.dictionary)
     scales = estimate_scales(*first)
     key = jax.random.split(jax.random.key(config.seed))[0]
     make = partial(initial_state, config=config)
@@ -107,7 +113,8 @@ def steps(
         due = training.save_every is not None and run.step % training.save_every == 0
         logged = run.step % training.log_every == 0 or last
         # several processes must stop after the same step, and ask each other only now and then
-        stopped = anywhere(stop()) if jax.process_count() == 1 or logged or due else False
+        asked = stop()
+        stopped = anywhere(asked) if jax.process_count() == 1 or logged or due else False
         if logged or due or stopped:
             good = _checked(run, numbers, good, folder)
         if logged:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -174,6 +175,19 @@ def test_not_a_number_stops_and_keeps_the_last_good_arrays(config: Config, tmp_p
 
     kept = load_file(tmp_path / "out.partial" / "last_good.safetensors")
     assert all(np.isfinite(array).all() for array in kept.values())
+
+
+def test_activations_that_are_no_numbers_are_told_before_the_steps(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = harvest.residuals_at
+
+    def broken(*given: Any) -> dict[HookSettings, Any]:
+        return {hook: found / 0 for hook, found in real(*given).items()}
+
+    monkeypatch.setattr(harvest, "residuals_at", broken)
+    with pytest.raises(SourceError, match=r"not finite; write model\.dtype: float32"):
+        loop.fit(config, tmp_path / "out", base=tmp_path)
 
 
 def test_run_that_fails_early_leaves_nothing_finished(config: Config, tmp_path: Path) -> None:
