@@ -47,6 +47,7 @@ CONFIG, WEIGHTS, DENSITY = "cfg.json", "sae_weights.safetensors", "sparsity.safe
 REPORTS = ("metrics.json", "metrics.jsonl", "README.md", "training.html", "sources.lock.json")
 LAST_GOOD = "last_good.safetensors"  # of a run that diverged
 CONTENTS = (CONFIG, WEIGHTS, DENSITY, *REPORTS, CHECKPOINT, LAST_GOOD)
+VERSION = {"sae_lens_version": "6.0.0"}  # of the layout; without it SAELens drops all other metadata
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 TENSORS = {
     "encoder": "W_enc",
@@ -166,7 +167,7 @@ def saelens_config(
     if isinstance(settings, TranscoderSettings):
         config["d_out"] = parameters["decoder"].shape[1]
         config["architecture"] = "jumprelu_skip_transcoder" if settings.skip else "jumprelu_transcoder"
-    return {**config, "metadata": metadata}
+    return {**config, "metadata": metadata | VERSION}
 
 
 def write_dictionary(folder: Path, parameters: Mapping[str, Any], config: dict[str, Any]) -> None:
