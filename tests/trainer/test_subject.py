@@ -17,6 +17,7 @@ from trainer.subject.hooks import hooked, residuals_at  # noqa: E402
 from trainer.subject.model import (  # noqa: E402
     BLOCKS,
     Subject,
+    check_context,
     check_hook,
     find_blocks,
     load_subject,
@@ -256,6 +257,12 @@ def test_bad_models_layers_and_blocks_are_told(subject: Subject, tmp_path: Path)
     for place in ("model.norm", "model.nowhere"):
         with pytest.raises(SourceError, match=r"correct model\.blocks"):
             find_blocks(subject.model, place)
+
+
+def test_texts_longer_than_the_model_has_positions_are_refused(subject: Subject) -> None:
+    check_context(subject, DATA.model_copy(update={"context": 64}))
+    with pytest.raises(SourceError, match=r"data\.context: 65 tokens are more than the 64 positions of tiny"):
+        check_context(subject, DATA.model_copy(update={"context": 65}))
 
 
 def test_unknown_family_is_told_what_to_say(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
