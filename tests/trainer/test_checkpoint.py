@@ -121,6 +121,9 @@ def test_checkpoint_of_another_config_or_no_checkpoint_is_refused(tmp_path: Path
         loop.fit(config.model_copy(update={"seed": 9}), out, base=tmp_path, resume=True)
     with pytest.raises(OutputError, match="holds an unfinished run"):
         loop.fit(config, out, base=tmp_path)
+    watched = config.training.model_copy(update={"log_every": 1, "save_every": 7})
+    begun = load_checkpoint(tmp_path / "out.partial", config.model_copy(update={"training": watched}))
+    assert begun is not None and begun.step == 3  # what the steps do not depend on may change
     (facts,) = (tmp_path / "out.partial" / CHECKPOINT).glob("3/facts/metadata")
     facts.write_text("{")
     with pytest.raises(OutputError, match="not a checkpoint"):
@@ -135,7 +138,10 @@ def test_a_disk_too_full_for_a_checkpoint_is_told(
         raise ValueError('RESOURCE_EXHAUSTED: Error writing "a": No space left on device')
 
     monkeypatch.setattr("orbax.checkpoint.CheckpointManager.save", full)
-    with pytest.raises(OutputError, match="cannot be written: No space left on device; free some space"):
+    with pytest.raises(
+        OutputError,
+        match="cannot be written: No space left on device; free some space and go on with --resume",
+    ):
         loop.fit(_config(tmp_path, model_folder), tmp_path / "out", base=tmp_path, stop=lambda: True)
 
 
