@@ -113,13 +113,13 @@ def shape_at(document: Document, path: Path, root: Shape) -> Shape:
 def _require_item(value: Any, number: int, before: Path) -> None:
     name = path_text(before)
     if not isinstance(value, list):
-        raise _Refused(f"{name or 'the recipe'} is not a list")
+        raise _Refused(f"{name or 'the file'} is not a list")
     if number >= len(value):
         raise _Refused(f"there is no {name}[{number}]; {name} has {len(value)}, counted from 0")
 
 
 def _require_key(shape: Shape, value: Any, key: str, before: Path) -> Shape:
-    name = path_text(before) or "the recipe"
+    name = path_text(before) or "the file"
     if not isinstance(value, dict):
         raise _Refused(f"{name} is {found(value, Place(''))}; nothing below it can be set")
     below = child(shape, key, value)

@@ -93,7 +93,7 @@ def test_directions_can_be_added_and_taken_out() -> None:
         ("seed=x", "seed", "expected a whole number ≥ 0, found 'x'"),
         ("sead=3", "sead", "unknown key 'sead'; did you mean 'seed'?"),
         ("zzz=3", "zzz",
-         "unknown key 'zzz'; the recipe has name, seed, model, direction, edit, verify, output, resolved"),
+         "unknown key 'zzz'; the file has name, seed, model, direction, edit, verify, output, resolved"),
         ("direction.refusl.reconstruct.k=4", "direction.refusl.reconstruct.k",
          "nothing is named 'refusl' there; did you mean 'refusal'?"),
         ("direction.refusal.recontruct.k=4", "direction.refusal.recontruct.k",
