@@ -139,9 +139,11 @@ def test_fit_leaves_a_whole_folder(config: Config, tmp_path: Path) -> None:
 
 
 def test_saved_dictionary_measures_the_same(config: Config, tmp_path: Path) -> None:
+    config = config.model_copy(update={"data": config.data.model_copy(update={"norm_outliers": 3.0})})
     numbers = loop.fit(config, tmp_path / "out", base=tmp_path)
     again = loop.evaluate_folder(tmp_path / "out", config, base=tmp_path)
     assert again == {name: numbers[name] for name in again}
+    assert "more than 3 times their batch's median norm" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_transcoder_from_the_mlps_input_to_its_output(config: Config, tmp_path: Path) -> None:
