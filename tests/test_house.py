@@ -47,9 +47,7 @@ TRAINER_MAY_IMPORT = {
     "surgery.errors",
     "surgery.hook_point",
     "surgery.hub",
-    "surgery.recipe.document",
-    "surgery.recipe.suggestions",
-    "surgery.recipe.yaml_tree",
+    "surgery.recipe",
 }
 BANNED = {"utils", "util", "common", "helpers", "helper", "misc", "manager", "managers"}
 

@@ -64,7 +64,17 @@ def card(config: Config, numbers: dict[str, Any]) -> str:
         harvested=numbers["tokens_harvested"],
         seed=numbers["seed"],
         texts=", ".join(_text(source) for source in config.data.train),
-        special=", and so were all other special tokens" if config.data.skip_special_tokens else "",
+        special=_left_out(config),
+    )
+
+
+def _left_out(config: Config) -> str:
+    data = config.data
+    special = ", and so were all other special tokens" if data.skip_special_tokens else ""
+    if data.norm_outliers is None:
+        return special
+    return (
+        f"{special}, and so were tokens of more than {data.norm_outliers:g} times their batch's median norm"
     )
 
 

@@ -70,7 +70,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, config: Config) -> Non
             manager.save(checkpoint.step, args=args.Composite(arrays=arrays, facts=args.JsonSave(facts)))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).rsplit(": ", 1)[-1]
-        raise OutputError(f"{path}: cannot be written: {reason}; free some space") from error
+        raise OutputError(
+            f"{path}: cannot be written: {reason}; free some space and go on with --resume"
+        ) from error
 
 
 def load_checkpoint(folder: Path, config: Config) -> Checkpoint | None:
@@ -124,7 +126,10 @@ def _manager(path: Path) -> Any:
 
 def _told(config: Config) -> dict[str, Any]:
     """All of a config that its steps depend on."""
-    return config.model_dump(mode="json", exclude={"devices"})
+    return config.model_dump(
+        mode="json",
+        exclude={"devices": True, "data": {"held_out"}, "training": {"log_every", "save_every"}},
+    )
 
 
 def _template(config: Config, width: int) -> Any:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from surgery.hub import is_hub_id
+from surgery.recipe.section import Misfit
 from trainer.kinds import DictionarySettings, TranscoderSettings
 from trainer.settings import Count, DeviceSettings, Positive, Settings
 
@@ -170,7 +171,7 @@ class TrainingSettings(Settings):
     """What the optimiser's state of matrices is held in."""
     rounding: Literal["nearest", "stochastic"] = "nearest"
     """How weights below float32 are rounded after a step."""
-    dead_after: Count = 262_144
+    dead_after: Annotated[int, Field(ge=1, lt=2**30)] = 262_144
     """A feature is dead when it was silent for this many tokens."""
     rare_below: Annotated[float, Field(gt=0, lt=1)] | None = None
     """A feature is dead, too, when it fired on less than this share of the tokens of a whole window; the
@@ -181,6 +182,12 @@ class TrainingSettings(Settings):
     """Steps between two lines of metrics.jsonl; the loss is checked for NaN there."""
     save_every: Count | None = None
     """Steps between two checkpoints, the last step included; None saves only when the run is asked to end."""
+
+    @model_validator(mode="after")
+    def _window_can_be_counted(self) -> "TrainingSettings":
+        if self.rare_below is not None and self.rare_window * self.batch >= 2**31:
+            raise Misfit("times training.batch must stay below 2,147,483,648; lower it", "rare_window")
+        return self
 
 
 class _RunSettings(Settings):
@@ -201,32 +208,8 @@ class Config(_RunSettings):
     dictionary: DictionarySettings
 
     @model_validator(mode="after")
-    def _transcoder_has_two_ends(self) -> "Config":
-        if isinstance(self.dictionary, TranscoderSettings) != (self.hook.point == "mlp"):
-            raise ValueError("architecture: transcoder and hook.point: mlp go together; change one of them")
-        return self
-
-    @model_validator(mode="after")
-    def _slices_are_even(self) -> "Config":
-        for name, size, axis in (
-            ("training.batch", self.training.batch, "data"),
-            ("buffer.capacity", self.buffer.capacity, "data"),
-            ("dictionary.features", self.dictionary.features, "model"),
-        ):
-            if size % getattr(self.devices, axis):
-                raise ValueError(
-                    f"{name} is {size}, which devices.{axis} does not divide; change one of them"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _batch_fits(self) -> "Config":
-        if self.training.batch > self.buffer.capacity:
-            raise ValueError("training.batch is larger than buffer.capacity; raise buffer.capacity")
-        if self.data.context * self.data.batch > self.buffer.capacity:
-            raise ValueError(
-                "one forward pass (data.context * data.batch) is larger than buffer.capacity; raise it"
-            )
+    def _all_goes_together(self) -> "Config":
+        _check_together(self, self)
         return self
 
 
@@ -245,6 +228,12 @@ class SeveralConfig(_RunSettings):
     ]
     """By the name of the folder that each goes to."""
 
+    @model_validator(mode="after")
+    def _all_goes_together(self) -> "SeveralConfig":
+        for name, entry in self.dictionaries.items():
+            _check_together(self, entry, "dictionaries", name)
+        return self
+
     def each(self) -> dict[str, Config]:
         """The run of each dictionary by itself."""
         shared = {name: getattr(self, name) for name in _RunSettings.model_fields}
@@ -252,3 +241,23 @@ class SeveralConfig(_RunSettings):
             name: Config(hook=entry.hook, dictionary=entry.dictionary, **shared)
             for name, entry in self.dictionaries.items()
         }
+
+
+def _check_together(run: _RunSettings, one: Config | DictionaryEntry, *place: str) -> None:
+    """Raises: Misfit when values of different sections do not go together; `one` stands at `place`."""
+    training, capacity = run.training, run.buffer.capacity
+    if isinstance(one.dictionary, TranscoderSettings) != (one.hook.point == "mlp"):
+        said = "architecture: transcoder and hook.point: mlp go together; change one of them"
+        raise Misfit(said, *place, "hook")
+    for size, axis, path in (
+        (training.batch, "data", ("training", "batch")),
+        (capacity, "data", ("buffer", "capacity")),
+        (one.dictionary.features, "model", (*place, "dictionary", "features")),
+    ):
+        if size % getattr(run.devices, axis):
+            raise Misfit(f"{size} is not divided by devices.{axis}; change one of them", *path)
+    if training.batch > capacity:
+        raise Misfit("is larger than buffer.capacity; raise buffer.capacity", "training", "batch")
+    if run.data.context * run.data.batch > capacity:
+        said = "holds less than one forward pass (data.context * data.batch); raise it"
+        raise Misfit(said, "buffer", "capacity")

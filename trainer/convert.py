@@ -20,7 +20,7 @@ from surgery.dictionary.source import open_dictionary
 from surgery.errors import DictionaryError
 from surgery.hook_point import to_transformer_lens
 from trainer import __version__
-from trainer.save import staged, write_dictionary
+from trainer.save import VERSION, staged, write_dictionary
 
 NORMALIZATIONS = {"none": "none", "layer_norm": "layer_norm", "constant_norm": "constant_norm_rescale"}
 Arrays = dict[str, np.ndarray]
@@ -107,4 +107,4 @@ def _metadata(dictionary: Dictionary) -> dict[str, Any]:
         if isinstance(value, str | int | float | bool) or value is None
     }
     origin = {"converted_from": dictionary.name, "format": dictionary.format, "sha256": dictionary.sha256}
-    return {**told, **named, **origin, "trainer": f"surgery-train {__version__}"}
+    return {**told, **named, **origin, "trainer": f"surgery-train {__version__}"} | VERSION

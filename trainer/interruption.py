@@ -1,7 +1,8 @@
 """Ending a run from outside without losing it: SIGTERM and SIGINT become a question that the run asks.
 
 A cluster that wants its machine back sends SIGTERM and waits a little; the run finishes its step, saves and
-leaves. A second signal of the kind acts as it always did.
+leaves. A second signal of the kind acts as it always did, and so does one before the run asks for the first
+time: there is nothing to save yet.
 """
 
 import signal
@@ -25,18 +26,25 @@ def never() -> bool:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """While open, the first SIGTERM or SIGINT makes the returned function true. Main thread only."""
+    """While open, and once the returned function was asked, the first SIGTERM or SIGINT makes it true. Main
+    thread only."""
     caught: list[int] = []
+    asked: list[bool] = []
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def note(number: int, _: FrameType | None) -> None:
         caught.append(number)
         signal.signal(number, kept[signal.Signals(number)])
 
-    for number in kept:
-        signal.signal(number, note)
+    def stop() -> bool:
+        if not asked:
+            asked.append(True)
+            for number in kept:
+                signal.signal(number, note)
+        return bool(caught)
+
     try:
-        yield lambda: bool(caught)
+        yield stop
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)

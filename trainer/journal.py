@@ -40,12 +40,15 @@ def append(folder: Path, progress: Progress) -> None:
 
 
 def lines(folder: Path) -> list[dict[str, float]]:
-    """All lines so far, in order."""
+    """All lines so far, in order; one that a kill or a full disk cut short is none."""
     path = folder / JOURNAL
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+    told = path.read_text("utf-8").splitlines(keepends=True) if path.is_file() else []
+    return [json.loads(line) for line in told if line.endswith("\n")]
 
 
 def cut_after(folder: Path, step: int) -> None:
     """Forget lines of steps after `step`: a run that goes on from there writes them again."""
-    kept = [line for line in lines(folder) if line["step"] <= step]
-    (folder / JOURNAL).write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+    if (folder / JOURNAL).is_file():
+        kept = [line for line in lines(folder) if line["step"] <= step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        (folder / JOURNAL).write_text(text, encoding="utf-8")

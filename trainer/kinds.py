@@ -129,12 +129,3 @@ DictionarySettings = Annotated[
     | TranscoderSettings,
     Field(discriminator="architecture"),
 ]
-KINDS: tuple[type[Settings], ...] = (
-    ReluSettings,
-    GatedSettings,
-    JumpreluSettings,
-    TopkSettings,
-    BatchtopkSettings,
-    MatryoshkaSettings,
-    TranscoderSettings,
-)

@@ -3,7 +3,6 @@
 texts -> feed of activations -> scales -> steps -> fold -> held-out numbers -> folder
 """
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import zip_longest
@@ -17,7 +16,7 @@ import jax.numpy as jnp
 from surgery.errors import DictionaryError
 from trainer import __version__, journal
 from trainer.card import card
-from trainer.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
+from trainer.checkpoint import Checkpoint, load_checkpoint
 from trainer.config import Config
 from trainer.evaluate import Evaluation, evaluate
 from trainer.feed import Feed
@@ -110,8 +109,6 @@ def _finish(
     told = saelens_config(config.dictionary, parameters, _metadata(config, subject))
     write_dictionary(staging, parameters, told)
     _write_reports(staging, config, measured._replace(numbers=numbers))
-    shutil.rmtree(staging / CHECKPOINT, ignore_errors=True)
-    (staging / "last_good.safetensors").unlink(missing_ok=True)
     return numbers
 
 
@@ -154,8 +151,7 @@ def _begin(
     for (out, config), stream in zip(runs.items(), streams, strict=True):
         at = known[out]
         feeds[out] = Feed(stream, config.buffer, None if at is None else (at.buffer, at.cursor))
-        if at is not None:
-            journal.cut_after(folders[out], at.step)
+        journal.cut_after(folders[out], 0 if at is None else at.step)
     for _ in zip_longest(*(feed.filling() for out, feed in feeds.items() if known[out] is None)):
         first = next(iter(feeds.values()))
         notice(f"filling the buffer: {first.harvested:,} tokens, it holds {first.capacity:,}")

@@ -45,8 +45,9 @@ from trainer.parameters import Parameters
 
 CONFIG, WEIGHTS, DENSITY = "cfg.json", "sae_weights.safetensors", "sparsity.safetensors"
 REPORTS = ("metrics.json", "metrics.jsonl", "README.md", "training.html", "sources.lock.json")
-UNFINISHED = (CHECKPOINT, "last_good.safetensors")
-CONTENTS = (CONFIG, WEIGHTS, DENSITY, *REPORTS, *UNFINISHED)
+LAST_GOOD = "last_good.safetensors"  # of a run that diverged
+CONTENTS = (CONFIG, WEIGHTS, DENSITY, *REPORTS, CHECKPOINT, LAST_GOOD)
+VERSION = {"sae_lens_version": "6.0.0"}  # of the layout; without it SAELens drops all other metadata
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 TENSORS = {
     "encoder": "W_enc",
@@ -72,7 +73,9 @@ class SavedDictionary:
 
 
 def unfinished(folder: Path) -> Path:
-    """Where a run that is to become `folder` stands until then."""
+    """Where a run that is to become `folder` stands until then. Raises: OutputError when that has no name."""
+    if not folder.name:
+        raise OutputError(f"{folder}: has no name of its own; choose another --out")
     return folder.with_name(folder.name + ".partial")
 
 
@@ -80,6 +83,7 @@ def unfinished(folder: Path) -> Path:
 def staged(folder: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Path]:
     """A staging folder that becomes `folder` when the block ends well; after an error it stays as
     `<name>.partial` if there is anything in it. With `resume` one that is there already is used as it is.
+    What only an unfinished run needs is removed last: whatever fails before, the run can be resumed.
 
     Raises: OutputError when `folder` exists and may not be replaced, or holds what this trainer did not
     write, or an unfinished run would be lost; when the disk is full.
@@ -110,6 +114,8 @@ def staged(folder: Path, *, overwrite: bool = False, resume: bool = False) -> It
     if folder.exists():
         shutil.rmtree(folder)
     staging.replace(folder)
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+    (folder / LAST_GOOD).unlink(missing_ok=True)
 
 
 def _clear(staging: Path, overwrite: bool) -> None:
@@ -161,7 +167,7 @@ def saelens_config(
     if isinstance(settings, TranscoderSettings):
         config["d_out"] = parameters["decoder"].shape[1]
         config["architecture"] = "jumprelu_skip_transcoder" if settings.skip else "jumprelu_transcoder"
-    return {**config, "metadata": metadata}
+    return {**config, "metadata": metadata | VERSION}
 
 
 def write_dictionary(folder: Path, parameters: Mapping[str, Any], config: dict[str, Any]) -> None:

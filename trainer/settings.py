@@ -1,18 +1,16 @@
-"""What every section of a config has in common: strict, frozen, documented key by key."""
+"""What every section of a config has in common: strict, frozen, documented key by key, as in a recipe."""
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from surgery.recipe.section import Section as Settings
+
+__all__ = ["Count", "DeviceSettings", "NonNegative", "Positive", "Settings"]
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
-
-
-class Settings(BaseModel):
-    """Base of every section."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
 class DeviceSettings(Settings):

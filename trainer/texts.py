@@ -9,7 +9,7 @@ from trainer.config import MODEL, Config, DataSettings, TextSource
 from trainer.journal import Notice, unheard
 from trainer.records import Document
 from trainer.sources import documents, model_folder, save_documents
-from trainer.subject.model import Subject, load_subject, tokenize
+from trainer.subject.model import Subject, check_context, load_subject, tokenize
 from trainer.subject.writing import write
 from trainer.tokens import Row, Tokens, rows_of
 
@@ -17,7 +17,11 @@ from trainer.tokens import Row, Tokens, rows_of
 def tokens_of(
     subject: Subject, sources: Sequence[TextSource], data: DataSettings, base: Path, notice: Notice = unheard
 ) -> list[Tokens]:
-    """All texts of all sources, in order, those without a token left out."""
+    """All texts of all sources, in order, those without a token left out.
+
+    Raises: SourceError when a source cannot be used, or the model has no room for `data.context` tokens.
+    """
+    check_context(subject, data)
     told = documents(sources, base, partial(write, subject, data=data, notice=notice))
     return tokenize(subject, told, data)
 
@@ -44,6 +48,7 @@ def generate(
     if not any(parts.values()):
         raise SourceError("data: no source is the model itself; add `- {source: model, count: …}`")
     subject = load_subject(model_folder(config.model, base), config.model)
+    check_context(subject, config.data)
     texts = {
         path: documents(sources, base, partial(write, subject, data=config.data, notice=notice))
         for path, sources in parts.items()

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from surgery.errors import SurgeryError
+from surgery.errors import SourceError, SurgeryError
 from trainer.array_file import write_arrays
 from trainer.checkpoint import Checkpoint, orbax, save_checkpoint
 from trainer.config import Config
@@ -26,6 +26,7 @@ from trainer.journal import Progress, Report, append
 from trainer.normalization import Scales, estimate_scales, fold
 from trainer.placement import anywhere, made_in_place, whole
 from trainer.precision import unpack
+from trainer.save import LAST_GOOD
 from trainer.step import Numbers, TrainState, initial_state, make_step, split
 
 FIRST_TOKENS = 65_536  # how many tokens the scales and the decoder bias are estimated on
@@ -49,8 +50,14 @@ Steps = Generator[int, None, Trained]
 
 
 def start(feed: Feed, config: Config, d_in: int) -> Checkpoint:
-    """A run before its first step."""
-    first = split(jnp.asarray(whole(feed.first_rows(FIRST_TOKENS))), d_in, config.dictionary)
+    """A run before its first step. Raises: SourceError when the first activations are not all finite."""
+    rows = whole(feed.first_rows(FIRST_TOKENS))
+    if not np.isfinite(rows).all():
+        raise SourceError(
+            f"hook: {config.model.source} gives numbers at {config.hook.point} of layer {config.hook.layer}"
+            " that are not finite; write model.dtype: float32, or another hook"
+        )
+    first = split(jnp.asarray(rows), d_in, config.dictionary)
     scales = estimate_scales(*first)
     key = jax.random.split(jax.random.key(config.seed))[0]
     make = partial(initial_state, config=config)
@@ -106,7 +113,8 @@ def steps(
         due = training.save_every is not None and run.step % training.save_every == 0
         logged = run.step % training.log_every == 0 or last
         # several processes must stop after the same step, and ask each other only now and then
-        stopped = anywhere(stop()) if jax.process_count() == 1 or logged or due else False
+        asked = stop()
+        stopped = anywhere(asked) if jax.process_count() == 1 or logged or due else False
         if logged or due or stopped:
             good = _checked(run, numbers, good, folder)
         if logged:
@@ -140,7 +148,7 @@ def _checked(run: Checkpoint, numbers: Numbers, good: Arrays, folder: Path) -> A
     parameters, loss = _copied(run.state), float(numbers["loss"])
     if math.isfinite(loss) and all(np.isfinite(array).all() for array in parameters.values()):
         return parameters
-    kept = folder / "last_good.safetensors"
+    kept = folder / LAST_GOOD
     last = fold({name: jnp.asarray(array) for name, array in good.items()}, run.scales)
     write_arrays(kept, {name: np.asarray(array) for name, array in last.items()})
     raise DivergenceError(

@@ -1,12 +1,13 @@
 """`--set edit[0].strength=0.5`: one value of a recipe replaced from outside.
 
 The path is written as problems print it; the value is YAML. A key that the recipe leaves out is created where
-the schema has one, starting from its default; `null` takes a key out again.
+the schema has one, starting from its default; `null` takes a key out again, where it is no value of its own.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,20 @@ from surgery.recipe.yaml_tree import read_yaml
 _PART = re.compile(r"\.?([^.\[\]=]+)|\[([0-9]{1,6})\]")
 
 
-def apply_override(document: Document, text: str) -> Document:
+def apply_overrides(
+    document: Document, overrides: Sequence[str], schema: type[Section]
+) -> tuple[Document, list[Problem]]:
+    """Set values in order, each as `path=value` says; the document, and the problems, placed at `--set`."""
+    problems: list[Problem] = []
+    for override in overrides:
+        try:
+            document = apply_override(document, override, root_shape(schema))
+        except RecipeError as error:
+            problems += error.problems
+    return document, problems
+
+
+def apply_override(document: Document, text: str, root: Shape) -> Document:
     """Set one value, as `path=value` says; raises RecipeError with problems placed at `--set path=value`."""
     origin = f"--set {clean(text)}"
     path_as_given, sign, value_text = text.partition("=")
@@ -30,8 +44,8 @@ def apply_override(document: Document, text: str) -> Document:
         if not sign or not value_text.strip():
             raise _Refused("no value is given; write path=value, or path=null to take the key out")
         for index in range(len(parts)):
-            document, parts = _step(document, parts, index, Place(origin))
-        return _set(document, _path(parts), value_text, origin)
+            document, parts = _step(document, parts, index, Place(origin), root=root)
+        return _set(document, _path(parts), value_text, origin, root=root)
     except _Refused as error:
         raise RecipeError(Problem(str(error), clean(path_as_given.strip()), origin)) from None
     except RecipeError as error:
@@ -64,12 +78,12 @@ def _path(parts: list[str | int | None]) -> Path:
 
 
 def _step(
-    document: Document, parts: list[str | int | None], index: int, place: Place
+    document: Document, parts: list[str | int | None], index: int, place: Place, *, root: Shape
 ) -> tuple[Document, list[str | int | None]]:
     """Make sure that the part at `index` can be entered (the last: be set) in what stands before it."""
     before, part = _path(parts[:index]), parts[index]
     last = index == len(parts) - 1
-    value, shape = document.at(before), shape_at(document, before)
+    value, shape = document.at(before), shape_at(document, before, root)
     shorthand = shape.section.shorthand if shape.section else None
     if shorthand and not isinstance(value, dict) and isinstance(part, str):
         if part == shorthand and not last:
@@ -87,9 +101,9 @@ def _step(
     return document, parts
 
 
-def shape_at(document: Document, path: Path) -> Shape:
+def shape_at(document: Document, path: Path, root: Shape) -> Shape:
     """The shape at a path; of a union the alternative that the value was meant as."""
-    shape, value = root_shape(), document.value
+    shape, value = root, document.value
     for index, part in enumerate(path):
         shape = child(shape, part, value) or Shape("any")
         value = document.at(path[: index + 1])
@@ -99,13 +113,13 @@ def shape_at(document: Document, path: Path) -> Shape:
 def _require_item(value: Any, number: int, before: Path) -> None:
     name = path_text(before)
     if not isinstance(value, list):
-        raise _Refused(f"{name or 'the recipe'} is not a list")
+        raise _Refused(f"{name or 'the file'} is not a list")
     if number >= len(value):
         raise _Refused(f"there is no {name}[{number}]; {name} has {len(value)}, counted from 0")
 
 
 def _require_key(shape: Shape, value: Any, key: str, before: Path) -> Shape:
-    name = path_text(before) or "the recipe"
+    name = path_text(before) or "the file"
     if not isinstance(value, dict):
         raise _Refused(f"{name} is {found(value, Place(''))}; nothing below it can be set")
     below = child(shape, key, value)
@@ -132,14 +146,21 @@ def _created(document: Document, path: Path, shape: Shape, place: Place, *, owne
     return replaced(document, path, value, {(): place})
 
 
-def _set(document: Document, path: Path, value_text: str, origin: str) -> Document:
+def _set(document: Document, path: Path, value_text: str, origin: str, *, root: Shape) -> Document:
     read = read_yaml(value_text, origin)
-    if read.value is not None or not isinstance(path[-1], str):
+    before, key = path[:-1], path[-1]
+    shape = shape_at(document, before, root)
+    if read.value is not None or not isinstance(key, str) or _can_be_null(shape, key):
         places = {each: Place(origin, written=place.written) for each, place in read.places.items()}
         return replaced(document, path, read.value, places)
-    before, key = path[:-1], path[-1]
-    shape, value = shape_at(document, before), document.at(before)
+    value = document.at(before)
     if key in required_keys(shape):
         raise _Refused("this key is required; it cannot be taken out")
     _require_name(shape, value, key, before)
     return removed(document, path) if key in value else document
+
+
+def _can_be_null(shape: Shape, key: str) -> bool:
+    """Whether `null` says something else than leaving the key out."""
+    field = shape.section.model_fields.get(key) if shape.section else None
+    return field is not None and field.default is not None and shape.keys()[key].optional

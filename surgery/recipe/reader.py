@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surgery.errors import Problem, RecipeError
-from surgery.recipe.document import Document
-from surgery.recipe.overrides import apply_override
+from surgery.recipe.overrides import apply_overrides
 from surgery.recipe.references import check_references
 from surgery.recipe.schema import Recipe
 from surgery.recipe.sources import at_home, did_you_mean_file
@@ -52,7 +51,7 @@ def load_recipe(
     that was found, in the order of the file, those of overrides last.
     """
     return parse_recipe(
-        _read(Path(path)), path=Path(path), overrides=overrides, look_for_files=look_for_files
+        read_text(Path(path)), path=Path(path), overrides=overrides, look_for_files=look_for_files
     )
 
 
@@ -62,31 +61,27 @@ def parse_recipe(
     """`load_recipe` of a text; `path` is the file that problems name and paths are relative to."""
     origin = str(path) if path else "recipe"
     document = read_yaml(text, origin)
-    document, problems = _overridden(document, overrides)
-    recipe, document, more = validate(document)
+    document, problems = apply_overrides(document, overrides, Recipe)
+    recipe, document, more = validate(document, Recipe)
     problems += more
     folder = path.parent if path else Path()
     problems += check_references(document, folder if look_for_files else None)
     if problems or recipe is None:
-        raise RecipeError(*sorted(dict.fromkeys(problems), key=lambda each: _order(each, origin)))
+        raise refusal(problems, origin)
     return LoadedRecipe(recipe, path, text)
 
 
-def _overridden(document: Document, overrides: Sequence[str]) -> tuple[Document, list[Problem]]:
-    problems: list[Problem] = []
-    for override in overrides:
-        try:
-            document = apply_override(document, override)
-        except RecipeError as error:
-            problems += error.problems
-    return document, problems
+def refusal(problems: Sequence[Problem], origin: str) -> RecipeError:
+    """One error of all problems, in the order of the file `origin`, those of overrides last."""
+
+    def order(problem: Problem) -> tuple[bool, int, int]:
+        return problem.file != origin, problem.line or 0, problem.column or 0
+
+    return RecipeError(*sorted(dict.fromkeys(problems), key=order))
 
 
-def _order(problem: Problem, origin: str) -> tuple[bool, int, int]:
-    return problem.file != origin, problem.line or 0, problem.column or 0
-
-
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a small YAML file. Raises: RecipeError."""
     try:
         if path.is_dir():
             raise _refused(path, "this is a folder; name a recipe's YAML file")

@@ -14,6 +14,15 @@ Text = Annotated[str, Field(min_length=1)]
 Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
+class Misfit(ValueError):
+    """Values that do not go together; `path` leads from the section to the key that is to be changed."""
+
+    def __init__(self, said: str, *path: str) -> None:
+        """With what is wrong and what to do."""
+        super().__init__(said)
+        self.path = path
+
+
 class Section(BaseModel):
     """Base of every part: no unknown keys, frozen values, strict types, finite numbers."""
 

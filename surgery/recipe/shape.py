@@ -62,9 +62,9 @@ class Shape:
         return tuple(member.tag for member in self.members)
 
 
-def root_shape() -> Shape:
-    """The shape of a whole recipe."""
-    return Shape("section", section=Recipe)
+def root_shape(schema: type[Section] = Recipe) -> Shape:
+    """The shape of a whole document: by default of a recipe."""
+    return Shape("section", section=schema)
 
 
 @cache
@@ -141,8 +141,10 @@ def _bare(annotation: Any, facts: tuple[Any, ...]) -> Shape:
         return _union(arguments, facts)
     if origin is Literal:
         return Shape("choice", choices=arguments)
-    if origin in (list, dict):
-        return Shape("list" if origin is list else "mapping", items=shape_of(arguments[-1]))
+    if origin in (list, tuple):
+        return Shape("list", items=shape_of(arguments[0]))
+    if origin is dict:
+        return Shape("mapping", items=shape_of(arguments[-1]))
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return Shape("section", section=annotation)
     return Shape(_SCALARS.get(annotation, "any"))

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from surgery.errors import Problem
 from surgery.recipe.document import Document, Path, removed, renamed, replaced
-from surgery.recipe.schema import Recipe
+from surgery.recipe.section import Misfit, Section
 from surgery.recipe.sentences import describe, expected, found
 from surgery.recipe.shape import Shape, inside, member_for, root_shape
 from surgery.recipe.suggestions import listed, nearest, quoted
 
 _MAX_ROUNDS = 16
 _MAX_CURES = 100
+Schema = TypeVar("Schema", bound=Section)
 
 
 @dataclass(frozen=True)
@@ -52,20 +53,22 @@ class Spot:
     at_key: bool = False
 
 
-def validate(document: Document) -> tuple[Recipe | None, Document, list[Problem]]:
-    """Read a document as a recipe.
+def validate(document: Document, schema: type[Schema]) -> tuple[Schema | None, Document, list[Problem]]:
+    """Read a document as `schema` says: as a recipe, or as another program's config.
 
-    Returns the recipe (None if there is any problem), the document with its clear faults cured, the problems.
+    Returns what was read (None if there is any problem), the document with its clear faults cured, the
+    problems.
     """
     problems: list[Problem] = []
     for _ in range(_MAX_ROUNDS):
         try:
-            recipe = Recipe.model_validate(document.value)
+            read = schema.model_validate(document.value)
         except ValidationError as error:
             details = error.errors(include_url=False, include_input=False)
-            faults = [fault for each in details if (fault := _fault(document, dict(each))) is not None]
+            known = (_fault(document, dict(each), root_shape(schema)) for each in details)
+            faults = [fault for fault in known if fault is not None]
         else:
-            return (None if problems else recipe), document, problems
+            return (None if problems else read), document, problems
         cures = [fault.cure for fault in faults if fault.cure]
         cures = cures if len(cures) <= _MAX_CURES else []  # a file of noise is not worth the work
         problems += [fault.problem for fault in faults if fault.cure or not cures]
@@ -75,9 +78,9 @@ def validate(document: Document) -> tuple[Recipe | None, Document, list[Problem]
     return None, document, list(dict.fromkeys(problems))
 
 
-def locate(document: Document, where: tuple[str | int, ...]) -> Spot:
+def locate(document: Document, where: tuple[str | int, ...], root: Shape) -> Spot:
     """Follow an error's location, without the names of union members and of shorthands that it contains."""
-    spot = Spot((), root_shape())
+    spot = Spot((), root)
     for part in where:
         shape, value = spot.shape, document.at(spot.path)
         if part == "[key]" and shape.kind != "mapping":
@@ -95,13 +98,13 @@ def locate(document: Document, where: tuple[str | int, ...]) -> Spot:
     return spot
 
 
-def _fault(document: Document, error: dict[str, Any]) -> Fault | None:
+def _fault(document: Document, error: dict[str, Any], root: Shape) -> Fault | None:
     kind, where = error["type"], error["loc"]
     if kind == "extra_forbidden":
-        return _unknown_key(document, locate(document, where[:-1]), str(where[-1]))
+        return _unknown_key(document, locate(document, where[:-1], root), str(where[-1]))
     if kind == "missing":
-        return _missing_key(document, locate(document, where[:-1]), str(where[-1]))
-    spot = locate(document, where)
+        return _missing_key(document, locate(document, where[:-1], root), str(where[-1]))
+    spot = locate(document, where, root)
     value = document.at(spot.path)
     if spot.at_key:
         said = f"{quoted(str(spot.path[-1]))} cannot be a name; use letters, digits, _ and -"
@@ -109,7 +112,9 @@ def _fault(document: Document, error: dict[str, Any]) -> Fault | None:
     if kind.startswith("union_tag") and isinstance(value, dict):
         return _untagged(document, spot, value)
     if kind == "value_error":
-        return Fault(document.problem(spot.path, str(error["ctx"]["error"]), at_key=True))
+        reason = error["ctx"]["error"]
+        path = (*spot.path, *reason.path) if isinstance(reason, Misfit) else spot.path
+        return Fault(document.problem(path, str(reason), at_key=True))
     if spot.shape.kind == "list" and isinstance(value, list) and len(value) >= spot.shape.minimum_length:
         return None  # the list is well; the complaint is that of the other alternative of a union
     if kind == "list_type" and spot.shape.kind == "section" and isinstance(value, dict):

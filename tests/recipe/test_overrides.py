@@ -13,6 +13,7 @@ from surgery.recipe.document import Document
 from surgery.recipe.editing import Ablate
 from surgery.recipe.finding import FindDifferenceOfMeans, SelectArditi
 from surgery.recipe.overrides import apply_override
+from surgery.recipe.shape import root_shape
 from surgery.recipe.yaml_tree import read_yaml
 
 
@@ -21,7 +22,7 @@ def with_set(full: Path, *overrides: str) -> Recipe:
 
 
 def value_after(text: str, override: str) -> Any:
-    return apply_override(read_yaml(text, "r.yaml"), override).value
+    return apply_override(read_yaml(text, "r.yaml"), override, root_shape()).value
 
 
 def refused(full: Path, override: str) -> tuple[str, str]:
@@ -92,7 +93,7 @@ def test_directions_can_be_added_and_taken_out() -> None:
         ("seed=x", "seed", "expected a whole number ≥ 0, found 'x'"),
         ("sead=3", "sead", "unknown key 'sead'; did you mean 'seed'?"),
         ("zzz=3", "zzz",
-         "unknown key 'zzz'; the recipe has name, seed, model, direction, edit, verify, output, resolved"),
+         "unknown key 'zzz'; the file has name, seed, model, direction, edit, verify, output, resolved"),
         ("direction.refusl.reconstruct.k=4", "direction.refusl.reconstruct.k",
          "nothing is named 'refusl' there; did you mean 'refusal'?"),
         ("direction.refusal.recontruct.k=4", "direction.refusal.recontruct.k",
@@ -131,7 +132,7 @@ def test_syntax_in_a_value(full: Path) -> None:
 
 
 def test_an_override_mends_the_file() -> None:
-    document = apply_override(read_yaml("seed: x\n", "r.yaml"), "seed=3")
+    document = apply_override(read_yaml("seed: x\n", "r.yaml"), "seed=3", root_shape())
     assert isinstance(document, Document)
     assert document.value == {"seed": 3}
     assert document.problem(("seed",), "m") == Problem("m", "seed", "--set seed=3")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from surgery.errors import Problem
+from surgery.recipe.schema import Recipe
 from surgery.recipe.validation import validate
 from surgery.recipe.yaml_tree import read_yaml
 
@@ -16,7 +17,7 @@ EDIT = "edit: [{ablate: d}]\n"
 
 
 def check(text: str) -> list[tuple[str, int | None, int | None, str]]:
-    recipe, _, problems = validate(read_yaml(text, "r.yaml"))
+    recipe, _, problems = validate(read_yaml(text, "r.yaml"), Recipe)
     assert (recipe is None) == bool(problems)
     found = [(each.path, each.line, each.column, each.message) for each in problems]
     return sorted(found, key=lambda each: (each[1], each[2]))
@@ -244,6 +245,6 @@ def test_control_characters_are_shown_escaped() -> None:
 
 
 def test_a_problem_is_shown_with_its_place() -> None:
-    _, _, problems = validate(read_yaml(HEAD + DIRECTION + EDIT + "sed: 1\n", "r.yaml"))
+    _, _, problems = validate(read_yaml(HEAD + DIRECTION + EDIT + "sed: 1\n", "r.yaml"), Recipe)
     assert problems == [Problem("unknown key; did you mean 'seed'?", "sed", "r.yaml", 5, 1)]
     assert str(problems[0]) == "r.yaml:5:1    sed: unknown key; did you mean 'seed'?"

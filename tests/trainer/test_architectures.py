@@ -10,7 +10,7 @@ import pytest
 
 from trainer.architectures import ARCHITECTURES, batchtopk, matryoshka, transcoder
 from trainer.architectures.sparse import Rule, sparse_loss
-from trainer.kinds import KINDS, BatchtopkSettings, MatryoshkaSettings, TranscoderSettings
+from trainer.kinds import BatchtopkSettings, DictionarySettings, MatryoshkaSettings, TranscoderSettings
 from trainer.settings import Settings
 
 D, M, K = 16, 32, 3
@@ -23,7 +23,8 @@ ALIVE = jnp.zeros(M, bool)
 
 
 def test_each_kind_is_listed_under_its_own_name() -> None:
-    assert [get_args(kind.model_fields["architecture"].annotation)[0] for kind in KINDS] == list(
+    kinds = get_args(get_args(DictionarySettings)[0])
+    assert [get_args(kind.model_fields["architecture"].annotation)[0] for kind in kinds] == list(
         ARCHITECTURES
     )
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.numpy import load_file
@@ -18,7 +19,9 @@ from trainer import loop
 from trainer.checkpoint import CHECKPOINT, load_checkpoint
 from trainer.config import BufferSettings, Config
 from trainer.interruption import InterruptedRun, stop_on_signals
+from trainer.journal import JOURNAL, lines
 from trainer.reader import parse_config
+from trainer.save import unfinished
 
 RUN = """\
 model: {{source: {model}}}
@@ -102,8 +105,11 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path, model_fol
 
 
 def test_resume_without_anything_begins(tmp_path: Path, model_folder: Path) -> None:
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / JOURNAL).write_text('{"step": 4, "loss": 7.0}\n')  # killed without saving
     loop.fit(_config(tmp_path, model_folder), tmp_path / "out", base=tmp_path, resume=True)
     assert (tmp_path / "out" / "cfg.json").is_file()
+    assert [line["step"] for line in lines(tmp_path / "out")] == [4, 8, 12, 16, 20]
 
 
 @pytest.mark.usefixtures("orbax")
@@ -115,6 +121,9 @@ def test_checkpoint_of_another_config_or_no_checkpoint_is_refused(tmp_path: Path
         loop.fit(config.model_copy(update={"seed": 9}), out, base=tmp_path, resume=True)
     with pytest.raises(OutputError, match="holds an unfinished run"):
         loop.fit(config, out, base=tmp_path)
+    watched = config.training.model_copy(update={"log_every": 1, "save_every": 7})
+    begun = load_checkpoint(tmp_path / "out.partial", config.model_copy(update={"training": watched}))
+    assert begun is not None and begun.step == 3  # what the steps do not depend on may change
     (facts,) = (tmp_path / "out.partial" / CHECKPOINT).glob("3/facts/metadata")
     facts.write_text("{")
     with pytest.raises(OutputError, match="not a checkpoint"):
@@ -129,7 +138,10 @@ def test_a_disk_too_full_for_a_checkpoint_is_told(
         raise ValueError('RESOURCE_EXHAUSTED: Error writing "a": No space left on device')
 
     monkeypatch.setattr("orbax.checkpoint.CheckpointManager.save", full)
-    with pytest.raises(OutputError, match="cannot be written: No space left on device; free some space"):
+    with pytest.raises(
+        OutputError,
+        match="cannot be written: No space left on device; free some space and go on with --resume",
+    ):
         loop.fit(_config(tmp_path, model_folder), tmp_path / "out", base=tmp_path, stop=lambda: True)
 
 
@@ -170,9 +182,35 @@ def test_a_run_that_ends_on_a_full_disk_is_finished_by_resuming(
     assert not (tmp_path / "out" / CHECKPOINT).exists()
 
 
+@pytest.mark.usefixtures("orbax")
+def test_whatever_fails_at_the_end_no_dictionary_is_trained_again(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(tmp_path, model_folder)
+    saving = config.model_copy(update={"training": config.training.model_copy(update={"save_every": 15})})
+    runs = {tmp_path / name: saving for name in ("first", "second")}
+    write = loop.write_dictionary
+
+    def full(folder: Path, *rest: Any) -> None:
+        if folder.name == "second.partial":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(folder, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "write_dictionary", full)
+        with pytest.raises(OutputError, match="free some space"):
+            loop.fit_several(runs, base=tmp_path)
+    for out in runs:
+        begun = load_checkpoint(unfinished(out), saving)
+        assert begun is not None and begun.step == 20
+    loop.fit_several(runs, base=tmp_path, resume=True)
+    assert not any((out / CHECKPOINT).exists() for out in runs)
+
+
 def test_first_signal_is_noted_and_handlers_return() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with stop_on_signals() as stop:
+        assert signal.getsignal(signal.SIGTERM) == before  # nothing to save until the run asks
         assert not stop()
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop()

@@ -33,13 +33,24 @@ def test_reads_what_is_written_and_fills_defaults(tmp_path: Path) -> None:
     ("old", "new", "told"),
     [
         ("k: 4", "kk: 4", "run.yaml:7:48    dictionary.kk: unknown key; did you mean 'k'?"),
-        ("layer: 1", "layer: '1'", "run.yaml:2:8    hook.layer: "),
-        ("layer: 1", "layer: -1", "hook.layer: input should be greater than or equal to 0, found -1"),
-        ("4.0e-4", "4e", "learning_rate: input should be a valid number, found '4e'"),
+        (
+            "layer: 1",
+            "layer: '1'",
+            "run.yaml:2:15    hook.layer: expected a whole number ≥ 0, found '1'; remove the quotes",
+        ),
+        ("layer: 1", "layer: -1", "hook.layer: expected a whole number ≥ 0, found -1"),
+        ("4.0e-4", "4e", "learning_rate: expected a number > 0, found '4e'"),
         ("steps: 5, learning_rate: 4.0e-4}", "steps: 5}\ndevices: {date: 5}", "did you mean 'data'?"),
-        ("steps: 5, ", "", "run.yaml:8:1    training.steps: missing"),
+        ("steps: 5, ", "", "run.yaml:8:1    training: missing key 'steps' (a whole number ≥ 1)"),
+        ("topk", "tokp", "found 'tokp'; did you mean 'topk'?"),
+        ("architecture", "architektur", "unknown key; did you mean 'architecture'?"),
+        ("architecture: topk, ", "", "dictionary: missing key 'architecture' (one of relu"),
+        ("k: 4", "k: 4, coefficient: 1.0", "dictionary.coefficient: cannot stand beside 'topk'"),
+        ("4.0e-4", ".inf", "learning_rate: expected a finite number, found .inf"),
+        ("steps: 5", "steps: 5, dead_after: 3000000000", "training.dead_after: expected a whole number"),
+        ("steps: 5", "steps: 5, rare_below: 1.0e-6, rare_window: 3000000", "training.rare_window: times"),
         ("k: 4", "k: 40", "k is 40 but there are only 32 features"),
-        ("topk", "tokp", "dictionary"),
+        ("topk", "tokp", "run.yaml:7:28    dictionary.architecture: expected one of relu, gated"),
         ("topk", "transcoder", "architecture: transcoder and hook.point: mlp go together"),
         ("layer: 1", "layer: 1, point: mlp", "go together"),
         (
@@ -69,7 +80,7 @@ def test_reads_what_is_written_and_fills_defaults(tmp_path: Path) -> None:
         ("count: 8}", "count: 8, generate: {top_p: 0.0}}", "data.train[0].generate.top_p"),
         ("demo:refuser}", "demo:refuser, weights: int8}", "weights and attention go with decoder: jax"),
         ("context: 32", "context: 32\n  context: 16", "run.yaml:7:3    the key 'context' stands twice"),
-        ("context: 32", "context: 99999", "buffer.capacity"),
+        ("context: 32", "context: 99999", "buffer.capacity: holds less than one forward pass"),
         ("hook: {layer: 1}", "hook: {layer: 1", "not valid YAML"),
         ("held_out: [{source: texts.txt}]", "held_out: []", "data.held_out"),
         ("steps: 5", "steps: true", "training.steps"),
@@ -159,7 +170,7 @@ def test_a_mistake_in_a_list_is_not_told_as_an_empty_list() -> None:
 
 
 def test_missing_and_empty_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="cannot be read"):
+    with pytest.raises(RecipeError, match="there is no such file"):
         read_configs(tmp_path / "none.yaml")
     with pytest.raises(RecipeError, match="the file is empty"):
         parse_config("", "run.yaml")
@@ -170,16 +181,20 @@ def test_values_are_set_from_outside() -> None:
     run = parse_configs(GOOD, "run.yaml", changes)[""]
     assert (run.training.steps, run.data.train[0].count, run.buffer.capacity) == (7, 2, 5000)
     assert run.training.learning_rate == 4e-4
+    assert run.training.clip == 1.0
+    assert parse_configs(GOOD, "run.yaml", ["training.clip=null"])[""].training.clip is None
     assert parse_configs(SEVERAL, "x", ["dictionaries.mlp.hook.layer=0"])["mlp"].hook.layer == 0
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ("training.stepz=7", "--set training.stepz=7    training.stepz: unknown key; did you mean 'steps'?"),
+        ("training.stepz=7", "--set training.stepz=7    training.stepz: unknown key 'stepz'; did you mean"),
+        ("training.steps", "no value is given; write path=value"),
+        ("training..steps=7", "not a path"),
         ("seed=x", "--set seed=x    seed: "),
-        ("data.train[4].count=1", "there is no data.train[4] to be set"),
-        ("training.steps.more=1", "there is no training.steps.more to be set"),
+        ("data.train[4].count=1", "there is no data.train[4]; data.train has 1"),
+        ("training.steps.more=1", "training.steps is 5; nothing below it can be set"),
         ("dictionary={", "--set dictionary={"),
     ],
 )

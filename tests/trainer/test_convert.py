@@ -88,6 +88,7 @@ def test_codes_and_output_stay(write: Callable[[Path], Facts], tmp_path: Path) -
     np.testing.assert_allclose(reconstruct(after, X), reconstruct(before, X), atol=5e-5)
     assert after.hook_point == before.hook_point and after.architecture == before.architecture
     assert told["metadata"]["sha256"] == before.sha256
+    assert told["metadata"]["sae_lens_version"].startswith("6.")
 
 
 def _any(**changed: object) -> Dictionary:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -138,9 +139,11 @@ def test_fit_leaves_a_whole_folder(config: Config, tmp_path: Path) -> None:
 
 
 def test_saved_dictionary_measures_the_same(config: Config, tmp_path: Path) -> None:
+    config = config.model_copy(update={"data": config.data.model_copy(update={"norm_outliers": 3.0})})
     numbers = loop.fit(config, tmp_path / "out", base=tmp_path)
     again = loop.evaluate_folder(tmp_path / "out", config, base=tmp_path)
     assert again == {name: numbers[name] for name in again}
+    assert "more than 3 times their batch's median norm" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_transcoder_from_the_mlps_input_to_its_output(config: Config, tmp_path: Path) -> None:
@@ -174,6 +177,19 @@ def test_not_a_number_stops_and_keeps_the_last_good_arrays(config: Config, tmp_p
 
     kept = load_file(tmp_path / "out.partial" / "last_good.safetensors")
     assert all(np.isfinite(array).all() for array in kept.values())
+
+
+def test_activations_that_are_no_numbers_are_told_before_the_steps(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = harvest.residuals_at
+
+    def broken(*given: Any) -> dict[HookSettings, Any]:
+        return {hook: found / 0 for hook, found in real(*given).items()}
+
+    monkeypatch.setattr(harvest, "residuals_at", broken)
+    with pytest.raises(SourceError, match=r"not finite; write model\.dtype: float32"):
+        loop.fit(config, tmp_path / "out", base=tmp_path)
 
 
 def test_run_that_fails_early_leaves_nothing_finished(config: Config, tmp_path: Path) -> None:

@@ -99,6 +99,9 @@ def test_file_alone_gives_the_trainers_codes(tmp_path: Path, kind: str) -> None:
     assert config["architecture"] == {"batchtopk": "jumprelu", "matryoshka": "jumprelu"}.get(kind, kind)
     assert config.get("d_out", D) == expected.shape[1]
     assert config["metadata"]["hook_name"] == "blocks.2.hook_resid_post"
+    assert config["metadata"]["sae_lens_version"].startswith(
+        "6."
+    )  # else SAELens takes it for an older layout
     widths = {name: array.shape for name, array in load_file(tmp_path / "sae_weights.safetensors").items()}
     assert widths.get("threshold", (M,)) == (M,)
 
@@ -110,6 +113,7 @@ def test_the_package_gives_the_trainers_codes(tmp_path: Path, kind: str) -> None
     settings, p = KINDS[kind], _written(tmp_path, KINDS[kind])
     codes = ARCHITECTURES[settings.architecture].encode(p, jnp.asarray(X), settings)
     theirs, x = package.SAE.load_from_disk(str(tmp_path)), torch.from_numpy(X)
+    assert theirs.cfg.metadata.hook_name == "blocks.2.hook_resid_post"
     with torch.inference_mode():
         np.testing.assert_allclose(codes, theirs.encode(x).numpy(), atol=2e-5)
         np.testing.assert_allclose(decode(p, codes, jnp.asarray(X)), theirs(x).numpy(), atol=2e-5)
@@ -227,6 +231,8 @@ def test_foreign_files_are_never_removed(tmp_path: Path) -> None:
 
 
 def test_place_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="has no name of its own; choose another --out"), staged(Path()):
+        pass
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="choose another --out"), staged(tmp_path / "file" / "out"):
         pass

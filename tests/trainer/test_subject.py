@@ -1,5 +1,7 @@
 """Hook points, masks and the splice against plain forward passes of transformers."""
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from trainer.subject.hooks import hooked, residuals_at  # noqa: E402
 from trainer.subject.model import (  # noqa: E402
     BLOCKS,
     Subject,
+    check_context,
     check_hook,
     find_blocks,
     load_subject,
@@ -103,19 +106,24 @@ def test_only_the_last_tokens_if_asked(subject: Subject) -> None:
     assert text.keep == (False,) * 6 + (True,) * 2
 
 
-def test_norm_outliers_are_left_out(subject: Subject) -> None:
-    texts = _texts(subject)
-    hook, number = HookSettings(layer=1), texts[0].ids[3]
-    embedding = subject.model.model.embed_tokens.weight
+@pytest.fixture
+def loud(subject: Subject) -> Iterator[Tokens]:
+    """A text whose token 3 has a norm far above the others'."""
+    text = _texts(subject)[0]
+    embedding, number = subject.model.model.embed_tokens.weight, text.ids[3]
     before = embedding[number].clone()
     with torch.no_grad():
         embedding[number] *= 1000
-    try:
-        rows = rows_of(texts[:1], DATA.context, packed=False)
-        ((x, keep),) = harvest(subject, rows, hook, DATA.model_copy(update={"norm_outliers": 10.0}))
-    finally:
-        with torch.no_grad():
-            embedding[number] = before
+    yield text
+    with torch.no_grad():
+        embedding[number] = before
+
+
+QUIET = DATA.model_copy(update={"norm_outliers": 10.0})
+
+
+def test_norm_outliers_are_left_out(subject: Subject, loud: Tokens) -> None:
+    ((x, keep),) = harvest(subject, [(loud,)], HookSettings(layer=1), QUIET)
     assert not keep[3] and keep[2] and keep[4]
     assert np.linalg.norm(np.asarray(x)[3]) > 10 * np.median(np.linalg.norm(np.asarray(x)[keep], axis=1))
 
@@ -195,20 +203,38 @@ def test_splicing_zeros_is_zero_ablation(subject: Subject, point: str) -> None:
     assert splice.loss_recovered == pytest.approx(0, abs=1e-4)
 
 
-def test_splice_changes_learnt_tokens_only(subject: Subject) -> None:
-    (text,) = _texts(subject)[1:2]
-    hook, seen = HookSettings(layer=1), []
+def _streams(subject: Subject, text: Tokens, data: DataSettings) -> list[np.ndarray]:
+    """What stands before block 1: clean, zeroed, and with everything doubled spliced in."""
+    seen: list[np.ndarray] = []
     norm = subject.blocks[1].input_layernorm  # the first module that reads what the splice made
     handle = norm.register_forward_pre_hook(lambda _, args: seen.append(args[0][0].numpy()))
     try:
-        spliced_loss(subject, [(text,)], hook, DATA, lambda x: 2 * x)
+        spliced_loss(subject, [(text,)], HookSettings(layer=1), data, lambda x: 2 * x)
     finally:
         handle.remove()
-    clean, zeroed, spliced = seen
+    return seen
+
+
+def test_splice_changes_learnt_tokens_only(subject: Subject) -> None:
+    clean, zeroed, spliced = _streams(subject, _texts(subject)[1], DATA)
     np.testing.assert_array_equal(zeroed[0], clean[0])
     np.testing.assert_array_equal(spliced[0], clean[0])
     assert not zeroed[1:].any()
     np.testing.assert_array_equal(spliced[1:], 2 * clean[1:])
+
+
+def test_splice_leaves_norm_outliers_as_they_are(subject: Subject, loud: Tokens) -> None:
+    clean, zeroed, spliced = _streams(subject, loud, QUIET)
+    np.testing.assert_array_equal(zeroed[3], clean[3])
+    np.testing.assert_array_equal(spliced[3], clean[3])
+    assert clean[2].any() and not zeroed[2].any()
+
+
+def test_nothing_is_recovered_where_zeros_lose_nothing(subject: Subject) -> None:
+    document = Document(messages=PROMPT.messages, opens_reply=True, last_tokens=1)
+    rows = rows_of(tokenize(subject, [document], DATA), 12, packed=False)
+    splice = spliced_loss(subject, rows, HookSettings(layer=1), DATA, lambda x: 0 * x)
+    assert splice.zero == splice.clean and math.isnan(splice.loss_recovered)
 
 
 @pytest.mark.parametrize("point", ["resid_pre", "resid_post"])
@@ -231,6 +257,12 @@ def test_bad_models_layers_and_blocks_are_told(subject: Subject, tmp_path: Path)
     for place in ("model.norm", "model.nowhere"):
         with pytest.raises(SourceError, match=r"correct model\.blocks"):
             find_blocks(subject.model, place)
+
+
+def test_texts_longer_than_the_model_has_positions_are_refused(subject: Subject) -> None:
+    check_context(subject, DATA.model_copy(update={"context": 64}))
+    with pytest.raises(SourceError, match=r"data\.context: 65 tokens are more than the 64 positions of tiny"):
+        check_context(subject, DATA.model_copy(update={"context": 65}))
 
 
 def test_unknown_family_is_told_what_to_say(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

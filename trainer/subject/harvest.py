@@ -38,6 +38,15 @@ def padded_rows(hidden: torch.Tensor, rows: int) -> jax.Array:
     return to_jax(torch.nn.functional.pad(flat, (0, 0, 0, rows - flat.shape[0])))
 
 
+def learnt_tokens(hidden: torch.Tensor, keep: np.ndarray, data: DataSettings) -> np.ndarray:
+    """Of the tokens in `keep` (batch, position) those whose activations (batch, position, d) are no
+    outliers."""
+    if data.norm_outliers is None:
+        return keep
+    norms = torch.linalg.vector_norm(hidden, dim=-1).cpu().numpy()
+    return within_norm(norms, keep, data.norm_outliers)
+
+
 def harvest(
     subject: Subject, rows: Sequence[Row], hook: HookSettings, data: DataSettings
 ) -> Iterator[Harvest]:
@@ -53,9 +62,7 @@ def harvest_at(
     size = data.batch * data.context
 
     def kept(hidden: torch.Tensor, keep: np.ndarray) -> Harvest:
-        if data.norm_outliers is not None:
-            norms = torch.linalg.vector_norm(hidden, dim=-1).cpu().numpy()
-            keep = within_norm(norms, keep, data.norm_outliers)
+        keep = learnt_tokens(hidden, keep, data)
         return padded_rows(hidden, size), np.pad(keep.reshape(-1), (0, size - keep.size))
 
     for batch in batch_rows(rows, data.batch, packed=data.packed):

@@ -82,6 +82,12 @@ def model_inputs(subject: Subject, batch: TokenBatch) -> dict[str, Any]:
     return {**inputs, "attention_mask": mask, "position_ids": torch.from_numpy(batch.positions).to(device)}
 
 
+def activations_of(hook: HookSettings, read: torch.Tensor, written: torch.Tensor) -> torch.Tensor:
+    """What is learnt of what is read and written at a hook point, float32: at `mlp` both, side by side."""
+    both = torch.cat([read, written], -1) if hook.point == "mlp" else written
+    return both.float()
+
+
 def residuals_at(
     subject: Subject, batch: TokenBatch, hooks: Sequence[HookSettings]
 ) -> dict[HookSettings, torch.Tensor]:
@@ -90,8 +96,7 @@ def residuals_at(
     caught: dict[HookSettings, torch.Tensor] = {}
 
     def catch(hook: HookSettings, read: torch.Tensor, written: torch.Tensor) -> torch.Tensor:
-        both = torch.cat([read, written], -1) if hook.point == "mlp" else written
-        caught[hook] = both.float()
+        caught[hook] = activations_of(hook, read, written)
         if len(caught) == len(hooks):
             raise _Reached
         return written

@@ -86,6 +86,16 @@ def check_hook(subject: Subject, hook: HookSettings) -> None:
         raise SourceError(f"hook.layer: {hook.layer} does not exist; {subject.name} has layers 0 to {last}")
 
 
+def check_context(subject: Subject, data: DataSettings) -> None:
+    """Raises: SourceError when texts may be longer than the model has positions."""
+    longest = getattr(subject.model.config, "max_position_embeddings", data.context)
+    if data.context > longest:
+        raise SourceError(
+            f"data.context: {data.context:,} tokens are more than the {longest:,} positions of {subject.name}"
+            "; lower it"
+        )
+
+
 def tokenize(subject: Subject, documents: Sequence[Document], data: DataSettings) -> list[Tokens]:
     """Token numbers of each document, cut at the context, and which of its activations are learnt."""
     return [tokens for each in documents if (tokens := _tokens(subject.tokenizer, each, data)).ids]

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from trainer.config import DataSettings, HookSettings
-from trainer.subject.harvest import padded_rows, to_torch
-from trainer.subject.hooks import hooked, model_inputs
+from trainer.subject.harvest import learnt_tokens, padded_rows, to_torch
+from trainer.subject.hooks import Change, activations_of, hooked, model_inputs
 from trainer.subject.model import Subject
 from trainer.tokens import Row, TokenBatch, batch_rows
 
@@ -30,8 +30,10 @@ class Splice:
 
     @property
     def loss_recovered(self) -> float:
-        """(zero − spliced) / (zero − clean): 1 for a perfect dictionary, 0 for one no better than nothing."""
-        return (self.zero - self.spliced) / (self.zero - self.clean)
+        """(zero − spliced) / (zero − clean): 1 for a perfect dictionary, 0 for one no better than nothing.
+        NaN where zeros lose nothing, as when no replaced token is followed by another."""
+        lost = self.zero - self.clean
+        return (self.zero - self.spliced) / lost if lost else float("nan")
 
 
 def _logits(subject: Subject, batch: TokenBatch) -> torch.Tensor:
@@ -59,29 +61,38 @@ def _losses(logits: torch.Tensor, clean: torch.Tensor, batch: TokenBatch) -> np.
     return totals
 
 
+def _where_learnt(change: Change, hook: HookSettings, data: DataSettings, keep: np.ndarray) -> Change:
+    """`change` at the tokens that are learnt, of those in `keep`; nothing elsewhere."""
+
+    def partly(read: torch.Tensor, written: torch.Tensor) -> torch.Tensor:
+        learnt = torch.from_numpy(learnt_tokens(activations_of(hook, read, written), keep, data))
+        return torch.where(learnt.to(written.device)[..., None], change(read, written), written)
+
+    return partly
+
+
 def spliced_loss(
     subject: Subject, rows: Sequence[Row], hook: HookSettings, data: DataSettings, reconstruct: Reconstruct
 ) -> Splice:
     """The model clean, zero-ablated and with `reconstruct` (rows read -> rows written) spliced in.
 
-    Only tokens that the dictionary was meant for are replaced; BOS and the like pass untouched in both cases.
-    Every predicted token counts.
+    Only tokens that the dictionary was meant for are replaced; BOS, outliers and the like pass untouched in
+    both cases. Every predicted token counts.
     """
     totals, tokens, size = np.zeros((3, 2)), 0, data.batch * data.context
+
+    def zeroed(_: torch.Tensor, written: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(written)
+
+    def rebuilt(read: torch.Tensor, written: torch.Tensor) -> torch.Tensor:
+        flat = to_torch(reconstruct(padded_rows(read.float(), size)))[: written[..., 0].numel()]
+        return flat.reshape(written.shape).to(written)
+
     for batch in batch_rows(rows, data.batch, packed=data.packed):
-        learnt = torch.from_numpy(batch.keep).to(subject.model.device)[..., None]
-
-        def zeroed(_: torch.Tensor, written: torch.Tensor, learnt: torch.Tensor = learnt) -> torch.Tensor:
-            return torch.where(learnt, 0.0, written)
-
-        def rebuilt(read: torch.Tensor, written: torch.Tensor, learnt: torch.Tensor = learnt) -> torch.Tensor:
-            flat = to_torch(reconstruct(padded_rows(read.float(), size)))[: written[..., 0].numel()]
-            return torch.where(learnt, flat.reshape(written.shape).to(written), written)
-
         clean = _logits(subject, batch)
         totals[0] += _losses(clean, clean, batch)
         for place, change in enumerate((zeroed, rebuilt), start=1):
-            with hooked(subject, hook, change):
+            with hooked(subject, hook, _where_learnt(change, hook, data, batch.keep)):
                 changed = _logits(subject, batch)
             totals[place] += _losses(changed, clean, batch)
         tokens += int(batch.predicted().sum())
