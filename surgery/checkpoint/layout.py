@@ -189,12 +189,12 @@ def _missing_weights(files: Iterable[str]) -> str:
     return f"is no checkpoint: it has neither {SINGLE_FILE} nor {INDEX_FILE}"
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path, *, is_config: bool = False) -> Any:
     try:
         size = path.stat().st_size
         if size > MAX_HEADER_BYTES:
             raise CheckpointError(f"{path}: is {size:,} bytes long; at most {MAX_HEADER_BYTES:,} are read")
-        return parse_json(path.read_bytes(), str(path))
+        return parse_json(path.read_bytes(), str(path), is_config=is_config)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
@@ -202,7 +202,7 @@ def _read_json(path: Path) -> Any:
 def _read_config(folder: Path, files: list[str]) -> Mapping[str, Any]:
     if CONFIG_FILE not in files:
         raise CheckpointError(f"{folder}: has no {CONFIG_FILE}, which says what kind of model it is")
-    config = _read_json(folder / CONFIG_FILE)
+    config = _read_json(folder / CONFIG_FILE, is_config=True)
     if not isinstance(config, dict):
         raise CheckpointError(f"{folder / CONFIG_FILE}: is not a JSON object; download the file again")
     return MappingProxyType(config)

@@ -109,7 +109,7 @@ def _further(value: Mapping[str, Any], n_bytes: int) -> dict[str, Any]:
 def _untied_config(text: bytes) -> bytes:
     """config.json with nothing else changed, not even its layout."""
     text = _SAID.sub(rb"\1false", text)
-    config = parse_json(text, CONFIG_FILE)
+    config = parse_json(text, CONFIG_FILE, is_config=True)
     tower = config.get("text_config")
     if isinstance(tower, dict) and _KEY not in tower:
         text = _TEXT.sub(rb'\g<0>"tie_word_embeddings": false, ', text, count=1)

@@ -203,6 +203,17 @@ def test_needs_a_config(single: Path, text: str | None, said: str) -> None:
         open_checkpoint(single)
 
 
+@pytest.mark.parametrize("written", ["Infinity", '{"__float__": "Infinity"}'])
+def test_a_config_may_hold_an_infinity(single: Path, written: str) -> None:
+    """Mamba-2's `time_step_limit`, as transformers 4 and as transformers 5 write it."""
+    text = f'{{"model_type": "mamba2", "time_step_limit": [0.0, {written}]}}'
+    (single / "config.json").write_text(text)
+    assert open_checkpoint(single).config["time_step_limit"] == [0.0, float("inf")]
+    (single / INDEX_FILE).write_text(text)
+    with pytest.raises(CheckpointError, match=r"is not JSON|has no weight_map"):
+        open_checkpoint(single)
+
+
 def test_opening_imports_no_tensor_library(single: Path) -> None:
     code = (
         "import sys, pathlib; from surgery.checkpoint.layout import open_checkpoint;"
