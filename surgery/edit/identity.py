@@ -1,14 +1,18 @@
-"""What must be the same for a run that was stopped to be gone on with."""
+"""What must be the same for a run that was stopped to be gone on with: what is done, to which files, and what
+the bytes of a sum depend on, which are this tool, torch and the instructions that the processor has.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
+from surgery.checkpoint.hashes import sha256_file
 from surgery.checkpoint.layout import Checkpoint
 from surgery.edit.plan import Plan
 from surgery.edit.plan_record import plan_as_json
@@ -28,8 +32,18 @@ def work_identity(
     return {
         "plan": hashlib.sha256(json.dumps(plan_as_json(plan), sort_keys=True).encode()).hexdigest(),
         "source": dict(source_sums) if source_sums is not None else _source_signs(checkpoint),
+        "side file": {name: sha256_file(checkpoint.folder / name) for name in checkpoint.side_files},
+        "surgery": _own_version(),
         "torch": torch.__version__,
+        "processor": torch.backends.cpu.get_cpu_capability(),
     }
+
+
+def _own_version() -> str | None:
+    try:
+        return version("surgery")
+    except PackageNotFoundError:  # run from a folder of sources
+        return None
 
 
 def _source_signs(checkpoint: Checkpoint) -> dict[str, str]:

@@ -242,3 +242,29 @@ def test_the_identity_is_of_the_content_where_that_is_known(source: Checkpoint) 
     sums = dict.fromkeys(source.headers, "0" * 64)
     assert work_identity(plan, source, sums)["source"] == sums
     assert work_identity(plan, source) == work_identity(plan, open_checkpoint(source.folder))
+
+
+@pytest.mark.parametrize("name", ["config.json", "LICENSE"])
+def test_a_side_file_that_changed_is_not_mixed_with_the_others(source: Checkpoint, name: str) -> None:
+    """Nor one of the same length: what was copied before would stay."""
+    plan = plan_for(source)
+    before = work_identity(plan, source)
+    data = (source.folder / name).read_bytes()
+    (source.folder / name).write_bytes(data.replace(b"a", b"o", 1))
+    after = work_identity(plan, open_checkpoint(source.folder))
+    assert [key for key in before if before[key] != after[key]] == ["side file"]
+
+
+@pytest.mark.parametrize(
+    ("place", "what"),
+    [("_own_version", "surgery"), ("torch.backends.cpu.get_cpu_capability", "processor")],
+)
+def test_another_version_or_processor_is_another_work(
+    source: Checkpoint, place: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their sums may differ in the last place, and the result would be of two minds."""
+    plan = plan_for(source)
+    before = work_identity(plan, source)
+    monkeypatch.setattr(f"surgery.edit.identity.{place}", lambda: "other")
+    after = work_identity(plan, source)
+    assert [key for key in before if before[key] != after[key]] == [what]
