@@ -84,10 +84,10 @@ class Checkpoint:
         except KeyError:
             raise CheckpointError(f"{self.folder}: has no tensor {tensor!r}") from None
 
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Tensor name → shape."""
-        return {name: entry.shape for name, entry in self.tensors.items()}
+        return MappingProxyType({name: entry.shape for name, entry in self.tensors.items()})
 
     @property
     def total_bytes(self) -> int:
