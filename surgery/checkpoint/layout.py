@@ -124,7 +124,7 @@ def _list_files(folder: Path) -> tuple[list[str], list[str]]:
     """All regular files under a folder (links to files followed), and what was passed over."""
     files: list[str] = []
     odd: list[str] = []
-    for root, folders, names in os.walk(folder):
+    for root, folders, names in os.walk(folder, onerror=_refuse_unlisted):
         here = Path(root)
         for name in sorted(folders):
             if (
@@ -139,6 +139,13 @@ def _list_files(folder: Path) -> tuple[list[str], list[str]]:
             relative = place.relative_to(folder).as_posix()
             (files if _is_regular(place) else odd).append(relative)
     return sorted(files), odd
+
+
+def _refuse_unlisted(error: OSError) -> None:
+    raise CheckpointError(
+        f"{error.filename}: cannot be listed ({error.strerror}), so its files could not be copied; check its"
+        " permissions"
+    ) from error
 
 
 def _is_regular(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -211,6 +212,21 @@ def test_a_config_may_hold_an_infinity(single: Path, written: str) -> None:
     assert open_checkpoint(single).config["time_step_limit"] == [0.0, float("inf")]
     (single / INDEX_FILE).write_text(text)
     with pytest.raises(CheckpointError, match=r"is not JSON|has no weight_map"):
+        open_checkpoint(single)
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(single: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in it would be missing in every copy, unsaid."""
+    (single / "templates").mkdir()
+    real = os.scandir
+
+    def guarded(path: Any) -> Any:
+        if os.fspath(path).endswith("templates"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(CheckpointError, match="templates: cannot be listed"):
         open_checkpoint(single)
 
 
