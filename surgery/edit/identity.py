@@ -16,6 +16,7 @@ from surgery.checkpoint.hashes import sha256_file
 from surgery.checkpoint.layout import Checkpoint
 from surgery.edit.plan import Plan
 from surgery.edit.plan_record import plan_as_json
+from surgery.errors import CheckpointError
 
 
 def work_identity(
@@ -31,7 +32,7 @@ def work_identity(
     """
     return {
         "plan": hashlib.sha256(json.dumps(plan_as_json(plan), sort_keys=True).encode()).hexdigest(),
-        "source": dict(source_sums) if source_sums is not None else _source_signs(checkpoint),
+        "source": dict(source_sums) if source_sums is not None else _weight_signs(checkpoint),
         "side file": {name: sha256_file(checkpoint.folder / name) for name in checkpoint.side_files},
         "surgery": _own_version(),
         "torch": torch.__version__,
@@ -46,9 +47,31 @@ def _own_version() -> str | None:
         return None
 
 
-def _source_signs(checkpoint: Checkpoint) -> dict[str, str]:
-    signs: dict[str, str] = {}
-    for name, header in checkpoint.headers.items():
-        modified = (checkpoint.folder / name).stat().st_mtime_ns
-        signs[name] = f"{header.file_bytes} {modified} {hashlib.sha256(header.raw).hexdigest()}"
-    return signs
+def _weight_signs(checkpoint: Checkpoint) -> dict[str, str]:
+    signs = source_signs(checkpoint)
+    return {
+        name: f"{signs[name]} {hashlib.sha256(header.raw).hexdigest()}"
+        for name, header in checkpoint.headers.items()
+    }
+
+
+def source_signs(checkpoint: Checkpoint) -> dict[str, str]:
+    """Size and time of every file of a source, by name: what a file that was written to has another of."""
+    names = [*checkpoint.headers, *checkpoint.side_files]
+    found = {name: (checkpoint.folder / name).stat() for name in names}
+    return {name: f"{each.st_size} {each.st_mtime_ns}" for name, each in found.items()}
+
+
+def check_unchanged(checkpoint: Checkpoint, signs: Mapping[str, str]) -> None:
+    """Refuse a source that was written to since its signs were taken: what was read of it is a mixture.
+
+    Raises:
+        CheckpointError: naming the files.
+    """
+    now = source_signs(checkpoint)
+    changed = [name for name, sign in signs.items() if now[name] != sign]
+    if changed:
+        raise CheckpointError(
+            f"{checkpoint.folder}: changed while it was read ({', '.join(changed)}); leave it as it is until"
+            " the run has ended, and run again"
+        )
