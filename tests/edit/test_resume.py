@@ -173,18 +173,19 @@ def test_an_interrupt_keeps_what_was_written_and_the_rest_is_done(
 
 
 def _spoil(target: Path, pick: Callable[[Path], bool]) -> int:
-    """Flip the middle byte of every unfinished file that is picked."""
+    """Flip bytes all over every unfinished file that is picked."""
     spoilt = 0
     for path in sorted(unfinished(target).rglob("*")):
         if path.is_file() and path.stat().st_size and pick(path):
             data = bytearray(path.read_bytes())
-            data[len(data) // 2] ^= 1
+            for place in (len(data) // 2, *range(0, len(data), 97)):
+                data[place] ^= 1
             path.write_bytes(data)
             spoilt += 1
     return spoilt
 
 
-@pytest.mark.parametrize("after", [9, 20])
+@pytest.mark.parametrize("after", [3, 9, 18])
 @pytest.mark.parametrize("kind", ["flipped", "shortened", "missing"])
 def test_bytes_that_did_not_reach_the_disk_are_written_again(
     source: Checkpoint, tmp_path: Path, after: int, kind: str
