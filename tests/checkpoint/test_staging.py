@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from surgery.checkpoint.folder import publish
 from surgery.checkpoint.journal import Journal, create_journal, open_journal
 from surgery.checkpoint.staging import Staging, check_startable, resumable_folder, unfinished
 from surgery.errors import OutputError
@@ -48,6 +49,22 @@ def test_appears_whole_and_leaves_no_journal(tmp_path: Path) -> None:
 def test_a_failure_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
     _stopped(tmp_path / "new" / "out", error=error)
     assert _names(tmp_path) == []
+
+
+def test_an_interrupt_behind_the_renaming_leaves_the_result_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press(*places: Path) -> NoReturn:
+        publish(*places)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("surgery.checkpoint.staging.publish", press)
+    with (
+        pytest.raises(KeyboardInterrupt) as raised,
+        resumable_folder(tmp_path / "out", needed_bytes=9, identity=WORK),
+    ):
+        pass
+    assert _names(tmp_path) == ["out"] and not getattr(raised.value, "__notes__", None)
 
 
 def test_an_interrupt_keeps_the_work_and_says_how_to_go_on(tmp_path: Path) -> None:
