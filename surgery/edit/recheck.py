@@ -27,7 +27,7 @@ from surgery.errors import CheckpointError, EditError, SourceError
 RECORD = "surgery"
 AUDIT_FILE = "audit.json"
 _CARD = "README.md"
-_NOT_THE_BASES = (_CARD, SUMS_FILE, f"{RECORD}/", ".git/", ".cache/")
+NOT_THE_BASES = (_CARD, SUMS_FILE, f"{RECORD}/", ".git/", ".cache/")
 """What a run writes beside the base's files, or in place of them, and what a client keeps beside a copy."""
 
 _SAME, _NOTHING = 0.05, 1e-9
@@ -197,7 +197,7 @@ def _audit(
     edited: Checkpoint,
     progress: Callable[[int, int], None] | None,
 ) -> Audit:
-    found = audit(plan, base, edited, replaced=_NOT_THE_BASES, progress=progress)
+    found = audit(plan, base, edited, replaced=NOT_THE_BASES, progress=progress)
     kept = folder / RECORD / f"base_{_CARD}"
     if _CARD in base.side_files and not (kept.is_file() and same_file(base.folder / _CARD, kept)):
         said = f"{RECORD}/{kept.name}: is not the base's {_CARD}"
