@@ -20,7 +20,7 @@ from surgery.checkpoint.layout import Checkpoint
 from surgery.checkpoint.quantisation import FP8, Scale, find_scale
 from surgery.edit.kernel import named_layers, strength_at
 from surgery.edit.notes import plan_notes
-from surgery.edit.untying import Untying, added_bytes, plan_untying
+from surgery.edit.untying import Untying, added_bytes, check_copies, plan_untying
 from surgery.errors import EditError
 from surgery.model.anatomy import Anatomy, Gain, Role, Writer
 from surgery.recipe.editing import Ablate, Edit
@@ -99,7 +99,8 @@ def make_plan(
 
     Raises:
         EditError: a direction is missing, of the wrong width, zero or not finite; a layer does not exist; one
-            direction is ablated twice in one tensor; a writer is stored in a type that cannot be projected.
+            direction is ablated twice in one tensor; a writer is stored in a type that cannot be projected;
+            the copies of a tied embedding differ.
     """
     active = [step for step in steps if step.strength != 0]
     _check_layers(steps, anatomy)
@@ -112,6 +113,8 @@ def make_plan(
     edits.sort(key=lambda edit: (edit.file, edit.start))
     edited = {edit.tensor: edit.directions for edit in edits}
     reached = any(writer.tied and _reaches(step, writer) for writer in anatomy.writers for step in active)
+    if reached and tied != "skip":
+        check_copies(checkpoint, anatomy)
     untying = plan_untying(checkpoint, anatomy) if tied == "untie" and reached else None
     return Plan(
         edits=tuple(edits),

@@ -131,8 +131,12 @@ def test_copies_that_both_stand_on_disk_are_told_apart(tmp_path: Path) -> None:
     assert not _load(result.folder).config.tie_word_embeddings
     assert audit(plan, source, result).problems == ()
     write_weights(tmp_path / "s", tensors | {UNEMBEDDING: tensors[EMBEDDING] + 1})
-    with pytest.raises(EditError, match=r"lm_head\.weight: differs from model.embed_tokens.weight"):
-        plan_for(open_checkpoint(tmp_path / "s"), tied="untie")
+    for tied in ("untie", "accept"):
+        with pytest.raises(EditError, match=r"lm_head\.weight: differs from model.embed_tokens.weight"):
+            plan_for(open_checkpoint(tmp_path / "s"), tied=tied)
+    assert EMBEDDING not in {
+        edit.tensor for edit in plan_for(open_checkpoint(tmp_path / "s"), tied="skip").edits
+    }
 
 
 def test_an_embedding_that_no_step_reaches_stays_tied(tmp_path: Path) -> None:
