@@ -45,6 +45,28 @@ def test_appears_whole_and_leaves_no_journal(tmp_path: Path) -> None:
     assert _names(tmp_path / "a") == ["out"] and _names(tmp_path / "a" / "out") == ["file"]
 
 
+def test_all_is_on_the_disk_before_the_name_appears_and_the_name_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rename may reach the disk before the bytes behind it; after a power cut the result would be zeros."""
+    flushed: set[tuple[str, bool]] = set()
+    sync, target = os.fsync, tmp_path / "out"
+
+    def note(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        known = {(each.stat().st_dev, each.stat().st_ino): each for each in (tmp_path, *tmp_path.rglob("*"))}
+        flushed.add((known[status.st_dev, status.st_ino].name, target.exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    with resumable_folder(target, needed_bytes=9, identity=WORK) as staging:
+        (staging.folder / "sub").mkdir()
+        for name in ("file", "sub/other"):
+            (staging.folder / name).write_text("content")
+    assert {(name, False) for name in ("file", "other", "sub", ".out.unfinished")} <= flushed
+    assert (tmp_path.name, True) in flushed
+
+
 @pytest.mark.parametrize("error", [ValueError, OSError, SystemExit])
 def test_a_failure_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
     _stopped(tmp_path / "new" / "out", error=error)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from surgery.checkpoint.header import read_header
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
 from surgery.checkpoint.staging import resumable_folder, unfinished
 from surgery.edit import executor
@@ -75,9 +76,15 @@ def nursery(source: Checkpoint) -> Iterator[Nursery]:
 
 
 def _check_not_loadable(target: Path, reference: dict[str, bytes]) -> None:
-    """Nothing under the output's name; and what stands beside it is no checkpoint, unless it is complete."""
+    """Nothing under the output's name; and what stands beside it is no checkpoint, and no file of it a weight
+    file, unless it is complete.
+    """
     assert not target.exists()
     place = unfinished(target)
+    for path in place.rglob("*.safetensors"):
+        with suppress(CheckpointError):
+            read_header(path)
+            assert path.read_bytes() == reference[path.name]
     if place.exists():
         try:
             open_checkpoint(place)
