@@ -118,6 +118,17 @@ def test_config_and_index_say_so_and_nothing_else(tmp_path: Path) -> None:
     assert [line for line in after if line not in before] == ['  "tie_word_embeddings": false,']
 
 
+def test_a_config_with_an_infinity_is_untied_too(tmp_path: Path) -> None:
+    """As Mamba-2 has one; the rest of its text stays as it is."""
+    source = _source(tmp_path / "s")
+    path = source.folder / "config.json"
+    path.write_text(path.read_text().replace("{", '{\n  "limit": [0.0, {"__float__": "Infinity"}],', 1))
+    source = open_checkpoint(source.folder)
+    result = run(plan_for(source, tied="untie"), source, tmp_path / "out")
+    assert result.config == {**source.config, "tie_word_embeddings": False}
+    assert '"__float__": "Infinity"' in (result.folder / "config.json").read_text()
+
+
 def test_copies_that_both_stand_on_disk_are_told_apart(tmp_path: Path) -> None:
     source = _source(tmp_path / "s")
     tensors = {name: read_tensor(source, name) for name in source.tensors}
