@@ -99,8 +99,7 @@ def make_plan(
 
     Raises:
         EditError: a direction is missing, of the wrong width, zero or not finite; a layer does not exist; one
-            direction is ablated twice in one tensor; a writer is stored in a type that cannot be projected;
-            the copies of a tied embedding differ.
+            direction is ablated twice in one tensor; a writer is stored in a type that cannot be projected.
     """
     active = [step for step in steps if step.strength != 0]
     _check_layers(steps, anatomy)
@@ -113,8 +112,6 @@ def make_plan(
     edits.sort(key=lambda edit: (edit.file, edit.start))
     edited = {edit.tensor: edit.directions for edit in edits}
     reached = any(writer.tied and _reaches(step, writer) for writer in anatomy.writers for step in active)
-    if reached and tied != "skip":
-        check_copies(checkpoint, anatomy)
     untying = plan_untying(checkpoint, anatomy) if tied == "untie" and reached else None
     return Plan(
         edits=tuple(edits),
@@ -130,8 +127,12 @@ def make_plan(
 def plan_edit(
     checkpoint: Checkpoint, anatomy: Anatomy, edit: Edit, vectors: Mapping[str, npt.NDArray[Any]]
 ) -> Plan:
-    """The plan of a recipe's whole `edit` section; see `make_plan`."""
-    return make_plan(
+    """The plan of a recipe's whole `edit` section; see `make_plan`.
+
+    Raises:
+        EditError: beside that, copies of a tied embedding that differ would be edited.
+    """
+    plan = make_plan(
         checkpoint,
         anatomy,
         [step for step in edit.steps if isinstance(step, Ablate)],
@@ -140,6 +141,9 @@ def plan_edit(
         tied=edit.tied,
         stretch=edit.stretch_at_most if edit.keep == "column_norms" else None,
     )
+    if {each.tensor for each in plan.edits} & {writer.tensor for writer in anatomy.writers if writer.tied}:
+        check_copies(checkpoint, anatomy)
+    return plan
 
 
 def _unit(name: str, vectors: Mapping[str, npt.NDArray[Any]], d_model: int) -> Array:

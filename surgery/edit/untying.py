@@ -42,8 +42,9 @@ def plan_untying(checkpoint: Checkpoint, anatomy: Anatomy) -> Untying:
     """How a tied model gets an unembedding of its own.
 
     Raises:
-        EditError: it has none to get.
+        EditError: it has none to get, or its copies on disk differ.
     """
+    check_copies(checkpoint, anatomy)
     tied = [writer.tensor for writer in anatomy.writers if writer.tied]
     embeddings = [name for name in tied if name != anatomy.unembedding]
     if anatomy.unembedding is None or len(embeddings) != 1:
