@@ -25,7 +25,7 @@ from surgery.checkpoint.layout import open_checkpoint
 from surgery.checkpoint.staging import check_startable, resumable_folder
 from surgery.edit.audit import audit
 from surgery.edit.executor import execute
-from surgery.edit.identity import work_identity
+from surgery.edit.identity import check_unchanged, source_signs, work_identity
 from surgery.edit.runtime import random_directions, running
 from surgery.errors import EditError
 from surgery.export.check import check_adapter
@@ -67,10 +67,12 @@ def apply(
     target = loaded.target
     check_startable(target, resume=resume)
     prepared = prepare(loaded, observer)
+    signs = source_signs(prepared.checkpoint)
     names = resolved(prepared)
     hold_to_lock(prepared, names)
     with _output(prepared, target, names["model"]["files"], resume=resume) as (staging, journal):
         written = write_result(prepared, staging, observer, journal=journal)
+        check_unchanged(prepared.checkpoint, signs)
         verification = verify_result(prepared, written, observer)
         seconds = time.monotonic() - started
         return write_artefacts(prepared, written, verification, names=names, seconds=seconds)
@@ -130,8 +132,8 @@ def _unplanned(problems: Sequence[str]) -> str:
     listed = "\n  ".join(problems[:_PROBLEMS_SHOWN])
     return (
         f"the written checkpoint is not what was planned, and was not kept:\n  {listed}{more}\n"
-        "A NaN or an infinity comes of a strength that the stored type cannot hold: lower it. All else is a"
-        " fault of the disk, or of this tool"
+        "A NaN or an infinity comes of a strength that the stored type cannot hold: lower it. All else"
+        " comes of a source that changed meanwhile, or is a fault of the disk, or of this tool"
     )
 
 

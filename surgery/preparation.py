@@ -13,7 +13,7 @@ from surgery.direction.find import Finding, Sources, find_direction
 from surgery.edit.addition import Addition, make_additions
 from surgery.edit.plan import Plan, plan_edit
 from surgery.edit.proof import Proof, doubt, failed_proof, prove
-from surgery.errors import AnatomyError, DirectionError, OutputError, SourceError
+from surgery.errors import AnatomyError, DirectionError, SourceError
 from surgery.hub import Snapshot
 from surgery.model.anatomy import Anatomy, read_anatomy
 from surgery.model.language_model import LanguageModel, chat_tokens, final_log_probs, load_language_model
@@ -171,11 +171,6 @@ def _proved(checkpoint: Checkpoint, anatomy: Anatomy, recipe: Recipe) -> Proof:
     allow = recipe.edit.unproved == "allow"
     try:
         proof = prove(checkpoint.config, seed=recipe.seed, model=anatomy, untie=recipe.edit.tied == "untie")
-    except OSError as error:
-        raise OutputError(
-            f"{error.filename or 'the temporary folder'}: the twin cannot be written"
-            f" ({error.strerror or error}); free some space or set TMPDIR to another folder"
-        ) from error
     except AnatomyError as error:
         if not allow:
             raise

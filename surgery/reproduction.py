@@ -83,8 +83,8 @@ def reproduce(
     target = output if output is not None else loaded.target
     if output is None and target.exists():
         raise OutputError(f"{target}: is where the lock would write, and exists; name another by --output")
-    needed = sum(path.stat().st_size for path in source.folder.iterdir() if path.is_file())
-    with new_folder(target, needed_bytes=0 if loaded.recipe.output.form == "peft" else needed) as staging:
+    needed = 0 if loaded.recipe.output.form == "peft" else source.total_bytes
+    with new_folder(target, needed_bytes=needed) as staging:
         _write(loaded, source, directions, staging, progress)
         written = {path.relative_to(staging).as_posix() for path in staging.rglob("*") if path.is_file()}
         copied = _copy_record(home, sums, staging)
@@ -161,7 +161,8 @@ def _write(
 
 def _copy_record(home: Path, sums: Mapping[str, str], staging: Path) -> set[str]:
     """Take over what the first run said of itself: its card, and the files beside the lock."""
-    (staging / _CARD).unlink(missing_ok=True)  # the base's, which the record keeps
+    for name in (_CARD, SUMS_FILE):  # the base's own, in whose place the result's come
+        (staging / name).unlink(missing_ok=True)
     wanted = [name for name in sums if name == _CARD or name.startswith(f"{home.name}/")]
     copied = set()
     for name in wanted:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from surgery.apply import apply
 from surgery.direction.direction import unit_direction, write_directions
-from surgery.errors import AnatomyError, DirectionError, RecipeError, SourceError
+from surgery.edit.executor import execute
+from surgery.errors import (
+    AnatomyError,
+    CheckpointError,
+    DirectionError,
+    OutputError,
+    RecipeError,
+    SourceError,
+)
 from tests.conftest import build_tokenizer
 
 _RECIPE = """
@@ -151,3 +161,34 @@ def test_an_edit_along_a_stored_direction_runs_no_model(
     assert report.edit.audit is not None and not report.edit.audit.problems
     assert (report.environment.device, report.environment.dtype) == (None, None)
     assert "measured on" not in (tmp_path / "out" / "surgery" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_source_that_changes_under_the_run_is_noticed(
+    tiny_folder: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hashes were taken before, and what was read is of no one model."""
+    source = shutil.copytree(tiny_folder, tmp_path / "source")
+
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
+        data = bytearray((source / name).read_bytes())
+        data[-2:] = data[-2:] if name == "config.json" else bytes(2)
+        (source / name).write_bytes(data)
+        return execute(*arguments, **options)
+
+    monkeypatch.setattr(sys.modules["surgery.apply"], "execute", meanwhile)
+    with pytest.raises(CheckpointError, match=rf"changed while it was read \({name}\); leave it"):
+        apply(_recipe(tmp_path, source, tmp_path / "out"))
+    assert not list(tmp_path.glob("*out*"))
+
+
+@pytest.mark.parametrize("kind", [OSError, SafetensorError])
+def test_a_twin_that_no_disk_takes_is_said(
+    kind: type[Exception], tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise kind("No space left on device")
+
+    monkeypatch.setattr("transformers.PreTrainedModel.save_pretrained", full)
+    with pytest.raises(OutputError, match=r"the twin cannot be written \(No space.*set TMPDIR"):
+        apply(_recipe(tmp_path, tiny_folder, tmp_path / "out"))

@@ -37,6 +37,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     folder = tmp_path_factory.mktemp("reproduced") / "base"
     found = make_source(folder, CONFIGS["llama"], dtype=torch.bfloat16, shards=2)
     (folder / "README.md").write_text("# The base\n")
+    write_sums(folder)  # as one that is itself a result has them
     return found
 
 

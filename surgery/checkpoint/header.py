@@ -75,9 +75,15 @@ def read_header(path: Path) -> Header:
     return Header(path, raw, metadata, MappingProxyType({entry.name: entry for entry in entries}))
 
 
-def parse_json(text: bytes, where: str) -> Any:
+def parse_json(text: bytes, where: str, *, is_config: bool = False) -> Any:
     """Decode JSON, refusing what Python's reader lets pass: repeated keys, NaN, nesting that exhausts the
     stack.
+
+    Args:
+        text: what is decoded.
+        where: what it is called in an error.
+        is_config: transformers' config.json may hold infinities (Mamba-2's `time_step_limit`), bare as
+            Python writes them or, from version 5 on, as {"__float__": "Infinity"}; both become floats.
 
     Raises:
         CheckpointError: naming `where`.
@@ -85,8 +91,8 @@ def parse_json(text: bytes, where: str) -> Any:
     try:
         return json.loads(
             text.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=_no_constant,
+            object_pairs_hook=_unique_or_float if is_config else _unique,
+            parse_constant=float if is_config else _no_constant,
             parse_float=_finite_float,
         )
     except (ValueError, RecursionError) as error:
@@ -203,6 +209,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"the key {key!r} stands twice")
         table[key] = value
     return table
+
+
+def _unique_or_float(pairs: list[tuple[str, Any]]) -> dict[str, Any] | float:
+    table = _unique(pairs)
+    is_float = len(table) == 1 and table.get("__float__") in ("Infinity", "-Infinity", "NaN")
+    return float(table["__float__"]) if is_float else table
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -84,10 +84,10 @@ class Checkpoint:
         except KeyError:
             raise CheckpointError(f"{self.folder}: has no tensor {tensor!r}") from None
 
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Tensor name → shape."""
-        return {name: entry.shape for name, entry in self.tensors.items()}
+        return MappingProxyType({name: entry.shape for name, entry in self.tensors.items()})
 
     @property
     def total_bytes(self) -> int:
@@ -124,7 +124,7 @@ def _list_files(folder: Path) -> tuple[list[str], list[str]]:
     """All regular files under a folder (links to files followed), and what was passed over."""
     files: list[str] = []
     odd: list[str] = []
-    for root, folders, names in os.walk(folder):
+    for root, folders, names in os.walk(folder, onerror=_refuse_unlisted):
         here = Path(root)
         for name in sorted(folders):
             if (
@@ -139,6 +139,13 @@ def _list_files(folder: Path) -> tuple[list[str], list[str]]:
             relative = place.relative_to(folder).as_posix()
             (files if _is_regular(place) else odd).append(relative)
     return sorted(files), odd
+
+
+def _refuse_unlisted(error: OSError) -> None:
+    raise CheckpointError(
+        f"{error.filename}: cannot be listed ({error.strerror}), so its files could not be copied; check its"
+        " permissions"
+    ) from error
 
 
 def _is_regular(path: Path) -> bool:
@@ -189,12 +196,12 @@ def _missing_weights(files: Iterable[str]) -> str:
     return f"is no checkpoint: it has neither {SINGLE_FILE} nor {INDEX_FILE}"
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path, *, is_config: bool = False) -> Any:
     try:
         size = path.stat().st_size
         if size > MAX_HEADER_BYTES:
             raise CheckpointError(f"{path}: is {size:,} bytes long; at most {MAX_HEADER_BYTES:,} are read")
-        return parse_json(path.read_bytes(), str(path))
+        return parse_json(path.read_bytes(), str(path), is_config=is_config)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
@@ -202,7 +209,7 @@ def _read_json(path: Path) -> Any:
 def _read_config(folder: Path, files: list[str]) -> Mapping[str, Any]:
     if CONFIG_FILE not in files:
         raise CheckpointError(f"{folder}: has no {CONFIG_FILE}, which says what kind of model it is")
-    config = _read_json(folder / CONFIG_FILE)
+    config = _read_json(folder / CONFIG_FILE, is_config=True)
     if not isinstance(config, dict):
         raise CheckpointError(f"{folder / CONFIG_FILE}: is not a JSON object; download the file again")
     return MappingProxyType(config)

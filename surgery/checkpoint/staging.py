@@ -97,6 +97,8 @@ def resumable_folder(
             error.add_note(
                 f"stopped; what was written is kept in {place}: the same command with --resume goes on"
             )
+        elif journal is not None:
+            journal.path.unlink(missing_ok=True)
         raise
     except BaseException as error:
         if journal is not None:

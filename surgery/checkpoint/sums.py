@@ -4,7 +4,8 @@
 
 A name that holds a backslash or a line break stands escaped behind a leading backslash, as there. The file is
 written last and lists every file under the folder but itself, so `sha256sum --check SHA256SUMS` needs nothing
-else.
+else. What git and the Hub's client keep for themselves in a copy that they made (`.git`, `.cache`) is passed
+over. Names are bytes to the system; those that are no UTF-8 are written as they are.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from surgery.errors import CheckpointError
 
 SUMS_FILE = "SHA256SUMS"
 _LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
+_CLIENTS = (".git", ".cache")
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 
 
@@ -31,7 +33,7 @@ def write_sums(folder: Path, known: Mapping[str, str | None] | None = None) -> N
     """
     names = _files(folder)
     sums = {name: (known or {}).get(name) or sha256_file(folder / name) for name in names}
-    (folder / SUMS_FILE).write_text(sums_text(sums), encoding="utf-8", newline="\n")
+    (folder / SUMS_FILE).write_text(sums_text(sums), encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
 def sums_text(sums: Mapping[str, str]) -> str:
@@ -43,20 +45,23 @@ def read_sums(folder: Path) -> dict[str, str]:
     """Path → SHA-256, from a folder's `SHA256SUMS`.
 
     Raises:
-        CheckpointError: there is none, or a line is not of its format.
+        CheckpointError: there is none, a line is not of its format, or one name stands twice.
     """
     path = folder / SUMS_FILE
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     sums: dict[str, str] = {}
     for number, line in enumerate(text.split("\n")[:-1] if text.endswith("\n") else text.split("\n"), 1):
         found = _LINE.fullmatch(line)
         if found is None:
             raise CheckpointError(f"{path}:{number}: is not a line of SHA-256 and file name")
         escaped, sha256, name = found.groups()
-        sums[_unescaped(name) if escaped else name] = sha256
+        name = _unescaped(name) if escaped else name
+        if name in sums:
+            raise CheckpointError(f"{path}:{number}: lists {name!r} a second time")
+        sums[name] = sha256
     return sums
 
 
@@ -82,8 +87,9 @@ def check_sums(folder: Path, *, workers: int) -> Iterator[str]:
 
 
 def _files(folder: Path) -> list[str]:
-    paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in paths if path != SUMS_FILE)
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    names = (path.as_posix() for path in paths if path.parts[0] not in _CLIENTS)
+    return sorted(name for name in names if name != SUMS_FILE)
 
 
 def _line(name: str, sha256: str) -> str:

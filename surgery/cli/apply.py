@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -35,12 +37,9 @@ def apply(recipe: Path, overrides: tuple[str, ...], dry_run: bool, resume: bool,
     from surgery.report.steps import describe_step
 
     loaded = load_recipe(recipe, overrides=overrides)
-    with LiveProgress() as progress:
-        if not dry_run:
-            report = run(loaded, observer=progress, resume=resume)
-        else:
-            prepared = prepare(loaded, progress)
     if dry_run:
+        with LiveProgress() as progress:
+            prepared = prepare(loaded, progress)
         if as_json:
             click.echo(json.dumps(plan_as_json(prepared.plan), indent=2))
             return
@@ -48,9 +47,26 @@ def apply(recipe: Path, overrides: tuple[str, ...], dry_run: bool, resume: bool,
         form = loaded.recipe.output.form
         print_plan(prepared.plan, findings=prepared.findings, additions=additions, form=form)
         return
-    if as_json:
-        click.echo(json.dumps(report_as_json(report), indent=2))
-    else:
-        print_report(report)
+    with _saying_what_stands(loaded.target):
+        with LiveProgress() as progress:
+            report = run(loaded, observer=progress, resume=resume)
+        if as_json:
+            click.echo(json.dumps(report_as_json(report), indent=2))
+        else:
+            print_report(report)
     if report.verdict == "fail":
         sys.exit(3)
+
+
+@contextmanager
+def _saying_what_stands(target: Path) -> Iterator[None]:
+    """An interrupt says what it leaves where nobody has said it: the result may stand already."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if not getattr(interrupt, "__notes__", None):
+            stands = (
+                f"the result stands finished in {target}" if target.exists() else "nothing was left behind"
+            )
+            interrupt.add_note(f"stopped; {stands}")
+        raise

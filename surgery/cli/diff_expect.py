@@ -13,12 +13,11 @@ from surgery.checkpoint.layout import Checkpoint
 from surgery.direction.direction import Direction, read_directions
 from surgery.edit.audit import audit
 from surgery.edit.plan import plan_edit
+from surgery.edit.recheck import NOT_THE_BASES
 from surgery.errors import DirectionError, EditError
 from surgery.model.anatomy import read_anatomy
 from surgery.recipe import LoadedRecipe, load_recipe
 from surgery.recipe.editing import Ablate
-
-_CARD = ("README.md",)
 
 
 def unexpected(recipe: Path, before: Checkpoint, after: Checkpoint) -> tuple[str, ...]:
@@ -39,7 +38,10 @@ def unexpected(recipe: Path, before: Checkpoint, after: Checkpoint) -> tuple[str
     directions = _directions(loaded, after, steps)
     vectors = {name: direction.vector for name, direction in directions.items()}
     plan = plan_edit(before, read_anatomy(before.config, before.shapes), loaded.recipe.edit, vectors)
-    return (*_other_directions(loaded, directions), *audit(plan, before, after, replaced=_CARD).problems)
+    return (
+        *_other_directions(loaded, directions),
+        *audit(plan, before, after, replaced=NOT_THE_BASES).problems,
+    )
 
 
 def _directions(loaded: LoadedRecipe, after: Checkpoint, steps: list[Ablate]) -> dict[str, Direction]:

@@ -75,7 +75,7 @@ def main() -> None:
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort) as error:
         notes = getattr(error.__cause__ or error, "__notes__", None)  # click raises Abort from the interrupt
-        click.echo("\n".join(notes or ["stopped; nothing was left behind"]), err=True)
+        click.echo("\n".join(notes or ["stopped"]), err=True)
         sys.exit(1)
     except SurgeryError as error:
         from surgery.cli.console import print_error

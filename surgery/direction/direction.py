@@ -133,7 +133,9 @@ def _read_one(path: Path, name: str, vector: np.ndarray, described: Mapping[str,
         )
     layer, site = described.get("layer"), described.get("hook_point")
     point = HookPoint(layer, site) if type(layer) is int and layer >= 0 and site in SITES else None
-    found = unit_direction(
-        vector, point, table(described.get("origin")) or {"file": path.name, "tensor": name}
-    )
+    origin = table(described.get("origin")) or {"file": path.name, "tensor": name}
+    try:
+        found = unit_direction(vector, point, origin)
+    except DirectionError as error:
+        raise DirectionError(f"{path}: tensor {name!r}: {error}") from error
     return replace(found, norm=positive_number(described.get("norm")) or found.norm)

@@ -79,7 +79,8 @@ def find_direction(
     original = contrast.direction
     if original.d_model != d_model:
         raise DirectionError(
-            f"direction {name!r} has {original.d_model} entries, and the model's d_model is {d_model}"
+            f"direction {name!r} has {original.d_model} entries, and the model's d_model is {d_model};"
+            " it belongs to another model"
         )
     direction, reconstruction = original, None
     if wanted.reconstruct is not None and dictionary is not None:

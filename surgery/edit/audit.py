@@ -103,7 +103,8 @@ def audit(
         plan: what was to be done.
         base: the source.
         edited: the result.
-        replaced: side files that were meant to change (a model card); they are not compared.
+        replaced: files, and folders with a slash behind, that were meant to change or to come (a model
+            card); they are not compared.
         progress: called with (bytes of edited tensors measured, bytes of them in all).
     """
     same = all(
@@ -118,6 +119,7 @@ def audit(
         rows = tuple(_told(reading, present, progress))
         differing = [
             *_header_differences(plan, base, edited),
+            *_strangers(base, edited, replaced),
             *(said for each in looking if (said := each.result())),
         ]
     leaks = [row.leak for row in rows if not row.at_floor]
@@ -226,6 +228,12 @@ def _header_differences(plan: Plan, base: Checkpoint, edited: Checkpoint) -> Ite
             yield f"{name}: its header differs from the source's"
     for name in edited.headers:
         if name not in base.headers:
+            yield f"{name}: is not in the source"
+
+
+def _strangers(base: Checkpoint, edited: Checkpoint, replaced: Collection[str]) -> Iterator[str]:
+    for name in (*edited.side_files, *edited.left_out):
+        if name not in base.side_files and name not in replaced:
             yield f"{name}: is not in the source"
 
 

@@ -36,10 +36,15 @@ def plan_notes(
             f" {stretch:g}; biases, and controls, which run as hooks, do not"
         )
     if checkpoint.left_out:
-        shown = ", ".join(checkpoint.left_out[:6])
+        shown = ", ".join(_as_text(name) for name in checkpoint.left_out[:6])
         more = f" and {len(checkpoint.left_out) - 6} more" if len(checkpoint.left_out) > 6 else ""
         notes.append(f"not copied, since they hold other weights or no part of the model: {shown}{more}")
     return tuple(note for note in notes if note)
+
+
+def _as_text(name: str) -> str:
+    """A file's name, which need not be text, as it can be written in any file."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _tied_notes(

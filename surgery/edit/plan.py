@@ -20,7 +20,7 @@ from surgery.checkpoint.layout import Checkpoint
 from surgery.checkpoint.quantisation import FP8, Scale, find_scale
 from surgery.edit.kernel import named_layers, strength_at
 from surgery.edit.notes import plan_notes
-from surgery.edit.untying import Untying, added_bytes, plan_untying
+from surgery.edit.untying import Untying, added_bytes, check_copies, plan_untying
 from surgery.errors import EditError
 from surgery.model.anatomy import Anatomy, Gain, Role, Writer
 from surgery.recipe.editing import Ablate, Edit
@@ -127,8 +127,12 @@ def make_plan(
 def plan_edit(
     checkpoint: Checkpoint, anatomy: Anatomy, edit: Edit, vectors: Mapping[str, npt.NDArray[Any]]
 ) -> Plan:
-    """The plan of a recipe's whole `edit` section; see `make_plan`."""
-    return make_plan(
+    """The plan of a recipe's whole `edit` section; see `make_plan`.
+
+    Raises:
+        EditError: beside that, copies of a tied embedding that differ would be edited.
+    """
+    plan = make_plan(
         checkpoint,
         anatomy,
         [step for step in edit.steps if isinstance(step, Ablate)],
@@ -137,6 +141,9 @@ def plan_edit(
         tied=edit.tied,
         stretch=edit.stretch_at_most if edit.keep == "column_norms" else None,
     )
+    if {each.tensor for each in plan.edits} & {writer.tensor for writer in anatomy.writers if writer.tied}:
+        check_copies(checkpoint, anatomy)
+    return plan
 
 
 def _unit(name: str, vectors: Mapping[str, npt.NDArray[Any]], d_model: int) -> Array:

@@ -11,15 +11,15 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from surgery.checkpoint.header import parse_json, read_header
 from surgery.checkpoint.layout import Checkpoint
-from surgery.checkpoint.quantisation import Scale
-from surgery.edit.plan import Plan, TensorEdit
+from surgery.checkpoint.quantisation import FP8, Scale, find_scale
+from surgery.edit.plan import Plan, Rounding, TensorEdit
 from surgery.edit.untying import Untying
 from surgery.errors import CheckpointError, SourceError
 from surgery.model.anatomy import Gain
@@ -109,12 +109,16 @@ def read_plan(folder: Path, checkpoint: Checkpoint) -> Plan:
             edited_bytes=record["edited_bytes"],
             untying=Untying(**record["untying"]) if record.get("untying") else None,
         )
+        if plan.rounding not in get_args(Rounding):
+            raise ValueError(f"rounding {plan.rounding!r}")
+        for edit in plan.edits:
+            _check_place(path, plan, edit, checkpoint)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: is not a plan of this version ({type(error).__name__}: {error})"
         ) from error
-    for edit in plan.edits:
-        _check_place(path, plan, edit, checkpoint)
+    if len({edit.tensor for edit in plan.edits}) < len(plan.edits):
+        raise CheckpointError(f"{path}: edits one tensor twice; a plan edits each at most once")
     return plan
 
 
@@ -152,7 +156,7 @@ def _edit(record: Mapping[str, Any]) -> TensorEdit:
         directions=tuple(each["name"] for each in record["directions"]),
         strengths=tuple(float(each["strength"]) for each in record["directions"]),
         scale=None if scale is None else Scale(scale["tensor"], (scale["block"][0], scale["block"][1])),
-        stretch=record.get("stretch"),
+        stretch=None if record.get("stretch") is None else float(record["stretch"]),
     )
 
 
@@ -177,14 +181,29 @@ def _vectors(path: Path, wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, A
 def _check_place(path: Path, plan: Plan, edit: TensorEdit, checkpoint: Checkpoint) -> None:
     file, entry = checkpoint.entry(edit.tensor)
     moved = plan.untying is not None and plan.untying.unembedding in checkpoint.tensors  # this is the result
-    here = (file, entry.dtype, entry.shape, edit.start if moved else entry.start, entry.n_bytes)
-    if here != (edit.file, edit.dtype, edit.shape, edit.start, edit.end - edit.start):
+    start = edit.start if moved else entry.start
+    here = (file, entry.dtype, list(entry.shape), start, start + entry.n_bytes)
+    said = (edit.file, edit.dtype, list(edit.shape), edit.start, edit.end)
+    if here != said:
         raise CheckpointError(
-            f"{path}: says that {edit.tensor} stands in {edit.file} as {edit.dtype} {list(edit.shape)}, but"
-            f" {checkpoint.folder} has it in {file} as {entry.dtype} {list(entry.shape)}: another checkpoint"
+            f"{path}: says that {edit.tensor} stands in {_place(*said)}, but {checkpoint.folder} has it in"
+            f" {_place(*here)}: another checkpoint"
         )
+    scale = find_scale(checkpoint.config, edit.tensor, checkpoint.shapes) if edit.dtype in FP8 else None
+    if edit.scale != scale:
+        raise CheckpointError(f"{path}: the scales of {edit.tensor} are not those in {checkpoint.folder}")
     widths = {len(plan.vectors[name]) for name in edit.directions}
     if not 0 <= edit.residual_axis < len(edit.shape) or widths != {edit.shape[edit.residual_axis]}:
         raise CheckpointError(
             f"{path}: the directions of {edit.tensor} do not fit its axis {edit.residual_axis}"
         )
+    for gain in edit.gain.chain() if edit.gain is not None else ():
+        shape = checkpoint.shapes.get(gain.tensor, ())
+        if len(shape) != (3 if gain.taps else 1) or {shape[0]} != widths:
+            raise CheckpointError(
+                f"{path}: {gain.tensor} does not stand behind {edit.tensor}, it has shape {list(shape)}"
+            )
+
+
+def _place(file: str, dtype: str, shape: list[int], start: int, end: int) -> str:
+    return f"{file} as {dtype} {shape} at bytes {start} to {end}"

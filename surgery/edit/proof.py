@@ -13,7 +13,8 @@ One writer missed, one axis or one gain wrong, and the number is of order 0.1 in
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from surgery.checkpoint.tensor import read_tensor
 from surgery.edit.executor import execute
 from surgery.edit.plan import make_plan
 from surgery.edit.untying import Untying
+from surgery.errors import OutputError
 from surgery.model.anatomy import Anatomy, read_anatomy
 from surgery.model.families.towers import BY_TYPE as TOWERS
 from surgery.model.sites import find_blocks
@@ -89,9 +91,10 @@ def prove(
 
     Raises:
         AnatomyError: the twin cannot be built, or its tensors are not all classified.
+        OutputError: the temporary folder takes no twin.
     """
-    with tempfile.TemporaryDirectory(prefix="surgery-twin-") as scratch:
-        source, target = Path(scratch) / "twin", Path(scratch) / "edited"
+    with _scratch() as scratch:
+        source, target = scratch / "twin", scratch / "edited"
         base = open_checkpoint(build_twin(config, source, seed=seed))
         anatomy = read_anatomy(base.config, base.shapes)
         directions = np.random.default_rng(seed).standard_normal((rank, anatomy.d_model))
@@ -118,6 +121,22 @@ def prove(
         anatomy.approximate,
         after.n_image_features,
     )
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A temporary folder for a twin."""
+    from safetensors import SafetensorError
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="surgery-twin-") as scratch:
+            yield Path(scratch)
+    except (OSError, SafetensorError) as error:
+        place = getattr(error, "filename", None) or tempfile.gettempdir()
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(
+            f"{place}: the twin cannot be written ({reason}); free some space or set TMPDIR to another folder"
+        ) from error
 
 
 def failed_proof(family: str, reason: str) -> Proof:

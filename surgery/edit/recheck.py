@@ -8,7 +8,8 @@ byte with the base's. The report of the run is not believed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,21 @@ from typing import Any
 
 from surgery.checkpoint.hashes import same_file, sha256_range
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
-from surgery.checkpoint.sums import check_sums, read_sums
+from surgery.checkpoint.sums import SUMS_FILE, check_sums, read_sums
 from surgery.checkpoint.workers import available_cores
 from surgery.edit.audit import Audit, audit, audit_as_json
+from surgery.edit.plan import Plan
 from surgery.edit.plan_record import read_plan, read_record
-from surgery.errors import CheckpointError, SourceError
+from surgery.errors import CheckpointError, EditError, SourceError
 
 RECORD = "surgery"
 AUDIT_FILE = "audit.json"
-_REPLACED = "README.md"
+_CARD = "README.md"
+NOT_THE_BASES = (_CARD, SUMS_FILE, f"{RECORD}/", ".git/", ".cache/")
+"""What a run writes beside the base's files, or in place of them, and what a client keeps beside a copy."""
+
+_SAME, _NOTHING = 0.05, 1e-9
+"""How far a leak may be from the recorded one, relatively and at all: another processor sums otherwise."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +96,14 @@ def recheck(
     if not is_adapter(folder):
         original = None if base is None else _open_base(base)
         try:
-            found = _audit(folder, original, progress)
+            edited = open_checkpoint(folder)
+            plan = read_plan(folder / RECORD, original or edited)
+            found = None if original is None else _audit(folder, plan, original, edited, progress)
             said = _recorded_tensors(folder)
-            problems += _tensor_problems(said, open_checkpoint(folder), found)
+            planned = [edit.tensor for edit in plan.edits]
+            problems += _tensor_problems(said, edited, planned, found)
             n_tensors = len(said)
-        except CheckpointError as error:
+        except (CheckpointError, EditError) as error:
             problems.append(str(error))
     problems += found.problems if found is not None else ()
     return Recheck(folder, base, n_files, found, tuple(problems), n_tensors)
@@ -125,20 +135,33 @@ def _open_base(base: Path) -> Checkpoint:
         raise SourceError(f"base {error}") from error
 
 
-def _recorded_tensors(folder: Path) -> Mapping[str, tuple[str, str]]:
-    """Tensor → SHA-256 before and after, as audit.json has them; nothing where there is no such file."""
+@dataclass(frozen=True)
+class _Said:
+    """What audit.json says of one tensor."""
+
+    sha256_before: str
+    sha256: str
+    leak: float | None
+
+
+def _recorded_tensors(folder: Path) -> Mapping[str, _Said]:
     path = folder / RECORD / AUDIT_FILE
     if not path.is_file():
-        return {}
+        raise CheckpointError(f"{path}: is missing, so of no tensor a SHA-256 is recorded")
     try:
         rows = read_record(path)["tensors"]
-        return {str(row["tensor"]): (str(row["sha256_before"]), str(row["sha256"])) for row in rows}
-    except (KeyError, TypeError) as error:
+        return {
+            row["tensor"]: _Said(
+                row["sha256_before"], row["sha256"], None if row["leak"] is None else float(row["leak"])
+            )
+            for row in rows
+        }
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: is not an audit of this version ({error})") from error
 
 
 def _tensor_problems(
-    said: Mapping[str, tuple[str, str]], edited: Checkpoint, found: Audit | None
+    said: Mapping[str, _Said], edited: Checkpoint, planned: Iterable[str], found: Audit | None
 ) -> Iterator[str]:
     measured = {} if found is None else {row.tensor: row for row in found.rows}
     places = {name: edited.entry(name) for name in said if name not in measured}
@@ -148,23 +171,35 @@ def _tensor_problems(
             places.values(),
         )
         now = dict(zip(places, hashes, strict=True))
-    for name, (before, after) in said.items():
-        if (measured[name].sha256 if name in measured else now[name]) != after:
+    for name, row in said.items():
+        here = measured.get(name)
+        if (now[name] if here is None else here.sha256) != row.sha256:
             yield f"{name}: its bytes are not those whose SHA-256 {AUDIT_FILE} lists"
-        if name in measured and measured[name].sha256_before != before:
+        elif here is not None and not _agree(here.leak, row.leak):
+            yield f"{name}: leaks {here.leak:.2g}, where {AUDIT_FILE} says {row.leak}"
+        if here is not None and here.sha256_before != row.sha256_before:
             yield f"{name}: the base's bytes are not those whose SHA-256 {AUDIT_FILE} lists"
+    for name in planned:
+        if name not in said:
+            yield f"{name}: is edited by the plan, and {AUDIT_FILE} does not list it"
+
+
+def _agree(leak: float, said: float | None) -> bool:
+    if said is None:
+        return not math.isfinite(leak)
+    return math.isclose(leak, said, rel_tol=_SAME, abs_tol=_NOTHING)
 
 
 def _audit(
-    folder: Path, base: Checkpoint | None, progress: Callable[[int, int], None] | None
-) -> Audit | None:
-    edited = open_checkpoint(folder)
-    plan = read_plan(folder / RECORD, base or edited)
-    if base is None:
-        return None
-    found = audit(plan, base, edited, replaced=(_REPLACED,), progress=progress)
-    kept = folder / RECORD / f"base_{_REPLACED}"
-    if _REPLACED in base.side_files and not (kept.is_file() and same_file(base.folder / _REPLACED, kept)):
-        said = f"{RECORD}/{kept.name}: is not the base's {_REPLACED}"
+    folder: Path,
+    plan: Plan,
+    base: Checkpoint,
+    edited: Checkpoint,
+    progress: Callable[[int, int], None] | None,
+) -> Audit:
+    found = audit(plan, base, edited, replaced=NOT_THE_BASES, progress=progress)
+    kept = folder / RECORD / f"base_{_CARD}"
+    if _CARD in base.side_files and not (kept.is_file() and same_file(base.folder / _CARD, kept)):
+        said = f"{RECORD}/{kept.name}: is not the base's {_CARD}"
         return Audit(found.rows, found.max_leak, False, (*found.problems, said))
     return found

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from surgery.checkpoint.hashes import same_range
 from surgery.checkpoint.header import PREFIX_BYTES, Header, parse_json
 from surgery.checkpoint.layout import CONFIG_FILE, INDEX_FILE, Checkpoint
+from surgery.checkpoint.pair import same_bytes, slot_of
 from surgery.errors import EditError
 from surgery.model.anatomy import Anatomy
 
@@ -44,6 +44,7 @@ def plan_untying(checkpoint: Checkpoint, anatomy: Anatomy) -> Untying:
     Raises:
         EditError: it has none to get, or its copies on disk differ.
     """
+    check_copies(checkpoint, anatomy)
     tied = [writer.tensor for writer in anatomy.writers if writer.tied]
     embeddings = [name for name in tied if name != anatomy.unembedding]
     if anatomy.unembedding is None or len(embeddings) != 1:
@@ -52,18 +53,24 @@ def plan_untying(checkpoint: Checkpoint, anatomy: Anatomy) -> Untying:
             " is not known for this checkpoint, so it cannot be untied; use `tied: accept` or `tied: skip`"
         )
     embedding = embeddings[0]
-    copies = [name for name in tied if name != embedding]
-    file, entry = checkpoint.entry(embedding)
-    for copy in copies:
-        other, place = checkpoint.entry(copy)
-        first, second = checkpoint.folder / file, checkpoint.folder / other
-        same = entry.n_bytes == place.n_bytes and entry.dtype == place.dtype
-        if not same or not same_range(first, second, entry.start, entry.end, shift=place.start - entry.start):
+    file, _ = checkpoint.entry(embedding)
+    return Untying(embedding, anatomy.unembedding, file, copied=len(tied) == 1)
+
+
+def check_copies(checkpoint: Checkpoint, anatomy: Anatomy) -> None:
+    """Refuse a tied embedding whose copies on disk differ: to some loaders the second one only reads.
+
+    Raises:
+        EditError: naming the copy.
+    """
+    tied = [writer.tensor for writer in anatomy.writers if writer.tied]
+    tied.sort(key=lambda name: name == anatomy.unembedding)
+    for copy in tied[1:]:
+        if not same_bytes(slot_of(checkpoint, tied[0]), slot_of(checkpoint, copy)):
             raise EditError(
-                f"{copy}: differs from {embedding}, to which config.json ties it, so loaders disagree on what"
-                " this model is; remove one of the two"
+                f"{copy}: differs from {tied[0]}, to which config.json ties it, so loaders disagree on what"
+                " this model is; remove one of the two, or say `tie_word_embeddings: false` there"
             )
-    return Untying(embedding, anatomy.unembedding, file, copied=not copies)
 
 
 def result_header(untying: Untying | None, header: Header, file: str) -> bytes:
@@ -109,7 +116,7 @@ def _further(value: Mapping[str, Any], n_bytes: int) -> dict[str, Any]:
 def _untied_config(text: bytes) -> bytes:
     """config.json with nothing else changed, not even its layout."""
     text = _SAID.sub(rb"\1false", text)
-    config = parse_json(text, CONFIG_FILE)
+    config = parse_json(text, CONFIG_FILE, is_config=True)
     tower = config.get("text_config")
     if isinstance(tower, dict) and _KEY not in tower:
         text = _TEXT.sub(rb'\g<0>"tie_word_embeddings": false, ', text, count=1)

@@ -16,7 +16,7 @@ from surgery.checkpoint.quantisation import refusal, scale_names
 from surgery.errors import AnatomyError
 from surgery.model.families import FAMILIES
 from surgery.model.families.rows import Rows, draft_layers, fits, listing, presence_problems, resolve_rows
-from surgery.model.families.settings import count, expert_count, is_tied, layer_type
+from surgery.model.families.settings import check_size, count, expert_count, is_tied, layer_type
 from surgery.model.families.table import (
     Family,
     Gain,
@@ -90,12 +90,14 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     n_layers, d_model = count(settings, family.depth), count(settings, family.width)
     tied = is_tied(family, config)
     rows = resolve_rows(family, tensor_shapes, tied=tied)
+    n_experts = expert_count(rows.writers, settings)
+    check_size(n_layers, n_experts)
     rows = replace(
         rows,
         writers=tuple(row for row in rows.writers if row.unless is None or not settings.get(row.unless)),
         foreign=(*rows.foreign, *draft_layers(family, rows.prefix, settings, n_layers)),
         n_layers=n_layers,
-        n_experts=expert_count(rows.writers, settings),
+        n_experts=n_experts,
     )
     found, readers, unknown = _classify(rows, tensor_shapes, settings, d_model)
     writers = [writer for writer, _ in found]
@@ -256,6 +258,8 @@ def _shape_problems(
                 f"{writer.tensor}: has shape {list(shape)}; expected {row.n_axes} axes with d_model {d_model}"
                 f" on axis {writer.residual_axis}"
             )
+        elif 0 in shape:
+            problems.append(f"{writer.tensor}: has shape {list(shape)}, which holds no element")
         problems += [
             f"{gain.tensor}: what stands behind {writer.tensor} is missing or not {d_model} wide"
             for gain in (writer.gain.chain() if writer.gain is not None else ())

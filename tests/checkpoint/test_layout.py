@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -200,6 +201,32 @@ def test_needs_a_config(single: Path, text: str | None, said: str) -> None:
     if text is not None:
         (single / "config.json").write_text(text)
     with pytest.raises(CheckpointError, match=said):
+        open_checkpoint(single)
+
+
+@pytest.mark.parametrize("written", ["Infinity", '{"__float__": "Infinity"}'])
+def test_a_config_may_hold_an_infinity(single: Path, written: str) -> None:
+    """Mamba-2's `time_step_limit`, as transformers 4 and as transformers 5 write it."""
+    text = f'{{"model_type": "mamba2", "time_step_limit": [0.0, {written}]}}'
+    (single / "config.json").write_text(text)
+    assert open_checkpoint(single).config["time_step_limit"] == [0.0, float("inf")]
+    (single / INDEX_FILE).write_text(text)
+    with pytest.raises(CheckpointError, match=r"is not JSON|has no weight_map"):
+        open_checkpoint(single)
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(single: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in it would be missing in every copy, unsaid."""
+    (single / "templates").mkdir()
+    real = os.scandir
+
+    def guarded(path: Any) -> Any:
+        if os.fspath(path).endswith("templates"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(CheckpointError, match="templates: cannot be listed"):
         open_checkpoint(single)
 
 

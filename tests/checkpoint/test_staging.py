@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from surgery.checkpoint.folder import publish
 from surgery.checkpoint.journal import Journal, create_journal, open_journal
 from surgery.checkpoint.staging import Staging, check_startable, resumable_folder, unfinished
 from surgery.errors import OutputError
@@ -44,10 +45,48 @@ def test_appears_whole_and_leaves_no_journal(tmp_path: Path) -> None:
     assert _names(tmp_path / "a") == ["out"] and _names(tmp_path / "a" / "out") == ["file"]
 
 
+def test_all_is_on_the_disk_before_the_name_appears_and_the_name_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rename may reach the disk before the bytes behind it; after a power cut the result would be zeros."""
+    flushed: set[tuple[str, bool]] = set()
+    sync, target = os.fsync, tmp_path / "out"
+
+    def note(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        known = {(each.stat().st_dev, each.stat().st_ino): each for each in (tmp_path, *tmp_path.rglob("*"))}
+        flushed.add((known[status.st_dev, status.st_ino].name, target.exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    with resumable_folder(target, needed_bytes=9, identity=WORK) as staging:
+        (staging.folder / "sub").mkdir()
+        for name in ("file", "sub/other"):
+            (staging.folder / name).write_text("content")
+    assert {(name, False) for name in ("file", "other", "sub", ".out.unfinished")} <= flushed
+    assert (tmp_path.name, True) in flushed
+
+
 @pytest.mark.parametrize("error", [ValueError, OSError, SystemExit])
 def test_a_failure_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
     _stopped(tmp_path / "new" / "out", error=error)
     assert _names(tmp_path) == []
+
+
+def test_an_interrupt_behind_the_renaming_leaves_the_result_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press(*places: Path) -> NoReturn:
+        publish(*places)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("surgery.checkpoint.staging.publish", press)
+    with (
+        pytest.raises(KeyboardInterrupt) as raised,
+        resumable_folder(tmp_path / "out", needed_bytes=9, identity=WORK),
+    ):
+        pass
+    assert _names(tmp_path) == ["out"] and not getattr(raised.value, "__notes__", None)
 
 
 def test_an_interrupt_keeps_the_work_and_says_how_to_go_on(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -77,6 +78,29 @@ def test_a_malformed_line_is_refused_with_its_number(folder: Path, text: str) ->
     (folder / SUMS_FILE).write_text(f"{'0' * 64}  a\n{text}")
     with pytest.raises(CheckpointError, match=f"{SUMS_FILE}:2: is not a line of SHA-256"):
         read_sums(folder)
+
+
+def test_a_name_that_stands_twice_is_refused(folder: Path) -> None:
+    """sha256sum(1) would check both; the last one alone would hide the first."""
+    with (folder / SUMS_FILE).open("a") as file:
+        file.write(f"{'0' * 64}  a\n")
+    with pytest.raises(CheckpointError, match="lists 'a' a second time"):
+        read_sums(folder)
+
+
+def test_a_name_that_is_no_utf8_stands_as_it_is(folder: Path) -> None:
+    (folder / os.fsdecode(b"caf\xe9")).write_bytes(b"1")
+    write_sums(folder)
+    assert b"  caf\xe9\n" in (folder / SUMS_FILE).read_bytes()
+    assert _problems(folder) == []
+
+
+def test_what_a_client_keeps_beside_a_copy_is_not_part_of_it(folder: Path) -> None:
+    for name in (".git/HEAD", ".cache/huggingface/x.metadata"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).touch()
+    (folder / "sub" / ".git").touch()
+    assert _problems(folder) == ["sub/.git: is not listed in SHA256SUMS"]
 
 
 def test_a_missing_list_is_said(tmp_path: Path) -> None:

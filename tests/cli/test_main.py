@@ -90,7 +90,7 @@ def test_an_interrupt_says_what_it_leaves(
     """Click raises its own exception from the interrupt, which carries what a stopped run has to say."""
     for note, said in (
         ("kept in .out.unfinished", "kept in .out.unfinished"),
-        (None, "nothing was left behind"),
+        (None, "stopped\n"),
     ):
         interrupt = KeyboardInterrupt()
         if note is not None:
@@ -105,6 +105,20 @@ def test_an_interrupt_says_what_it_leaves(
         assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_an_interrupted_apply_says_whether_its_result_stands(tmp_path: Path, *, finished: bool) -> None:
+    """It may meet the screen that shows a result, when all of it is written."""
+    from surgery.cli.apply import _saying_what_stands
+
+    if finished:
+        (tmp_path / "out").mkdir()
+    with pytest.raises(KeyboardInterrupt) as caught, _saying_what_stands(tmp_path / "out"):
+        raise KeyboardInterrupt
+    (said,) = caught.value.__notes__
+    wanted = f"the result stands finished in {tmp_path / 'out'}" if finished else "nothing was left behind"
+    assert said == f"stopped; {wanted}"
+
+
 DOOR = "import os, signal, sys\nfrom surgery.cli import main as door\n"
 
 
@@ -112,7 +126,7 @@ DOOR = "import os, signal, sys\nfrom surgery.cli import main as door\n"
 def test_a_signal_is_an_interrupt_unless_it_is_ignored(name: str) -> None:
     """A closed terminal too, so that what a stopped run has to take away is taken away; nohup still holds."""
     kill = f"door.cli.main = lambda **_: os.kill(os.getpid(), signal.{name})\ndoor.main()\n"
-    for before, expected in (("DFL", (1, "stopped; nothing was left behind\n")), ("IGN", (0, ""))):
+    for before, expected in (("DFL", (1, "stopped\n")), ("IGN", (0, ""))):
         code = f"{DOOR}signal.signal(signal.{name}, signal.SIG_{before})\n{kill}"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == expected

@@ -80,6 +80,12 @@ def test_a_matrix_is_no_direction(tmp_path: Path) -> None:
         Direction.load(tmp_path / "m.safetensors")
 
 
+def test_a_stored_vector_without_direction_is_named(tmp_path: Path) -> None:
+    save_file({"fine": np.ones(3, np.float32), "empty": np.zeros(3, np.float32)}, tmp_path / "d.safetensors")
+    with pytest.raises(DirectionError, match=r"d\.safetensors: tensor 'empty': the vector has no direction"):
+        read_directions(tmp_path / "d.safetensors")
+
+
 def test_garbage_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"not a file")
     with pytest.raises(DirectionError, match=r"x\.safetensors"):

@@ -51,6 +51,14 @@ def test_a_sample_of_the_other_families_is_exact(config: dict[str, Any]) -> None
     _check(config)
 
 
+@pytest.mark.parametrize("model_type", ["mamba2", "nemotron_h"])
+def test_a_config_as_transformers_saves_it_is_proved(model_type: str, tmp_path: Path) -> None:
+    """It holds an infinity, for which JSON has no word."""
+    folder = build_twin({"model_type": model_type, **TRIALS[model_type][0]}, tmp_path / "t", seed=0)
+    assert "Infinity" in (folder / "config.json").read_text()
+    assert prove(open_checkpoint(folder).config).exact
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("config", trials())
 def test_all_families_are_exact_or_say_why_not(config: dict[str, Any]) -> None:

@@ -150,6 +150,64 @@ CHANGES: dict[str, tuple[Callable[[Path, Checkpoint], None], str]] = {
         _edit_record("plan.json", lambda record: record["edits"][0].update(gain={"norm": "x"})),
         "is not a plan of this version",
     ),
+    "the leak in the record": (
+        _edit_record("audit.json", lambda record: record["tensors"][3].update(leak=0.0)),
+        "where audit.json says 0.0",
+    ),
+    "a tensor that the record leaves out": (
+        _edit_record("audit.json", lambda record: record["tensors"].pop(3)),
+        "is edited by the plan, and audit.json does not list it",
+    ),
+    "no audit": (
+        lambda out, _: (out / "surgery" / "audit.json").unlink() or None,
+        "audit.json: is missing",
+    ),
+    "a tensor that nobody has": (
+        _edit_record("audit.json", lambda record: record["tensors"][3].update(tensor="ghost")),
+        "has no tensor 'ghost'",
+    ),
+    "the bytes in the record": (
+        _edit_record("plan.json", lambda record: record["edits"][0]["bytes"].__setitem__(1, 3)),
+        "to 3, but",
+    ),
+    "an edit twice": (
+        _edit_record("plan.json", lambda record: record["edits"].append(record["edits"][0])),
+        "edits one tensor twice",
+    ),
+    "a direction that nobody has": (
+        _edit_record("plan.json", lambda record: record["edits"][0]["directions"][0].update(name="zz")),
+        "is not a plan of this version (KeyError: 'zz')",
+    ),
+    "the rounding": (
+        _edit_record("plan.json", lambda record: record.update(rounding=["up"])),
+        "is not a plan of this version (ValueError: rounding ['up'])",
+    ),
+    "the stretch": (
+        _edit_record("plan.json", lambda record: record["edits"][0].update(stretch="far")),
+        "is not a plan of this version",
+    ),
+    "scales of a matrix that has none": (
+        _edit_record(
+            "plan.json",
+            lambda record: record["edits"][0].update(scale={"tensor": "lm_head.weight", "block": ["a", 1]}),
+        ),
+        "the scales of",
+    ),
+    "a gain that is none": (
+        _edit_record(
+            "plan.json",
+            lambda record: record["edits"][-1]["gain"].update(tensor="model.layers.0.mlp.down_proj.weight"),
+        ),
+        "model.layers.0.mlp.down_proj.weight does not stand behind",
+    ),
+    "code beside the weights": (
+        lambda out, _: (out / "modeling_evil.py").write_text("import os") and None,
+        "modeling_evil.py: is not in the source",
+    ),
+    "an adapter beside the weights": (
+        lambda out, _: (out / "adapter_model.safetensors").write_bytes(b"x") and None,
+        "adapter_model.safetensors: is not in the source",
+    ),
     "the direction": (
         _edit_record("plan.json", lambda record: record["directions"]["r0"].update(sha256="0" * 64)),
         "is not the one that the plan was made with",
@@ -180,6 +238,13 @@ def test_another_base_is_noticed(source: Checkpoint, tmp_path: Path) -> None:
     assert any("the base's bytes are not those whose SHA-256" in problem for problem in problems)
     assert any("which the plan does not touch" in problem for problem in problems)
     assert any("steps away" in problem for problem in problems)
+
+
+def test_a_result_can_be_edited_again(source: Checkpoint, tmp_path: Path) -> None:
+    """Its own list of sums is then a file of the base, and the next one takes its place."""
+    _, first = make_result(source, tmp_path / "first")
+    _, second = make_result(open_checkpoint(first), tmp_path / "second", [Ablate(ablate="r1")])
+    assert recheck(second, first).problems == ()
 
 
 def test_what_is_no_result_or_no_base_is_said(source: Checkpoint, tmp_path: Path) -> None:

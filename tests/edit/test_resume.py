@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from surgery.checkpoint.header import read_header
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
 from surgery.checkpoint.staging import resumable_folder, unfinished
 from surgery.edit import executor
@@ -75,9 +76,15 @@ def nursery(source: Checkpoint) -> Iterator[Nursery]:
 
 
 def _check_not_loadable(target: Path, reference: dict[str, bytes]) -> None:
-    """Nothing under the output's name; and what stands beside it is no checkpoint, unless it is complete."""
+    """Nothing under the output's name; and what stands beside it is no checkpoint, and no file of it a weight
+    file, unless it is complete.
+    """
     assert not target.exists()
     place = unfinished(target)
+    for path in place.rglob("*.safetensors"):
+        with suppress(CheckpointError):
+            read_header(path)
+            assert path.read_bytes() == reference[path.name]
     if place.exists():
         try:
             open_checkpoint(place)
@@ -173,18 +180,19 @@ def test_an_interrupt_keeps_what_was_written_and_the_rest_is_done(
 
 
 def _spoil(target: Path, pick: Callable[[Path], bool]) -> int:
-    """Flip the middle byte of every unfinished file that is picked."""
+    """Flip bytes all over every unfinished file that is picked."""
     spoilt = 0
     for path in sorted(unfinished(target).rglob("*")):
         if path.is_file() and path.stat().st_size and pick(path):
             data = bytearray(path.read_bytes())
-            data[len(data) // 2] ^= 1
+            for place in (len(data) // 2, *range(0, len(data), 97)):
+                data[place] ^= 1
             path.write_bytes(data)
             spoilt += 1
     return spoilt
 
 
-@pytest.mark.parametrize("after", [9, 20])
+@pytest.mark.parametrize("after", [3, 9, 18])
 @pytest.mark.parametrize("kind", ["flipped", "shortened", "missing"])
 def test_bytes_that_did_not_reach_the_disk_are_written_again(
     source: Checkpoint, tmp_path: Path, after: int, kind: str
@@ -242,3 +250,29 @@ def test_the_identity_is_of_the_content_where_that_is_known(source: Checkpoint) 
     sums = dict.fromkeys(source.headers, "0" * 64)
     assert work_identity(plan, source, sums)["source"] == sums
     assert work_identity(plan, source) == work_identity(plan, open_checkpoint(source.folder))
+
+
+@pytest.mark.parametrize("name", ["config.json", "LICENSE"])
+def test_a_side_file_that_changed_is_not_mixed_with_the_others(source: Checkpoint, name: str) -> None:
+    """Nor one of the same length: what was copied before would stay."""
+    plan = plan_for(source)
+    before = work_identity(plan, source)
+    data = (source.folder / name).read_bytes()
+    (source.folder / name).write_bytes(data.replace(b"a", b"o", 1))
+    after = work_identity(plan, open_checkpoint(source.folder))
+    assert [key for key in before if before[key] != after[key]] == ["side file"]
+
+
+@pytest.mark.parametrize(
+    ("place", "what"),
+    [("_own_version", "surgery"), ("torch.backends.cpu.get_cpu_capability", "processor")],
+)
+def test_another_version_or_processor_is_another_work(
+    source: Checkpoint, place: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their sums may differ in the last place, and the result would be of two minds."""
+    plan = plan_for(source)
+    before = work_identity(plan, source)
+    monkeypatch.setattr(f"surgery.edit.identity.{place}", lambda: "other")
+    after = work_identity(plan, source)
+    assert [key for key in before if before[key] != after[key]] == [what]

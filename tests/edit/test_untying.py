@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,21 @@ from surgery.edit import spans, tiles
 from surgery.edit.audit import audit
 from surgery.edit.executor import execute
 from surgery.edit.identity import work_identity
+from surgery.edit.plan import plan_edit
 from surgery.edit.proof import prove
 from surgery.edit.recheck import recheck
 from surgery.errors import EditError
 from surgery.model.twin import auto_class, quiet_transformers
-from surgery.recipe.editing import Ablate
-from tests.edit.edit_sources import contents, make_source, plan_for, run, write_weights
+from surgery.recipe.editing import Ablate, Edit
+from tests.edit.edit_sources import (
+    anatomy_of,
+    contents,
+    directions,
+    make_source,
+    plan_for,
+    run,
+    write_weights,
+)
 from tests.edit.results import make_result
 from tests.model.family_configs import CONFIGS
 
@@ -118,6 +128,17 @@ def test_config_and_index_say_so_and_nothing_else(tmp_path: Path) -> None:
     assert [line for line in after if line not in before] == ['  "tie_word_embeddings": false,']
 
 
+def test_a_config_with_an_infinity_is_untied_too(tmp_path: Path) -> None:
+    """As Mamba-2 has one; the rest of its text stays as it is."""
+    source = _source(tmp_path / "s")
+    path = source.folder / "config.json"
+    path.write_text(path.read_text().replace("{", '{\n  "limit": [0.0, {"__float__": "Infinity"}],', 1))
+    source = open_checkpoint(source.folder)
+    result = run(plan_for(source, tied="untie"), source, tmp_path / "out")
+    assert result.config == {**source.config, "tie_word_embeddings": False}
+    assert '"__float__": "Infinity"' in (result.folder / "config.json").read_text()
+
+
 def test_copies_that_both_stand_on_disk_are_told_apart(tmp_path: Path) -> None:
     source = _source(tmp_path / "s")
     tensors = {name: read_tensor(source, name) for name in source.tensors}
@@ -131,8 +152,13 @@ def test_copies_that_both_stand_on_disk_are_told_apart(tmp_path: Path) -> None:
     assert not _load(result.folder).config.tie_word_embeddings
     assert audit(plan, source, result).problems == ()
     write_weights(tmp_path / "s", tensors | {UNEMBEDDING: tensors[EMBEDDING] + 1})
-    with pytest.raises(EditError, match=r"lm_head\.weight: differs from model.embed_tokens.weight"):
-        plan_for(open_checkpoint(tmp_path / "s"), tied="untie")
+    source = open_checkpoint(tmp_path / "s")
+    differ = r"lm_head\.weight: differs from model.embed_tokens.weight"
+    with pytest.raises(EditError, match=differ):
+        plan_for(source, tied="untie")
+    for tied, outcome in (("accept", pytest.raises(EditError, match=differ)), ("skip", nullcontext())):
+        with outcome:
+            plan_edit(source, anatomy_of(source), Edit(steps=[Ablate(ablate="r0")], tied=tied), directions(1))
 
 
 def test_an_embedding_that_no_step_reaches_stays_tied(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from surgery.model.families.table import Family, Gain, WriterRow, alternatives, fill, match_pattern
 
 _LISTED = 12
+_MOST_DRAFTS = 64
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _behind(gain: Gain | None, prefix: str) -> Gain | None:
 def draft_layers(family: Family, prefix: str, settings: Mapping[str, Any], n_layers: int) -> tuple[str, ...]:
     """Names of layers behind the last one, which draft tokens from the finished stream and do not feed it."""
     drafts = settings.get(family.drafts) if family.drafts is not None else 0
-    count = drafts if type(drafts) is int else 0
+    count = min(drafts, _MOST_DRAFTS) if type(drafts) is int else 0
     return tuple(f"{prefix}layers.{n_layers + index}." for index in range(count))
 
 
