@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from surgery.model.families import FAMILIES, FILES, mergers
+from surgery.model.families import FAMILIES, FILES, TOWERS
 from surgery.model.families.table import Family, Gain, WriterRow
-from surgery.model.families.towers import BY_TYPE as TOWERS
 from surgery.model.families.trials import TRIALS
 from surgery.model.families.unsupported import UNSUPPORTED
 
@@ -148,9 +147,7 @@ def _row(model_type: str, proofs: list[Proof]) -> tuple[str, ...]:
     beside = () if tower is None else tower.writers
     return (
         f"`{model_type}`",
-        f"{'mergers' if tower in mergers.TOWERS else 'projectors'}.py, `{text}`"
-        if text
-        else f"{FILES[model_type]}.py",
+        f"{FILES[model_type]}.py" + (f", `{text}`" if text else ""),
         "<br>".join([*(_writers(family) if text is None else ()), *_listed(beside)]) or "no others",
         "<br>".join(_between((*(family.writers if text is None else ()), *beside))) or "nothing",
         verdict,

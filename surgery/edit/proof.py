@@ -27,7 +27,7 @@ from surgery.edit.executor import execute
 from surgery.edit.plan import make_plan
 from surgery.edit.untying import Untying
 from surgery.model.anatomy import Anatomy, read_anatomy
-from surgery.model.families.towers import BY_TYPE as TOWERS
+from surgery.model.families import TOWERS
 from surgery.model.sites import find_blocks
 from surgery.model.twin import auto_class, build_twin, quiet_transformers
 from surgery.model.twin_inputs import alone, image_features, twin_inputs

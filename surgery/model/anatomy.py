@@ -14,7 +14,7 @@ from typing import Any
 
 from surgery.checkpoint.quantisation import refusal, scale_names
 from surgery.errors import AnatomyError
-from surgery.model.families import FAMILIES
+from surgery.model.families import FAMILIES, TOWERS, family_of, text_type
 from surgery.model.families.rows import Rows, draft_layers, fits, listing, presence_problems, resolve_rows
 from surgery.model.families.settings import count, expert_count, is_tied, layer_type
 from surgery.model.families.table import (
@@ -26,8 +26,6 @@ from surgery.model.families.table import (
     fill,
     match_pattern,
 )
-from surgery.model.families.towers import BY_TYPE as TOWERS
-from surgery.model.families.towers import with_tower
 from surgery.model.families.unsupported import UNSUPPORTED
 
 __all__ = ["Anatomy", "Gain", "Role", "Writer", "read_anatomy"]
@@ -126,7 +124,7 @@ def _find_family(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     family = family_of(config)
     if family is None:
         model_type = config.get("model_type")
-        why = UNSUPPORTED.get(_text_type(config))
+        why = UNSUPPORTED.get(text_type(config))
         because = f" ({why.reason}; instead, {why.instead})" if why else ""
         raise AnatomyError(
             f"model type {model_type!r}: its writers are not in the tables{because}; known are"
@@ -136,29 +134,6 @@ def _find_family(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     if quantised:
         raise AnatomyError(quantised)
     return family
-
-
-def family_of(config: Mapping[str, Any]) -> Family | None:
-    """The table of a config.json, None where there is none: its own, or its text tower's with what stands
-    beside that.
-    """
-    model_type = str(config.get("model_type"))
-    tower = TOWERS.get(model_type)
-    if tower is None:
-        return FAMILIES.get(model_type)
-    text = tower.own or FAMILIES.get(_text_type(config))
-    return None if text is None else with_tower(model_type, tower, text)
-
-
-def _text_type(config: Mapping[str, Any]) -> str:
-    """The model type of the part that writes text, the model's own where it is one part."""
-    model_type = str(config.get("model_type"))
-    tower = TOWERS.get(model_type)
-    if tower is None:
-        return model_type
-    part = config.get(tower.part)
-    named = part.get("model_type") if isinstance(part, Mapping) else None
-    return str(named or tower.text)
 
 
 def _candidates(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -11,8 +11,7 @@ import pytest
 
 from surgery.errors import AnatomyError
 from surgery.model.anatomy import Gain, Writer, read_anatomy
-from surgery.model.families import FAMILIES
-from surgery.model.families.towers import BY_TYPE as TOWERS
+from surgery.model.families import FAMILIES, TOWERS
 
 D, F, V = 8, 12, 20
 CONFIG = {"model_type": "llama", "hidden_size": D, "num_hidden_layers": 12, "vocab_size": V}

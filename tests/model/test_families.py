@@ -16,10 +16,9 @@ from surgery.edit.proof import prove
 from surgery.errors import AnatomyError
 from surgery.hook_point import SITES as SITE_NAMES
 from surgery.hook_point import HookPoint
-from surgery.model.anatomy import family_of, read_anatomy
-from surgery.model.families import FAMILIES, FILES
+from surgery.model.anatomy import read_anatomy
+from surgery.model.families import FAMILIES, FILES, TOWERS, family_of
 from surgery.model.families.table import Match, alternatives, fill, match_pattern
-from surgery.model.families.towers import BY_TYPE as TOWERS
 from surgery.model.families.trials import TRIALS
 from surgery.model.interventions import ablating, changing
 from surgery.model.language_model import LanguageModel

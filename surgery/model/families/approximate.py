@@ -22,12 +22,13 @@ from surgery.model.families.parts import (
     BIASED_ATTENTION,
     EMBEDDING,
     MLP,
+    POST_NORM_SITES,
     behind,
     bias_of,
     llama_like,
     with_bias,
 )
-from surgery.model.families.table import Family, Gain, WriterRow
+from surgery.model.families.table import Family, Gain, Sites, WriterRow
 
 SCALED = (
     "it scales the stream coordinate by coordinate in every block, which mixes a removed direction back in"
@@ -61,7 +62,6 @@ _ZAYA_READERS = (
 
 _RWKV_IN = Gain("blocks.0.pre_ln.weight", 0.0, centred=True)
 RWKV = Family(
-    name="rwkv",
     model_types=("rwkv",),
     writers=(
         WriterRow("embeddings.weight", "embedding", 1, gain=_RWKV_IN),
@@ -82,6 +82,7 @@ RWKV = Family(
     embedding="embeddings.weight",
     unembedding=("head.weight",),
     approximate=GATED,
+    sites=Sites("attention", "feed_forward", "rwkv.blocks"),
 )
 
 _LIGHTNING = WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0, kind="mixer:lightning")
@@ -112,7 +113,6 @@ _LONGCAT_READERS = (
 
 _LAUREL = WriterRow("layers.{layer}.laurel.linear_right.weight", "mlp_out", 0)
 GEMMA3N = Family(
-    "gemma3n_text",
     ("gemma3n_text",),
     (
         EMBEDDING,
@@ -134,12 +134,12 @@ GEMMA3N = Family(
     ),
     tied_by_default=True,
     approximate=LAUREL,
+    sites=POST_NORM_SITES,
 )
 
 _OUT = WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0)
 _FC2 = WriterRow("layers.{layer}.fc2.weight", "mlp_out", 0)
 XGLM = Family(
-    name="xglm",
     model_types=("xglm",),
     writers=(EMBEDDING, *with_bias(_OUT), *with_bias(_FC2)),
     readers=DECODER_READERS,
@@ -147,12 +147,12 @@ XGLM = Family(
     width="d_model",
     depth="num_layers",
     approximate=CONSTANT,
+    sites=Sites(mlp_out="fc2"),
 )
 
 _DENSE = WriterRow("h.{layer}.multi_head_attention.dense.weight", "attention_out", 0)
 _FFN = WriterRow("h.{layer}.ffn.2.weight", "mlp_out", 0)
 CTRL = Family(
-    name="ctrl",
     model_types=("ctrl",),
     writers=(
         WriterRow("w.weight", "embedding", 1),
@@ -167,11 +167,11 @@ CTRL = Family(
     ),
     prefixes=("transformer.",),
     embedding="w.weight",
-    outside_readers=("lm_head.bias",),
     tied_by_default=True,
     width="n_embd",
     depth="n_layer",
     approximate=CONSTANT,
+    sites=Sites("multi_head_attention", "ffn", "transformer.h"),
 )
 
 
@@ -197,7 +197,6 @@ _POST_LN_READERS = (
 )
 BART = replace(
     BLENDERBOT,
-    name="bart",
     model_types=("bart", "plbart", "mvp", "blenderbot-small"),
     writers=(
         *starts("layernorm_embedding", "embed_tokens.weight", "embed_positions.weight"),
@@ -222,7 +221,13 @@ FAMILIES = (
     GEMMA3N,
     llama_like("minimax", *_MINIMAX, readers=_MINIMAX_READERS, approximate=BLOCK_NORM),
     replace(
-        llama_like("longcat_flash", *_LONGCAT, readers=_LONGCAT_READERS, approximate=IDENTITY),
+        llama_like(
+            "longcat_flash",
+            *_LONGCAT,
+            readers=_LONGCAT_READERS,
+            approximate=IDENTITY,
+            sites=Sites("self_attn.0+self_attn.1", "mlps.0+mlps.1+mlp"),
+        ),
         depth="num_layers|num_hidden_layers",
     ),
     XGLM,

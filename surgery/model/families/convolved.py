@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from surgery.model.families.parts import ATTENTION, EMBEDDING, FUSED, MLP, READERS
-from surgery.model.families.table import Family, Gain, WriterRow
+from surgery.model.families.table import Family, Gain, Sites, WriterRow
 
 
 def _through(name: str) -> Gain:
@@ -22,7 +22,6 @@ def _through(name: str) -> Gain:
 
 _AFTER_MLP = _through("mlp_sconv.conv1d")
 INKLING_TEXT = Family(
-    "inkling_text",
     ("inkling_text",),
     (
         replace(EMBEDDING, gain=Gain("embed_tokens.embed_norm.weight", 0.0)),
@@ -41,10 +40,10 @@ INKLING_TEXT = Family(
         "layers.{layer}.mlp.global_scale",
         "layers.{layer}.self_attn.{r_proj.weight|rel_logits_proj.proj}",
     ),
+    sites=Sites("attn_sconv", "mlp_sconv"),
 )
 
 INKLING2_TEXT = Family(
-    "inkling2_text",
     ("inkling2_text",),
     (
         WriterRow("embed.weight", "embedding", 1, gain=Gain("embed_norm.weight", 0.0)),
@@ -68,11 +67,11 @@ INKLING2_TEXT = Family(
     prefixes=("model.llm.",),
     embedding="embed.weight",
     unembedding=("model.llm.unembed.weight",),
+    sites=Sites("post_attention_convolution", "post_mlp_convolution"),
 )
 
 INKLING_MM_TEXT = replace(
     INKLING2_TEXT,
-    name="inkling_text",
     model_types=("inkling_text",),
     writers=(
         *INKLING2_TEXT.writers[:2],

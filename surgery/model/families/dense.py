@@ -29,13 +29,12 @@ from surgery.model.families.parts import (
     llama_like,
     with_bias,
 )
-from surgery.model.families.table import Family, Need, WriterRow
+from surgery.model.families.table import Family, Need, Sites, WriterRow
 
 _BOTH = (*BIASED, MLP_BIAS)
 
 _C_PROJ = WriterRow("layers.{layer}.mlp.c_proj.weight", "mlp_out", 0)
 STARCODER2 = Family(
-    name="starcoder2",
     model_types=("starcoder2",),
     writers=(
         EMBEDDING,
@@ -67,7 +66,6 @@ _NO_SWIN = Need(
 
 _GATED = "gated_cross_attn_layers.{index}."
 IDEFICS = Family(
-    "idefics",
     ("idefics",),
     (
         EMBEDDING,
@@ -91,6 +89,7 @@ IDEFICS = Family(
             "alpha_type", "float", "a gate of its own for each coordinate mixes a removed direction back in"
         ),
     ),
+    sites=Sites("self_attn|cross_attn", "mlp", "model.gated_cross_attn_layers+model.layers"),
 )
 
 FAMILIES = (

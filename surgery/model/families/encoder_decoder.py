@@ -15,11 +15,10 @@ from dataclasses import replace
 
 from surgery.model.families.layernorm import MBART
 from surgery.model.families.parts import EMBEDDING, READERS, with_bias
-from surgery.model.families.table import Family, Gain, WriterRow
+from surgery.model.families.table import Family, Gain, Sites, WriterRow
 
 PP_FORMULANET = replace(
     MBART,
-    name="pp_formulanet",
     model_types=("pp_formulanet",),
     text_config="text_config",
     tied_by_default=False,
@@ -27,7 +26,6 @@ PP_FORMULANET = replace(
 
 _ATTENTIONS = "layer.{layer}.{self_attention|encoder_decoder_attention}."
 PIX2STRUCT = Family(
-    name="pix2struct",
     model_types=("pix2struct",),
     writers=(
         EMBEDDING,
@@ -46,10 +44,12 @@ PIX2STRUCT = Family(
     foreign=("encoder.",),
     text_config="text_config",
     depth="num_layers|num_hidden_layers",
+    sites=Sites(
+        "self_attention.attention+encoder_decoder_attention.attention", "mlp.DenseReluDense", "decoder.layer"
+    ),
 )
 
 UDOP = Family(
-    name="udop",
     model_types=("udop",),
     writers=(
         WriterRow("shared.weight", "embedding", 1),
@@ -71,6 +71,7 @@ UDOP = Family(
     tied_by_default=True,
     width="d_model",
     depth="num_decoder_layers|num_layers",
+    sites=Sites("layer.0.SelfAttention+layer.1.EncDecAttention", "layer.2.DenseReluDense", "decoder.block"),
 )
 
 _SHARED = "encoder.embed_tokens."
@@ -88,7 +89,6 @@ _DOWN = WriterRow(
     gain=Gain(_LAYER + "post_feedforward_layernorm.weight", 1.0),
 )
 T5GEMMA2 = Family(
-    name="t5gemma2",
     model_types=("t5gemma2",),
     writers=(
         WriterRow(_SHARED + "weight", "embedding", 1),
@@ -105,6 +105,7 @@ T5GEMMA2 = Family(
     foreign=("model.encoder.",),
     text_config="decoder",
     tied_by_default=True,
+    sites=Sites("post_self_attn_layernorm", "post_feedforward_layernorm"),
 )
 
 FAMILIES = (PP_FORMULANET, PIX2STRUCT, UDOP, T5GEMMA2)

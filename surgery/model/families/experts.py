@@ -17,14 +17,16 @@ from surgery.model.families.parts import (
     BIASED_ATTENTION,
     DENSE,
     EXPERTS,
+    GLM4_SITES,
     LATENT_READERS,
+    POST_NORM_SITES,
     SHARED,
     behind,
     bias_of,
     llama_like,
     with_bias,
 )
-from surgery.model.families.table import WriterRow
+from surgery.model.families.table import Sites, WriterRow
 
 
 def _shared(name: str, flag: str | None, *, assumed: bool = True) -> WriterRow:
@@ -84,6 +86,7 @@ _GRANITE = (
     "layers.{layer}.shared_mlp.input_linear.weight",
     "layers.{layer}.self_attn.sinks",
 )
+_GRANITE_SITES = Sites(mlp_out="block_sparse_moe+shared_mlp")
 _GRANITE_SWA = WriterRow("layers.{layer}.block_sparse_moe.experts.down_proj", "mlp_out", 1, fused=True)
 
 _JETMOE = (
@@ -126,9 +129,14 @@ FAMILIES = (
         *with_bias(_POST_ATTENTION, "attention_bias"),
         *_BEAM,
         readers=(*ROUTER, *_POST_FEEDFORWARD, "layers.{layer}.self_attn.{gate_bias|gate_proj.weight}"),
+        sites=POST_NORM_SITES,
     ),
     llama_like(
-        "kolibri1", behind(ATTENTION, "post_attn_norm"), *_KOLIBRI, readers=(*ROUTER, *_KOLIBRI_READERS)
+        "kolibri1",
+        behind(ATTENTION, "post_attn_norm"),
+        *_KOLIBRI,
+        readers=(*ROUTER, *_KOLIBRI_READERS),
+        sites=GLM4_SITES,
     ),
     llama_like(
         "flint",
@@ -158,7 +166,12 @@ FAMILIES = (
     llama_like("glm_moe_dsa", *DEEPSEEK, readers=(*LATENT, *INDEXER), drafts=NEXTN),
     llama_like("glm4_moe", *(row for row in DEEPSEEK if not row.bias), readers=ROUTER, drafts=NEXTN),
     llama_like("glm4_moe_lite", *DEEPSEEK, readers=LATENT, drafts=NEXTN),
-    llama_like("axk1", *_AXK1, readers=(*LATENT, "layers.{layer}.post_mlp_layernorm.weight")),
+    llama_like(
+        "axk1",
+        *_AXK1,
+        readers=(*LATENT, "layers.{layer}.post_mlp_layernorm.weight"),
+        sites=Sites("self_attn", "post_mlp_layernorm|mlp"),
+    ),
     llama_like("dots1", *DEEPSEEK, readers=ROUTER),
     llama_like(
         "solar_open",
@@ -220,12 +233,14 @@ FAMILIES = (
         *with_bias(_POST_ATTENTION, "attention_bias"),
         *_AFMOE,
         readers=(*ROUTER, *_AFMOE_READERS),
+        sites=Sites("post_attention_layernorm", "post_mlp_layernorm"),
     ),
     llama_like(
         "flex_olmo",
         *with_bias(_POST_ATTENTION, "attention_bias"),
         behind(EXPERTS, "post_feedforward_layernorm"),
         readers=(*ROUTER, *_POST_FEEDFORWARD),
+        sites=POST_NORM_SITES,
     ),
     llama_like(
         "gpt_oss",
@@ -234,7 +249,13 @@ FAMILIES = (
         _ONE_TENSOR_BIAS,
         readers=_GPT_OSS,
     ),
-    llama_like("llama4_text", *BIASED_ATTENTION, *_LLAMA4, readers=_LLAMA4_READERS),
+    llama_like(
+        "llama4_text",
+        *BIASED_ATTENTION,
+        *_LLAMA4,
+        readers=_LLAMA4_READERS,
+        sites=Sites(mlp_out="feed_forward", blocks="model.layers"),
+    ),
     llama_like(
         "aria_text",
         *BIASED_ATTENTION,
@@ -243,8 +264,21 @@ FAMILIES = (
         bias_of(replace(SHARED, kind=None), "mlp_bias"),
         readers=(*ROUTER, "layers.{layer}.mlp.experts.fc1.weight"),
     ),
-    llama_like("granitemoe", *BIASED_ATTENTION, _OUTPUT_LINEAR, readers=_GRANITE),
-    llama_like("granitemoeshared", *BIASED_ATTENTION, _OUTPUT_LINEAR, _SHARED_MLP, readers=_GRANITE),
+    llama_like(
+        "granitemoe",
+        *BIASED_ATTENTION,
+        _OUTPUT_LINEAR,
+        readers=_GRANITE,
+        sites=Sites(mlp_out="block_sparse_moe"),
+    ),
+    llama_like(
+        "granitemoeshared",
+        *BIASED_ATTENTION,
+        _OUTPUT_LINEAR,
+        _SHARED_MLP,
+        readers=_GRANITE,
+        sites=_GRANITE_SITES,
+    ),
     llama_like(
         "granitemoe_swa",
         *BIASED_ATTENTION,
@@ -252,6 +286,9 @@ FAMILIES = (
         _SHARED_MLP,
         readers=(*_GRANITE, "layers.{layer}.block_sparse_moe.experts.gate_up_proj"),
         tied_by_default=True,
+        sites=_GRANITE_SITES,
     ),
-    llama_like("jetmoe", *_JETMOE, readers=_JETMOE_READERS, tied_by_default=True),
+    llama_like(
+        "jetmoe", *_JETMOE, readers=_JETMOE_READERS, tied_by_default=True, sites=Sites("self_attention")
+    ),
 )

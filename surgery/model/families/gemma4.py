@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from surgery.model.families.parts import ATTENTION, EMBEDDING, MLP, READERS, behind, with_bias
-from surgery.model.families.table import Family, Gain, WriterRow
+from surgery.model.families.table import Family, Gain, Sites, WriterRow
 
 _AFTER_MLP = Gain("layers.{layer}.post_feedforward_layernorm.weight", 0.0)
 
@@ -64,16 +64,15 @@ GEMMA4_READERS = (
 )
 
 GEMMA4_TEXT = Family(
-    name="gemma4_text",
     model_types=("gemma4_text",),
     writers=WRITERS,
     readers=GEMMA4_READERS,
     tied_by_default=True,
+    sites=Sites("post_attention_layernorm", "post_feedforward_layernorm+post_per_layer_input_norm"),
 )
 
 GEMMA4_UNIFIED_TEXT = replace(
     GEMMA4_TEXT,
-    name="gemma4_unified_text",
     model_types=("gemma4_unified_text",),
     writers=(*WRITERS[:3], replace(MLP, gain=_AFTER_MLP)),
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from surgery.model.families.parts import EMBEDDING, with_bias
-from surgery.model.families.table import Family, Need, WriterRow
+from surgery.model.families.table import Family, Need, Sites, WriterRow
 
 _BLOCK_NORMS = ("h.{layer}.ln_{1|2}.{weight|bias}", "ln_f.{weight|bias}")
 _MASKS = ("h.{layer}.{attn|crossattention}.{bias|masked_bias}",)  # constants that old files stored
@@ -22,7 +22,6 @@ _CROSS = WriterRow("h.{layer}.crossattention.c_proj.weight", "attention_out", 1,
 
 
 GPT2 = Family(
-    name="gpt2",
     model_types=("gpt2", "gpt-sw3"),
     writers=(
         _WTE,
@@ -43,11 +42,11 @@ GPT2 = Family(
     tied_by_default=True,
     width="n_embd",
     depth="n_layer",
+    sites=Sites("attn+crossattention", "mlp", "transformer.h"),
 )
 
 GPT_BIGCODE = replace(
     GPT2,
-    name="gpt_bigcode",
     model_types=("gpt_bigcode",),
     writers=(_WTE, _WPE, *(replace(row, residual_axis=0) for row in GPT2.writers[2:] if not row.needs)),
     prefixes=("transformer.",),
@@ -55,7 +54,6 @@ GPT_BIGCODE = replace(
 )
 
 GPTJ = Family(
-    name="gptj",
     model_types=("gptj", "codegen"),
     writers=(
         _WTE,
@@ -71,13 +69,12 @@ GPTJ = Family(
     ),
     prefixes=("transformer.",),
     embedding="wte.weight",
-    outside_readers=("lm_head.bias",),
     width="n_embd",
     depth="n_layer",
+    sites=Sites("attn", "mlp", "transformer.h"),
 )
 
 GPT_NEO = Family(
-    name="gpt_neo",
     model_types=("gpt_neo",),
     writers=(
         _WTE,
@@ -95,11 +92,11 @@ GPT_NEO = Family(
     embedding="wte.weight",
     tied_by_default=True,
     depth="num_layers",
+    sites=Sites("attn", "mlp", "transformer.h"),
 )
 
 _NEOX_ATTENTION = WriterRow("layers.{layer}.attention.dense.weight", "attention_out", 0)
 GPT_NEOX = Family(
-    name="gpt_neox",
     model_types=("gpt_neox",),
     writers=(
         WriterRow("embed_in.weight", "embedding", 1),
@@ -116,11 +113,11 @@ GPT_NEOX = Family(
     prefixes=("gpt_neox.",),
     embedding="embed_in.weight",
     unembedding=("embed_out.weight", "lm_head.weight"),
+    sites=Sites("attention", "mlp", "gpt_neox.layers"),
 )
 
 _POST_LN = "it normalises the stream itself after each sublayer, which mixes a removed direction back in"
 OPT = Family(
-    name="opt",
     model_types=("opt",),
     writers=(
         EMBEDDING,
@@ -141,10 +138,10 @@ OPT = Family(
     prefixes=("model.decoder.", "decoder."),
     tied_by_default=True,
     needs=(Need("do_layer_norm_before", True, _POST_LN),),
+    sites=Sites("self_attn", "fc2", "model.decoder.layers"),
 )
 
 BIOGPT = Family(
-    name="biogpt",
     model_types=("biogpt",),
     writers=(
         EMBEDDING,
@@ -156,10 +153,10 @@ BIOGPT = Family(
     prefixes=("biogpt.",),
     unembedding=("output_projection.weight",),
     tied_by_default=True,
+    sites=Sites("self_attn", "fc2", "biogpt.layers"),
 )
 
 PHI = Family(
-    name="phi",
     model_types=("phi",),
     writers=(
         EMBEDDING,
@@ -173,11 +170,9 @@ PHI = Family(
         "layers.{layer}.self_attn.{q|k}_layernorm.{weight|bias}",
         "layers.{layer}.mlp.fc1.{weight|bias}",
     ),
-    outside_readers=("lm_head.bias",),
 )
 
 PERSIMMON = Family(
-    name="persimmon",
     model_types=("persimmon",),
     writers=(
         EMBEDDING,
@@ -194,7 +189,6 @@ PERSIMMON = Family(
 )
 
 FALCON = Family(
-    name="falcon",
     model_types=("falcon",),
     writers=(
         WriterRow("word_embeddings.weight", "embedding", 1),
@@ -210,10 +204,10 @@ FALCON = Family(
     prefixes=("transformer.",),
     embedding="word_embeddings.weight",
     tied_by_default=True,
+    sites=Sites("self_attention", "mlp", "transformer.h"),
 )
 
 MPT = Family(
-    name="mpt",
     model_types=("mpt",),
     writers=(
         _WTE,
@@ -231,6 +225,7 @@ MPT = Family(
     tied_by_default=True,
     width="d_model",
     depth="n_layers",
+    sites=Sites("attn", "ffn.down_proj", "transformer.blocks"),
 )
 
 FAMILIES = (GPT2, GPT_BIGCODE, GPTJ, GPT_NEO, GPT_NEOX, OPT, BIOGPT, PHI, PERSIMMON, FALCON, MPT)

@@ -25,7 +25,7 @@ from surgery.model.families.parts import (
     llama_like,
     with_bias,
 )
-from surgery.model.families.table import Family, Need, WriterRow
+from surgery.model.families.table import Family, Need, Sites, WriterRow
 
 _FULL = replace(ATTENTION, kind="mixer:attention")
 _LINEAR = WriterRow("layers.{layer}.linear_attn.out_proj.weight", "attention_out", 0, kind="mixer:linear")
@@ -33,6 +33,7 @@ _LINEAR_READERS = (
     "layers.{layer}.linear_attn.in_proj_{qkvz|ba|qkv|z|a|b}.weight",
     "layers.{layer}.linear_attn.{A_log|dt_bias|norm.weight|conv1d.weight}",
 )
+_QWEN_SITES = Sites("self_attn|linear_attn")
 _QWEN = (*with_bias(_FULL, "attention_bias"), _LINEAR)
 _SPARSE = (
     EXPERTS,
@@ -46,7 +47,6 @@ _SPARSE_READERS = (
 
 _CONV = WriterRow("layers.{layer}.conv.out_proj.weight", "attention_out", 0, kind="mixer:convolution")
 LFM2 = Family(
-    name="lfm2",
     model_types=("lfm2",),
     writers=(
         EMBEDDING,
@@ -62,6 +62,7 @@ LFM2 = Family(
         "layers.{layer}.feed_forward.{w1|w3}.weight",
     ),
     tied_by_default=True,
+    sites=Sites("self_attn|conv", "feed_forward"),
 )
 
 _LINEAR_OUT = WriterRow(
@@ -72,7 +73,6 @@ _TEMPORAL_O = WriterRow(
 )
 _MLP_BLOCK = WriterRow("layers.{layer}.mlp_block.down_proj.weight", "mlp_out", 0)
 RECURRENT_GEMMA = Family(
-    name="recurrent_gemma",
     model_types=("recurrent_gemma",),
     writers=(
         EMBEDDING,
@@ -89,6 +89,7 @@ RECURRENT_GEMMA = Family(
         "layers.{layer}.mlp_block.{gate|up}_proj.{weight|bias}",
     ),
     tied_by_default=True,
+    sites=Sites("temporal_block", "mlp_block"),
 )
 
 _MAMBA = WriterRow("layers.{layer}.mamba.out_proj.weight", "attention_out", 0)
@@ -101,6 +102,7 @@ _MAMBA_READERS = (
 )
 _FEED_FORWARD = WriterRow("layers.{layer}.feed_forward.down_proj.weight", "mlp_out", 0)
 _FEED_READERS = ("layers.{layer}.feed_forward.{gate|up}_proj.{weight|bias}",)
+_MAMBA_SITES = Sites("self_attn|mamba", "feed_forward")
 _MIXERS = (_FULL, replace(_MAMBA, kind="mixer:mamba"))
 _JAMBA = (
     replace(_FEED_FORWARD, kind="mlp:dense"),
@@ -165,7 +167,6 @@ _GRANITE_READERS = (
 
 LFM2_MOE = replace(
     LFM2,
-    name="lfm2_moe",
     model_types=("lfm2_moe",),
     writers=(
         *LFM2.writers[:-1],
@@ -195,7 +196,12 @@ _NO_NGRAMS = Need(
 FAMILIES = (
     LFM2,
     LFM2_MOE,
-    llama_like("granitemoehybrid", *_GRANITE, readers=(*_MAMBA_READERS, *_GRANITE_READERS)),
+    llama_like(
+        "granitemoehybrid",
+        *_GRANITE,
+        readers=(*_MAMBA_READERS, *_GRANITE_READERS),
+        sites=Sites("self_attn|mamba", "block_sparse_moe+shared_mlp"),
+    ),
     llama_like(
         "lfm3",
         *_LFM3,
@@ -203,18 +209,24 @@ FAMILIES = (
         behind(_W2, "post_ffn_norm"),
         readers=_LFM3_READERS,
         tied_by_default=True,
+        sites=Sites("post_operator_norm", "post_ffn_norm"),
     ),
     llama_like("kimi_linear", ATTENTION, *_KIMI_SPARSE, readers=_KIMI_READERS),
     RECURRENT_GEMMA,
-    llama_like("qwen3_next", *_QWEN, DENSE, *_SPARSE, readers=(*_LINEAR_READERS, *_SPARSE_READERS)),
-    llama_like("qwen3_5_text", *_QWEN, MLP, readers=_LINEAR_READERS),
-    llama_like("qwen3_5_moe_text", *_QWEN, *_SPARSE, readers=(*_LINEAR_READERS, *_SPARSE_READERS)),
+    llama_like(
+        "qwen3_next", *_QWEN, DENSE, *_SPARSE, readers=(*_LINEAR_READERS, *_SPARSE_READERS), sites=_QWEN_SITES
+    ),
+    llama_like("qwen3_5_text", *_QWEN, MLP, readers=_LINEAR_READERS, sites=_QWEN_SITES),
+    llama_like(
+        "qwen3_5_moe_text", *_QWEN, *_SPARSE, readers=(*_LINEAR_READERS, *_SPARSE_READERS), sites=_QWEN_SITES
+    ),
     replace(
         llama_like(
             "qwen4_exp_text",
             *_QWEN,
             *_SPARSE,
             readers=(*_LINEAR_READERS, *_SPARSE_READERS, *_QWEN4_READERS),
+            sites=_QWEN_SITES,
         ),
         needs=(_NO_NGRAMS,),
     ),
@@ -224,6 +236,7 @@ FAMILIES = (
         *with_bias(_MAMBA, "projectors_bias"),
         *with_bias(_FEED_FORWARD, "mlp_bias"),
         readers=(*_MAMBA_READERS, *_FEED_READERS),
+        sites=Sites("self_attn+mamba", "feed_forward"),
     ),
     llama_like(
         "jamba",
@@ -231,6 +244,7 @@ FAMILIES = (
         bias_of(_MIXERS[1], "mamba_proj_bias"),
         *_JAMBA,
         readers=(*_MAMBA_READERS, *_FEED_READERS, *_JAMBA_READERS),
+        sites=_MAMBA_SITES,
     ),
     llama_like(
         "bamba",
@@ -239,5 +253,6 @@ FAMILIES = (
         bias_of(_MIXERS[1], "mamba_proj_bias"),
         *with_bias(_FEED_FORWARD, "mlp_bias"),
         readers=(*_MAMBA_READERS, *_FEED_READERS),
+        sites=_MAMBA_SITES,
     ),
 )

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from surgery.model.families.parts import EMBEDDING, READERS, with_bias
-from surgery.model.families.table import Family, Gain, Need, WriterRow
+from surgery.model.families.table import Family, Gain, Need, Sites, WriterRow
 
 
 def starts(norm: str, *embeddings: str, bias: bool = True) -> tuple[WriterRow, ...]:
@@ -25,7 +25,6 @@ def starts(norm: str, *embeddings: str, bias: bool = True) -> tuple[WriterRow, .
 
 
 BLOOM = Family(
-    name="bloom",
     model_types=("bloom",),
     writers=(
         *starts("word_embeddings_layernorm", "word_embeddings.weight"),
@@ -42,12 +41,12 @@ BLOOM = Family(
     embedding="word_embeddings.weight",
     tied_by_default=True,
     depth="n_layer",
+    sites=Sites("self_attention.dense", "mlp.dense_4h_to_h", "transformer.h"),
 )
 
 _WO = WriterRow("layers.{layer}.attn.Wo.weight", "attention_out", 0)
 _MLP_WO = WriterRow("layers.{layer}.mlp.Wo.weight", "mlp_out", 0)
 MODERNBERT_DECODER = Family(
-    name="modernbert-decoder",
     model_types=("modernbert-decoder",),
     writers=(
         *(
@@ -68,6 +67,7 @@ MODERNBERT_DECODER = Family(
     unembedding=("decoder.weight",),
     outside_readers=("decoder.bias", "lm_head.{dense|norm}.{weight|bias}"),
     tied_by_default=True,
+    sites=Sites("attn", "mlp", "model.layers"),
 )
 
 _CROSS = Need("add_cross_attention", False, "its cross-attention also writes and is not in the table")
@@ -86,7 +86,6 @@ _BERT_READERS = (
 _BERT_HEAD = ("lm_head.{dense|layer_norm}.{weight|bias}", "lm_head.{bias|decoder.bias}")
 
 ROBERTA_PRELAYERNORM = Family(
-    name="roberta-prelayernorm",
     model_types=("roberta-prelayernorm",),
     writers=(*starts("embeddings.LayerNorm", *_BERT_EMBEDDINGS), *_BERT_BLOCK),
     readers=(
@@ -100,12 +99,12 @@ ROBERTA_PRELAYERNORM = Family(
     outside_readers=_BERT_HEAD,
     tied_by_default=True,
     needs=(_CROSS,),
+    sites=Sites("attention.output.dense", "output.dense", "roberta_prelayernorm.encoder.layer"),
 )
 
 _STARTS = tuple(WriterRow(name, "embedding", 1) for name in _BERT_EMBEDDINGS)
 XLM_ROBERTA_XL = replace(
     ROBERTA_PRELAYERNORM,
-    name="xlm-roberta-xl",
     model_types=("xlm-roberta-xl",),
     writers=(*_STARTS, *_BERT_BLOCK),
     readers=(
@@ -114,11 +113,11 @@ XLM_ROBERTA_XL = replace(
         "encoder.layer.{layer}.{LayerNorm|attention.self_attn_layer_norm}.{weight|bias}",
     ),
     prefixes=("roberta.",),
+    sites=Sites("attention.output.dense", "output.dense", "roberta.encoder.layer"),
 )
 
 MEGATRON_BERT = replace(
     XLM_ROBERTA_XL,
-    name="megatron-bert",
     model_types=("megatron-bert",),
     readers=(
         *_BERT_READERS,
@@ -131,6 +130,7 @@ MEGATRON_BERT = replace(
         "cls.predictions.transform.{dense|LayerNorm}.{weight|bias}",
         "cls.predictions.{bias|decoder.bias}",
     ),
+    sites=Sites("attention.output.dense", "output.dense", "bert.encoder.layer"),
 )
 
 _SELF = WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0)
@@ -146,7 +146,6 @@ DECODER_READERS = (
 )
 
 BLENDERBOT = Family(
-    name="blenderbot",
     model_types=("blenderbot", "pegasus", "whisper"),
     writers=(EMBEDDING, _PLACES, *DECODER_BLOCK),
     readers=DECODER_READERS,
@@ -162,11 +161,11 @@ BLENDERBOT = Family(
     tied_by_default=True,
     width="d_model",
     depth="decoder_layers",
+    sites=Sites("self_attn+encoder_attn", "fc2", "model.decoder.layers"),
 )
 
 MBART = replace(
     BLENDERBOT,
-    name="mbart",
     model_types=("mbart",),
     writers=(*starts("layernorm_embedding", EMBEDDING.pattern, _PLACES.pattern), *DECODER_BLOCK),
     readers=("{layernorm_embedding.weight|layer_norm.weight|layer_norm.bias}", *DECODER_READERS[1:]),
@@ -174,7 +173,6 @@ MBART = replace(
 
 BIGBIRD_PEGASUS = replace(
     BLENDERBOT,
-    name="bigbird_pegasus",
     model_types=("bigbird_pegasus",),
     writers=(
         EMBEDDING,
@@ -190,7 +188,6 @@ _LAST_BIAS = WriterRow(
     "layers.{layer}.attention.dense_bias", "attention_out", 0, bias=True, optional=True
 )  # of the last layer only
 GPT_NEOX_JAPANESE = Family(
-    name="gpt_neox_japanese",
     model_types=("gpt_neox_japanese",),
     writers=(
         WriterRow("embed_in.weight", "embedding", 1),
@@ -209,11 +206,11 @@ GPT_NEOX_JAPANESE = Family(
     embedding="embed_in.weight",
     unembedding=("embed_out.weight", "lm_head.weight"),
     tied_by_default=True,
+    sites=Sites("attention", "mlp", "gpt_neox_japanese.layers"),
 )
 
 _O_LINEAR = WriterRow("layers.{layer}.self_attn.o_proj.linear.weight", "attention_out", 0)
 MOSHI = Family(
-    name="moshi",
     model_types=("moshi",),
     writers=(EMBEDDING, _O_LINEAR, WriterRow("layers.{layer}.mlp.fc2.weight", "mlp_out", 0)),
     readers=(

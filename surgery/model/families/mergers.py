@@ -7,7 +7,7 @@ from dataclasses import replace
 from surgery.model.families.convolved import INKLING_MM_TEXT
 from surgery.model.families.table import Gain
 from surgery.model.families.text import COSMOS3_EDGE_TEXT
-from surgery.model.families.tower import Tower, linear, vector
+from surgery.model.families.towers import Tower, linear, vector
 
 _DEEPSTACK = linear("visual.deepstack_merger_list.{index}.linear_fc2")
 _MERGER = linear("visual.merger.linear_fc2")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from surgery.model.families.table import Family, Gain, WriterRow
+from surgery.model.families.table import Family, Gain, Sites, WriterRow
 
 EMBEDDING = WriterRow("embed_tokens.weight", "embedding", 1)
 ATTENTION = WriterRow("layers.{layer}.self_attn.o_proj.weight", "attention_out", 0)
@@ -58,22 +59,13 @@ def behind(row: WriterRow, norm: str, *, offset: float = 0.0, flag: str | None =
     return replace(row, gain=Gain(f"layers.{{layer}}.{norm}.weight", offset, flag))
 
 
-def llama_like(
-    name: str,
-    *rows: WriterRow,
-    readers: tuple[str, ...] = (),
-    tied_by_default: bool = False,
-    drafts: str | None = None,
-    approximate: str | None = None,
-) -> Family:
-    """A family of one model type with Llama's names, an embedding, and these writers in its blocks."""
-    return Family(
-        name,
-        (name,),
-        (EMBEDDING, *rows),
-        (*READERS, *readers),
-        outside_readers=("lm_head.bias",),
-        tied_by_default=tied_by_default,
-        drafts=drafts,
-        approximate=approximate,
-    )
+POST_NORM_SITES = Sites("post_attention_layernorm", "post_feedforward_layernorm")
+GLM4_SITES = Sites("post_self_attn_layernorm", "post_mlp_layernorm")
+"""Where each sublayer's norm is the last before the stream, under the two usual names."""
+
+
+def llama_like(name: str, *rows: WriterRow, readers: tuple[str, ...] = (), **settings: Any) -> Family:
+    """A family of one model type with Llama's names, an embedding, and these writers in its blocks;
+    `settings` are other fields of `Family`.
+    """
+    return Family((name,), (EMBEDDING, *rows), (*READERS, *readers), **settings)

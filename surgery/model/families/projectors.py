@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgery.model.families.table import Gain, WriterRow
-from surgery.model.families.tower import Tower, linear, vector
+from surgery.model.families.parts import POST_NORM_SITES
+from surgery.model.families.table import Gain, Sites, WriterRow
+from surgery.model.families.towers import Tower, linear, vector
 
 _PHI4 = (
     "image_embed.img_projection_down",
@@ -37,6 +38,7 @@ TOWERS = (
         alone=("embed_vision",),
         text="diffusion_gemma_text",
         foreign=("model.encoder.vision_tower.",),
+        sites=replace(POST_NORM_SITES, blocks="model.encoder.language_model.layers+model.decoder.layers"),
     ),
     Tower(("fast_vlm",), _LINEAR_2, _LINEAR_1, text="qwen2", alone=("multi_modal_projector",)),
     Tower(
@@ -149,6 +151,7 @@ TOWERS = (
         tuple(row for name in _PHI4 for row in linear("embed_tokens_extend." + name)),
         text="phi3",
         alone=_PHI4,
+        sites=Sites(),
     ),
     Tower(
         ("moss_transcribe_diarize",),

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from surgery.model.families.parts import EMBEDDING, bias_of, with_bias
-from surgery.model.families.table import Family, WriterRow
+from surgery.model.families.table import Family, Sites, WriterRow
 
 _EMBEDDINGS = WriterRow("embeddings.weight", "embedding", 1)
 _OUT = WriterRow("layers.{layer}.mixer.out_proj.weight", "attention_out", 0)
@@ -24,13 +24,13 @@ _MAMBA_READERS = (
     "layers.{layer}.mixer.{in_proj|conv1d|dt_proj|x_proj}.{weight|bias}",
 )
 MAMBA = Family(
-    name="mamba",
     model_types=("mamba", "falcon_mamba", "mamba2"),
     writers=(_EMBEDDINGS, *with_bias(_OUT, "use_bias")),
     readers=_MAMBA_READERS,
     prefixes=("backbone.",),
     embedding="embeddings.weight",
     tied_by_default=True,
+    sites=Sites("mixer", "", "backbone.layers"),
 )
 
 _SSM = replace(_OUT, kind="mixer:mamba")
@@ -59,7 +59,6 @@ _SHARED = WriterRow(
     assumed=True,
 )
 NEMOTRON_H = Family(
-    name="nemotron_h",
     model_types=("nemotron_h",),
     writers=(
         _EMBEDDINGS,
@@ -83,6 +82,7 @@ NEMOTRON_H = Family(
     embedding="embeddings.weight",
     depth="num_hidden_layers|layers_block_type|hybrid_override_pattern",
     foreign=("mtp.",),
+    sites=Sites("mixer", "", "model.layers"),
 )
 
 _MAMBA = WriterRow("layers.{layer}.mamba.out_proj.weight", "attention_out", 0, kind="block:mamba")
@@ -93,7 +93,6 @@ _LINEAR = WriterRow("layers.{layer}.linear.weight", "attention_out", 0, kind="bl
 _MIXER = "{A_log|D|dt_bias|norm.weight|x_proj_weight|dt_proj_weight|dt_proj_bias}"
 _PROJECTIONS = "{in_proj|conv1d}.{weight|bias}"
 ZAMBA = Family(
-    name="zamba",
     model_types=("zamba",),
     writers=(
         EMBEDDING,
@@ -113,11 +112,11 @@ ZAMBA = Family(
         "layers.{layer}.shared_transf.feed_forward.{gate|up|down}_proj.weight",
     ),
     tied_by_default=True,
+    sites=Sites("mamba|mamba_decoder.mamba", "", copies=("mamba_decoder.input_layernorm",)),
 )
 
 ZAMBA2 = replace(
     ZAMBA,
-    name="zamba2",
     model_types=("zamba2",),
     writers=(
         EMBEDDING,
@@ -138,7 +137,6 @@ ZAMBA2 = replace(
 _XLSTM_OUT = WriterRow("blocks.{layer}.mlstm_layer.out_proj.weight", "attention_out", 0)
 _XLSTM_DOWN = WriterRow("blocks.{layer}.ffn.proj_down.weight", "mlp_out", 0)
 XLSTM = Family(
-    name="xlstm",
     model_types=("xlstm",),
     writers=(
         _EMBEDDINGS,
@@ -154,6 +152,7 @@ XLSTM = Family(
     ),
     prefixes=("backbone.",),
     embedding="embeddings.weight",
+    sites=Sites("mlstm_layer", "ffn", "backbone.blocks"),
 )
 
 FAMILIES = (MAMBA, NEMOTRON_H, ZAMBA, ZAMBA2, XLSTM)

@@ -27,10 +27,9 @@ from surgery.model.families.parts import (
     llama_like,
     with_bias,
 )
-from surgery.model.families.table import Family, Gain, WriterRow
+from surgery.model.families.table import Family, Gain, Sites, WriterRow
 
 DBRX = Family(
-    name="dbrx",
     model_types=("dbrx",),
     writers=(
         WriterRow("wte.weight", "embedding", 1),
@@ -48,11 +47,11 @@ DBRX = Family(
     embedding="wte.weight",
     width="d_model",
     depth="n_layers",
+    sites=Sites("norm_attn_norm.attn", "ffn", "transformer.blocks"),
 )
 
 _BAILING_DENSE = WriterRow("layers.{layer}.attention.dense.weight", "attention_out", 0)
 BAILING_HYBRID = Family(
-    name="bailing_hybrid",
     model_types=("bailing_hybrid",),
     writers=(
         WriterRow("word_embeddings.weight", "embedding", 1),
@@ -77,7 +76,6 @@ _CPM_OUT = WriterRow(
     "encoder.layers.{layer}.self_att.self_attention.attention_out.weight", "attention_out", 0
 )
 CPMANT = Family(
-    name="cpmant",
     model_types=("cpmant",),
     writers=(
         WriterRow("input_embedding.weight", "embedding", 1),
@@ -95,6 +93,7 @@ CPMANT = Family(
     ),
     prefixes=("cpmant.",),
     embedding="input_embedding.weight",
+    sites=Sites("self_att.self_attention.attention_out", "ffn.ffn.w_out", "cpmant.encoder.layers"),
 )
 
 _FULL = behind(
@@ -151,6 +150,7 @@ FAMILIES = (
         _LINEAR,
         replace(MLP, gain=_AFTER_MLP),
         readers=_OLMO_READERS,
+        sites=Sites("linear_attn|post_attention_layernorm", "post_feedforward_layernorm|mlp"),
     ),
     llama_like("minimax_m3_vl_text", ATTENTION, DENSE, FUSED, SHARED, *_LISTED, readers=_MINIMAX_M3_READERS),
     llama_like(

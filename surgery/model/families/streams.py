@@ -18,10 +18,9 @@ from surgery.model.families.parts import (
     SHARED,
     llama_like,
 )
-from surgery.model.families.table import Family, WriterRow
+from surgery.model.families.table import Family, Sites, WriterRow
 
 DEEPSEEK_V4 = Family(
-    name="deepseek_v4",
     model_types=("deepseek_v4",),
     writers=(
         EMBEDDING,
@@ -67,7 +66,6 @@ def _stack(name: str) -> tuple[WriterRow, ...]:
 
 
 HRM_TEXT = Family(
-    name="hrm_text",
     model_types=("hrm_text",),
     writers=(
         EMBEDDING,
@@ -80,6 +78,7 @@ HRM_TEXT = Family(
         "{L|H}_module.layers.{layer}.mlp.gate_up_proj.weight",
     ),
     depth="num_layers_per_stack",
+    sites=Sites(blocks="model.L_module.layers+model.H_module.layers"),
 )
 
 FAMILIES = (

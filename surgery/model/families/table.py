@@ -88,8 +88,24 @@ class WriterRow:
 
 
 @dataclass(frozen=True)
+class Sites:
+    """Names of modules in memory: inside a block those whose outputs are attn_out and mlp_out.
+
+    `a|b` is whichever of the two the block has, `a+b` both where the block adds both, an empty name nothing:
+    a block with one sublayer has that at attn_out. `blocks` is the path of the list of blocks from the model
+    (`a+b` where there are two), None where it is `layers` of the decoder. `copies` are modules of a block,
+    where it has them, that read a copy of the stream to which something else was added.
+    """
+
+    attn_out: str = "self_attn"
+    mlp_out: str = "mlp"
+    blocks: str | None = None
+    copies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Family:
-    """A group of model types that lay out their writers alike.
+    """A group of model types that lay out their writers alike; it has the name of the first.
 
     Patterns in `writers` and `readers` are relative to the first of `prefixes` that any tensor has.
     `outside` are writers with full names, beside the text tower; `foreign` are the starts of names in towers
@@ -100,10 +116,9 @@ class Family:
     that must have this value for the table to hold, with the reason. `drafts` is the key that counts the
     layers behind the last one, which only propose tokens (multi-token prediction) and are left as they are.
     `approximate` says why no edit of these writers can be exact, where none can: a leak is left, which the
-    twin measures.
+    twin measures. `sites` are the modules that `surgery.model.sites` hooks.
     """
 
-    name: str
     model_types: tuple[str, ...]
     writers: tuple[WriterRow, ...]
     readers: tuple[str, ...]
@@ -111,7 +126,7 @@ class Family:
     embedding: str = "embed_tokens.weight"
     unembedding: tuple[str, ...] = ("lm_head.weight",)
     outside: tuple[WriterRow, ...] = ()
-    outside_readers: tuple[str, ...] = ()
+    outside_readers: tuple[str, ...] = ("lm_head.bias",)
     foreign: tuple[str, ...] = ()
     text_config: str | None = None
     tied_by_default: bool = False
@@ -120,6 +135,12 @@ class Family:
     needs: tuple[Need, ...] = ()
     drafts: str | None = None
     approximate: str | None = None
+    sites: Sites = Sites()
+
+    @property
+    def name(self) -> str:
+        """The first of its model types."""
+        return self.model_types[0]
 
     def text_settings(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """The part of config.json that describes the text tower."""

@@ -20,16 +20,18 @@ from surgery.model.families.parts import (
     BIASED_ATTENTION,
     DENSE,
     EXPERTS,
+    GLM4_SITES,
     MLP,
     MLP_BIAS,
     PLAIN,
+    POST_NORM_SITES,
     SHARED,
     behind,
     bias_of,
     llama_like,
 )
 from surgery.model.families.postnorm import GLM4, GLM4_NORMS
-from surgery.model.families.table import Family, Need, WriterRow
+from surgery.model.families.table import Family, Need, Sites, WriterRow
 
 _TURNED = WriterRow(
     "layers.{layer}.mlp.experts.down_proj", "mlp_out", 1, fused=True, kind="mlp:sparse", turned_axis=2
@@ -69,7 +71,6 @@ _ERNIE_READERS = (
 _ROUTED = (*BIASED_ATTENTION, DENSE, EXPERTS, SHARED)
 
 MOLMO2_TEXT = Family(
-    "molmo2_text",
     ("molmo2_text",),
     (
         WriterRow("wte.embedding", "embedding", 1),
@@ -90,7 +91,6 @@ MOLMO2_TEXT = Family(
     ),
 )
 MISTRAL_LARGE4_TEXT = Family(
-    "mistral_large4_text",
     ("mistral_large4_text",),
     (
         WriterRow("tok_embeddings.weight", "embedding", 1),
@@ -130,7 +130,6 @@ _SPARSE = tuple(
 )
 DIFFUSION_GEMMA_TEXT = replace(
     GEMMA4_TEXT,
-    name="diffusion_gemma_text",
     model_types=("diffusion_gemma_text",),
     writers=(
         *GEMMA4_TEXT.writers[:3],
@@ -154,9 +153,12 @@ FAMILIES = (
     ),
     *(llama_like(name, *BIASED, MLP_BIAS) for name in ("granite_docling_text", "granite4_vision_text")),
     *(llama_like(name, *_ROUTED, readers=ROUTER) for name in ("deepseek_ocr2_text", "unlimited_ocr_text")),
-    *(llama_like(name, *GLM4, readers=GLM4_NORMS) for name in ("glm4v_text", "glm_ocr_text")),
+    *(
+        llama_like(name, *GLM4, readers=GLM4_NORMS, sites=GLM4_SITES)
+        for name in ("glm4v_text", "glm_ocr_text")
+    ),
     llama_like("glm5_next_text", *_ROUTED, readers=_GLM_NEXT_READERS, drafts=NEXTN),
-    llama_like("muse_glimmer_text", *_POST_NORMS, readers=_MUSE_READERS),
+    llama_like("muse_glimmer_text", *_POST_NORMS, readers=_MUSE_READERS, sites=POST_NORM_SITES),
     llama_like("hunyuan_vl_text", *BIASED, readers=_QUERY_KEY_NORMS, tied_by_default=True),
     llama_like(
         "ernie4_5_vl_moe_text",
@@ -177,7 +179,12 @@ FAMILIES = (
     llama_like("glm4v_moe_text", *(row for row in DEEPSEEK if not row.bias), readers=ROUTER, drafts=NEXTN),
     llama_like("paddleocr_vl_text", *PLAIN, bias_of(ATTENTION, "use_bias"), bias_of(MLP, "use_bias")),
     llama_like(
-        "mllama_text_model", replace(ATTENTION, kind="mixer:attention"), _CROSS, MLP, readers=_CROSS_READERS
+        "mllama_text_model",
+        replace(ATTENTION, kind="mixer:attention"),
+        _CROSS,
+        MLP,
+        readers=_CROSS_READERS,
+        sites=Sites("self_attn|cross_attn"),
     ),
     llama_like("step3p5", *_STEP, readers=_STEP_READERS, drafts=NEXTN),
 )

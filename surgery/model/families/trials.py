@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Any
 
 from surgery.model.families import FILES
-from surgery.model.families.towers import BY_TYPE as TOWERS
 
 _Trials = tuple[Mapping[str, Any], ...]
 
@@ -209,7 +208,7 @@ _OWN: dict[str, _Trials] = {
 
 TRIALS: Mapping[str, _Trials] = MappingProxyType(
     {
-        **{name: ({},) for name in (*FILES, *TOWERS) if FILES.get(name) != "text"},
+        **{name: ({},) for name in FILES if FILES[name] != "text"},
         **{model_type: trials for trials, names in _SHARED for model_type in names.split()},
         **_OWN,
     }
