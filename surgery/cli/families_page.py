@@ -160,7 +160,7 @@ def _text_tower(model_type: str) -> str | None:
     """The family of the text tower of a model that sees; None for one that does not."""
     if model_type not in TOWERS:
         return None
-    from surgery.model.twin import quiet_transformers
+    from surgery.model.loading import quiet_transformers
     from surgery.model.twin_config import shrink
 
     with quiet_transformers():

@@ -6,11 +6,9 @@ are batched. Nothing here changes the model: edits at run time are context manag
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surgery.errors import SourceError
@@ -55,73 +53,6 @@ class LanguageModel:
     @property
     def device(self) -> Any:
         return self.network.device
-
-
-def load_language_model(
-    folder: Path,
-    *,
-    name: str | None = None,
-    adapter: Path | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
-) -> LanguageModel:
-    """Load a model folder, with a PEFT adapter on top if one is given.
-
-    Args:
-        device: "auto" takes a GPU where there is one.
-        dtype: "auto" is float32 on a CPU and the stored dtype elsewhere; FP8 weights are widened to any
-            other.
-
-    Raises:
-        SourceError: transformers cannot load the folder, or not all of the model from it.
-    """
-    import torch
-    from transformers import AutoConfig, AutoTokenizer
-    from transformers.utils import logging
-
-    from surgery.model.twin import auto_class
-    from surgery.model.widening import is_fp8, load_widened
-
-    logging.disable_progress_bar()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if dtype == "auto" and device == "cpu":
-        dtype = "float32"
-    missing: list[str] = []
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        kind = auto_class(config.to_dict())
-        options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trust_remote_code}
-        if dtype != "auto" and is_fp8(folder):
-            network = load_widened(kind, folder, config, **options)
-        else:
-            options |= {"use_safetensors": True, "output_loading_info": True}
-            network, told = kind.from_pretrained(folder, **options)
-            missing = sorted(told["missing_keys"])
-    except Exception as error:  # config classes raise whatever their own validators do
-        raise SourceError(f"{folder}: transformers cannot load this model: {error}") from error
-    if missing:
-        raise SourceError(
-            f"{folder}: it lacks {', '.join(missing[:6])}, which transformers would fill with chance"
-        )
-    if adapter is not None:
-        network = _with_adapter(network, adapter)
-    network.eval().to(device).requires_grad_(False)
-    return LanguageModel(network, tokenizer, name or str(folder))
-
-
-def _with_adapter(network: Any, adapter: Path) -> Any:
-    from peft import PeftModel
-
-    with warnings.catch_warnings():
-        # An addition is a bias that the base layer lacks; it cannot be merged, and is not going to be.
-        warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")
-        warnings.filterwarnings("ignore", message=".lora_bias=True. was passed but the targeted layer")
-        wrapped = PeftModel.from_pretrained(network, str(adapter))
-    # The wrapper is dropped: tuner layers stay in place inside, and the model keeps its own interface.
-    return wrapped.base_model.model
 
 
 def chat_tokens(model: LanguageModel, prompt: str) -> list[int]:
@@ -202,14 +133,12 @@ def run(model: LanguageModel, batch: Batch, *, last: int = 0) -> torch.Tensor:
     return logits
 
 
-def final_log_probs(
-    model: LanguageModel, token_lists: Sequence[Sequence[int]], *, batch_size: int | None = None
-) -> torch.Tensor:
+def final_log_probs(model: LanguageModel, token_lists: Sequence[Sequence[int]]) -> torch.Tensor:
     """Log-probabilities of the next token after each list: (n, vocabulary), float32, on the CPU."""
     import torch
 
     rows: list[torch.Tensor | None] = [None] * len(token_lists)
-    for batch in batches(model, token_lists, batch_size=batch_size):
+    for batch in batches(model, token_lists):
         values = torch.log_softmax(run(model, batch, last=1)[:, -1], dim=-1).cpu()
         for row, value in zip(batch.rows, values, strict=True):
             rows[row] = value
@@ -222,7 +151,6 @@ def continuation_log_probs(
     continuations: Sequence[Sequence[int]],
     *,
     full: bool = False,
-    batch_size: int | None = None,
 ) -> list[torch.Tensor]:
     """Log-probabilities along continuations that are forced, not sampled.
 
@@ -236,7 +164,7 @@ def continuation_log_probs(
         [*context, *continuation] for context, continuation in zip(contexts, continuations, strict=True)
     ]
     results: list[torch.Tensor] = [torch.empty(0)] * len(joined)
-    for batch in batches(model, joined, batch_size=batch_size):
+    for batch in batches(model, joined):
         keep = max(len(continuations[row]) for row in batch.rows) + 1
         log_probs = torch.log_softmax(run(model, batch, last=keep), dim=-1)
         for index, row in enumerate(batch.rows):
@@ -254,7 +182,6 @@ def generate(
     token_lists: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
-    batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> list[list[int]]:
     """Greedy replies: the new tokens of each, without the token that ended it."""
@@ -263,7 +190,7 @@ def generate(
     replies: list[list[int]] = [[] for _ in token_lists]
     ends = _end_tokens(model)
     done = 0
-    for batch in batches(model, token_lists, batch_size=batch_size):
+    for batch in batches(model, token_lists):
         with torch.inference_mode():
             output = model.network.generate(
                 input_ids=batch.tokens,

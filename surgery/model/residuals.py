@@ -7,13 +7,14 @@ the difference loses what a float32 sum would round away.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from surgery.errors import AnatomyError
 from surgery.hook_point import HookPoint
+from surgery.model.interventions import at_input, at_output
 from surgery.model.language_model import LanguageModel, batches, run
 from surgery.model.sites import find_blocks
 
@@ -35,7 +36,7 @@ def recording(model: LanguageModel, keep: int) -> Iterator[list[torch.Tensor]]:
     blocks = find_blocks(model.network)
     stream: list[torch.Tensor] = []
 
-    def take(hidden: torch.Tensor) -> None:
+    def take(hidden: torch.Tensor) -> torch.Tensor:
         if hidden.shape[2:] != (model.d_model,):
             raise AnatomyError(
                 f"its blocks pass on {list(hidden.shape[2:])} numbers a position, not one stream of"
@@ -43,20 +44,13 @@ def recording(model: LanguageModel, keep: int) -> Iterator[list[torch.Tensor]]:
                 " `find: file`"
             )
         stream.append(hidden[:, -keep:].detach())
+        return hidden
 
-    def before(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        take(args[0] if args else kwargs["hidden_states"])
-
-    def after(_: Any, args: tuple[Any, ...], output: Any) -> None:
-        take(output[0] if isinstance(output, tuple) else output)
-
-    handles = [block.module.register_forward_pre_hook(before, with_kwargs=True) for block in blocks]
-    handles.append(blocks[-1].module.register_forward_hook(after))
-    try:
+    with ExitStack() as stack:
+        for block in blocks:
+            stack.enter_context(at_input(block.module, take))
+        stack.enter_context(at_output(blocks[-1].module, take))
         yield stream
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def residuals(model: LanguageModel, token_lists: Sequence[Sequence[int]], *, keep: int = 1) -> np.ndarray:

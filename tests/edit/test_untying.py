@@ -22,7 +22,7 @@ from surgery.edit.identity import work_identity
 from surgery.edit.proof import prove
 from surgery.edit.recheck import recheck
 from surgery.errors import EditError
-from surgery.model.twin import auto_class, quiet_transformers
+from surgery.model.loading import auto_class, quiet_transformers
 from surgery.recipe.editing import Ablate
 from tests.edit.edit_sources import contents, make_source, plan_for, run, write_weights
 from tests.edit.results import make_result

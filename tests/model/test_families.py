@@ -22,9 +22,10 @@ from surgery.model.families.table import Match, alternatives, fill, match_patter
 from surgery.model.families.trials import TRIALS
 from surgery.model.interventions import ablating, changing
 from surgery.model.language_model import LanguageModel
+from surgery.model.loading import auto_class, quiet_transformers
 from surgery.model.residuals import recording
 from surgery.model.sites import MLP_NORMS, SITES, find_blocks
-from surgery.model.twin import auto_class, build_twin, quiet_transformers
+from surgery.model.twin import build_twin
 from surgery.model.twin_inputs import twin_inputs
 from tests.model.family_configs import CONFIGS, trials
 

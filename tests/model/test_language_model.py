@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import MBartConfig, MBartForCausalLM
 
 from surgery.errors import SourceError
+from surgery.model import language_model
 from surgery.model.families.trials import TRIALS
 from surgery.model.language_model import (
     LanguageModel,
@@ -19,9 +20,9 @@ from surgery.model.language_model import (
     decode,
     final_log_probs,
     generate,
-    load_language_model,
     plain_tokens,
 )
+from surgery.model.loading import load_language_model
 from surgery.model.twin import build_twin
 from tests.conftest import build_tokenizer
 
@@ -68,16 +69,11 @@ def test_generation_is_greedy_and_batch_invariant(tiny_model: Any) -> None:
     assert all(isinstance(decode(tiny_model, reply), str) for reply in replies)
 
 
-def test_generation_reports_progress(tiny_model: Any) -> None:
+def test_generation_reports_progress(tiny_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int]] = []
     tokens = [chat_tokens(tiny_model, prompt) for prompt in PROMPTS]
-    generate(
-        tiny_model,
-        tokens,
-        max_new_tokens=1,
-        batch_size=2,
-        progress=lambda done, total: seen.append((done, total)),
-    )
+    monkeypatch.setattr(language_model, "BATCH_TOKENS", 2 * max(map(len, tokens)))
+    generate(tiny_model, tokens, max_new_tokens=1, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(2, 3), (3, 3)]
 
 
