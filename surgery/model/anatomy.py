@@ -9,14 +9,14 @@ direction returns.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from surgery.checkpoint.quantisation import refusal, scale_names
 from surgery.errors import AnatomyError
 from surgery.model.families import FAMILIES, TOWERS, family_of, text_type
-from surgery.model.families.rows import Rows, draft_layers, fits, listing, presence_problems, resolve_rows
-from surgery.model.families.settings import count, expert_count, is_tied, layer_type
+from surgery.model.families.rows import Rows, fits, listing, presence_problems, reads, resolve_rows
+from surgery.model.families.settings import count, is_tied, layer_type
 from surgery.model.families.table import (
     Family,
     Gain,
@@ -85,16 +85,8 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     scales = scale_names(config, tensor_shapes)
     tensor_shapes = {name: shape for name, shape in tensor_shapes.items() if name not in scales}
     settings = family.text_settings(config)
-    n_layers, d_model = count(settings, family.depth), count(settings, family.width)
-    tied = is_tied(family, config)
-    rows = resolve_rows(family, tensor_shapes, tied=tied)
-    rows = replace(
-        rows,
-        writers=tuple(row for row in rows.writers if row.unless is None or not settings.get(row.unless)),
-        foreign=(*rows.foreign, *draft_layers(family, rows.prefix, settings, n_layers)),
-        n_layers=n_layers,
-        n_experts=expert_count(rows.writers, settings),
-    )
+    d_model, tied = count(settings, family.width), is_tied(family, config)
+    rows = resolve_rows(family, settings, tensor_shapes, tied=tied)
     found, readers, unknown = _classify(rows, tensor_shapes, settings, d_model)
     writers = [writer for writer, _ in found]
     problems = [
@@ -110,7 +102,7 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     return Anatomy(
         family.name,
         str(config["model_type"]),
-        n_layers,
+        rows.n_layers,
         d_model,
         tuple(writers),
         tuple(readers),
@@ -169,7 +161,7 @@ def _classify(
         found = _as_writer(rows, name, settings, tensor_shapes, d_model)
         if found is not None:
             writers.append(found)
-        elif name.startswith(rows.foreign) or any(fits(rows, pattern, name) for pattern in rows.readers):
+        elif reads(rows, name):
             readers.append(name)
         else:
             unknown.append(name)

@@ -255,6 +255,17 @@ def test_draft_layers_behind_the_last_are_left_alone() -> None:
     assert "not recognised" in _problem(MOE, _moe_shapes() | draft)
 
 
+@pytest.mark.parametrize(
+    "block", ["mtp.layers.0.", "model.mtp.layers.0.", "model.mtp_block.0.", "model.language_model.mtp."]
+)
+def test_draft_blocks_are_left_alone_in_every_family(block: str) -> None:
+    """As Qwen3-Next, MiMo-V2 and ERNIE 4.5 publish theirs."""
+    name = block + "mlp.down_proj.weight"
+    assert name in read_anatomy(CONFIG, llama_shapes() | {name: (D, F)}).readers
+    inside = "model.layers.0.mtp.down_proj.weight"
+    assert f"not recognised: {inside}" in _problem(CONFIG, llama_shapes() | {inside: (D, F)})
+
+
 def test_a_fused_tensor_has_its_axis_from_the_table() -> None:
     config = MOE | {"model_type": "gpt_oss", "num_hidden_layers": 1, "attention_bias": False}
     shapes = {name: shape for name, shape in llama_shapes(1).items() if ".mlp." not in name}

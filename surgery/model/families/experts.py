@@ -49,7 +49,6 @@ INDEXER = (
     "layers.{layer}.self_attn.indexer.{wq_b|wk|weights_proj}.weight",
     "layers.{layer}.self_attn.indexer.k_norm.{weight|bias}",
 )
-NEXTN = "num_nextn_predict_layers"
 
 _W2 = WriterRow("layers.{layer}.block_sparse_moe.experts.{expert}.w2.weight", "mlp_out", 0)
 _MIXTRAL = (
@@ -161,11 +160,11 @@ FAMILIES = (
     llama_like("mellum", *BIASED_ATTENTION, DENSE, EXPERTS, readers=ROUTER),
     llama_like("olmoe", *BIASED_ATTENTION, EXPERTS, readers=ROUTER),
     llama_like("deepseek_v2", *DEEPSEEK, readers=LATENT),
-    llama_like("deepseek_v3", *DEEPSEEK, readers=LATENT, drafts=NEXTN),
-    llama_like("deepseek_v32", *DEEPSEEK, readers=(*LATENT, *INDEXER), drafts=NEXTN),
-    llama_like("glm_moe_dsa", *DEEPSEEK, readers=(*LATENT, *INDEXER), drafts=NEXTN),
-    llama_like("glm4_moe", *(row for row in DEEPSEEK if not row.bias), readers=ROUTER, drafts=NEXTN),
-    llama_like("glm4_moe_lite", *DEEPSEEK, readers=LATENT, drafts=NEXTN),
+    llama_like("deepseek_v3", *DEEPSEEK, readers=LATENT),
+    llama_like("deepseek_v32", *DEEPSEEK, readers=(*LATENT, *INDEXER)),
+    llama_like("glm_moe_dsa", *DEEPSEEK, readers=(*LATENT, *INDEXER)),
+    llama_like("glm4_moe", *(row for row in DEEPSEEK if not row.bias), readers=ROUTER),
+    llama_like("glm4_moe_lite", *DEEPSEEK, readers=LATENT),
     llama_like(
         "axk1",
         *_AXK1,
@@ -187,7 +186,6 @@ FAMILIES = (
         EXPERTS,
         _shared("shared_experts", "num_shared_experts"),
         readers=ROUTER,
-        drafts=NEXTN,
     ),
     llama_like(
         "ernie4_5_moe",
@@ -198,7 +196,6 @@ FAMILIES = (
         bias_of(SHARED, "use_bias"),
         readers=ROUTER,
         tied_by_default=True,
-        drafts=NEXTN,
     ),
     llama_like(
         "hunyuan_v1_moe",

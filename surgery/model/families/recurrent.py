@@ -81,7 +81,6 @@ NEMOTRON_H = Family(
     prefixes=("backbone.", "model."),
     embedding="embeddings.weight",
     depth="num_hidden_layers|layers_block_type|hybrid_override_pattern",
-    foreign=("mtp.",),
     sites=Sites("mixer", "", "model.layers"),
 )
 

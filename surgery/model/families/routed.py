@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgery.model.families.experts import DEEPSEEK, INDEXER, LATENT, NEXTN, ROUTER
+from surgery.model.families.experts import DEEPSEEK, INDEXER, LATENT, ROUTER
 from surgery.model.families.parts import (
     ATTENTION,
     BIASED_ATTENTION,
@@ -69,7 +69,6 @@ BAILING_HYBRID = Family(
         "layers.{layer}.attention.{q|k|v}_conv1d.weight",
     ),
     embedding="word_embeddings.weight",
-    drafts=NEXTN,
 )
 
 _CPM_OUT = WriterRow(
@@ -161,8 +160,8 @@ FAMILIES = (
         _SHARED_ONE,
         readers=_LAGUNA_READERS,
     ),
-    llama_like("axk2", *DEEPSEEK, readers=_AXK2_READERS, drafts=NEXTN),
-    llama_like("dots3_note_text", *DEEPSEEK, readers=_DOTS3_READERS, drafts=NEXTN),
+    llama_like("axk2", *DEEPSEEK, readers=_AXK2_READERS),
+    llama_like("dots3_note_text", *DEEPSEEK, readers=_DOTS3_READERS),
     llama_like(
         "mistral4",
         *BIASED_ATTENTION,

@@ -42,7 +42,6 @@ DEEPSEEK_V4 = Family(
         "layers.{layer}.ffn.shared_experts.{w1|w3}.weight",
     ),
     unembedding=("head.weight",),
-    foreign=("mtp.", "model.mtp."),
 )
 
 _HY_READERS = (

@@ -113,10 +113,9 @@ class Family:
     stand, None where they are the top level; `width` and `depth` are the keys there for d_model and the
     number of layers (`a|b` is the first that is there; the length of a list counts). `tied_by_default` is
     what a config means that does not say whether the embedding is also the unembedding. `needs` are settings
-    that must have this value for the table to hold, with the reason. `drafts` is the key that counts the
-    layers behind the last one, which only propose tokens (multi-token prediction) and are left as they are.
-    `approximate` says why no edit of these writers can be exact, where none can: a leak is left, which the
-    twin measures. `sites` are the modules that `surgery.model.sites` hooks.
+    that must have this value for the table to hold, with the reason. `approximate` says why no edit of these
+    writers can be exact, where none can: a leak is left, which the twin measures. `sites` are the modules
+    that `surgery.model.sites` hooks.
     """
 
     model_types: tuple[str, ...]
@@ -133,7 +132,6 @@ class Family:
     width: str = "hidden_size"
     depth: str = "num_hidden_layers"
     needs: tuple[Need, ...] = ()
-    drafts: str | None = None
     approximate: str | None = None
     sites: Sites = Sites()
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgery.model.families.experts import DEEPSEEK, GATED_SHARED, INDEXER, LATENT, NEXTN, ROUTER
+from surgery.model.families.experts import DEEPSEEK, GATED_SHARED, INDEXER, LATENT, ROUTER
 from surgery.model.families.gemma4 import GEMMA4_TEXT
 from surgery.model.families.parts import (
     ATTENTION,
@@ -157,7 +157,7 @@ FAMILIES = (
         llama_like(name, *GLM4, readers=GLM4_NORMS, sites=GLM4_SITES)
         for name in ("glm4v_text", "glm_ocr_text")
     ),
-    llama_like("glm5_next_text", *_ROUTED, readers=_GLM_NEXT_READERS, drafts=NEXTN),
+    llama_like("glm5_next_text", *_ROUTED, readers=_GLM_NEXT_READERS),
     llama_like("muse_glimmer_text", *_POST_NORMS, readers=_MUSE_READERS, sites=POST_NORM_SITES),
     llama_like("hunyuan_vl_text", *BIASED, readers=_QUERY_KEY_NORMS, tied_by_default=True),
     llama_like(
@@ -176,7 +176,7 @@ FAMILIES = (
         readers=(*ROUTER, "layers.{layer}.mlp.experts.gate_up_proj"),
     ),
     llama_like("qwen3_omni_moe_text", *BIASED_ATTENTION, DENSE, EXPERTS, readers=(*ROUTER, *GATED_SHARED)),
-    llama_like("glm4v_moe_text", *(row for row in DEEPSEEK if not row.bias), readers=ROUTER, drafts=NEXTN),
+    llama_like("glm4v_moe_text", *(row for row in DEEPSEEK if not row.bias), readers=ROUTER),
     llama_like("paddleocr_vl_text", *PLAIN, bias_of(ATTENTION, "use_bias"), bias_of(MLP, "use_bias")),
     llama_like(
         "mllama_text_model",
@@ -186,5 +186,5 @@ FAMILIES = (
         readers=_CROSS_READERS,
         sites=Sites("self_attn|cross_attn"),
     ),
-    llama_like("step3p5", *_STEP, readers=_STEP_READERS, drafts=NEXTN),
+    llama_like("step3p5", *_STEP, readers=_STEP_READERS),
 )
