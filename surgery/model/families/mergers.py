@@ -15,6 +15,7 @@ _MERGER_MLP = linear("visual.merger.mlp.2")
 _MERGERS = tuple(replace(row, optional=True) for row in _DEEPSTACK)
 _PERCEIVED = Gain("vit.perceive.after_rms.weight", 0.0)
 _CONNECTED = "model.vision_model.connector.ln_out"
+_SPEECH = ("talker.", "code2wav.")
 _KIMI = ("{model.|}mm_projector.{pre_norm|proj.0}.{weight|bias}",)
 
 TOWERS = (
@@ -30,12 +31,14 @@ TOWERS = (
         ("qwen2_5_omni_thinker",),
         (*_MERGER_MLP, *linear("audio_tower.proj")),
         text="qwen2_5_omni_text",
+        foreign=_SPEECH,
         alone=("audio_tower.proj",),
     ),
     Tower(
         ("qwen3_omni_moe_thinker",),
         (*_MERGER_MLP, *linear("visual.merger_list.{index}.mlp.2"), *linear("audio_tower.proj2")),
         text="qwen3_omni_moe_text",
+        foreign=_SPEECH,
         alone=("audio_tower.proj2",),
     ),
     Tower(
@@ -57,6 +60,7 @@ TOWERS = (
             "{model.|}merger.mlp.{index}.linear_1.{weight|bias}",
         ),
         text="qwen3_5_text",
+        foreign=("merger.",),
     ),
     Tower(("ovis2",), linear("visual_embeddings_table", 1), text="qwen2"),
     Tower(
@@ -73,6 +77,7 @@ TOWERS = (
         (*linear("vision_encoder.adapter.mlp.2"), *linear("audio_encoder.audio_adapter.proj.3")),
         text="dots3_note_text",
         alone=("adapter",),
+        foreign=("audio_encoder.",),
     ),
     Tower(("glm5_next",), linear("visual.merger.down_proj"), text="glm5_next_text"),
     Tower(
@@ -89,12 +94,14 @@ TOWERS = (
         linear("vision_backbone.image_projector.w2"),
         text="molmo2_text",
         alone=("image_projector",),
+        foreign=("vision_backbone.",),
     ),
     Tower(
         ("muse_glimmer",),
         linear("vision_projection"),
         text="muse_glimmer_text",
         alone=("vision_projection",),
+        foreign=("vision_adapter.",),
     ),
     Tower(
         ("hunyuan_vl",),
@@ -106,6 +113,7 @@ TOWERS = (
             ),
         ),
         text="hunyuan_vl_text",
+        foreign=("vit.",),
     ),
     Tower(
         ("ernie4_5_vl_moe",),
@@ -130,6 +138,7 @@ TOWERS = (
         ("cosmos3_omni",),
         (*linear("merger.linear_fc2"), *linear("deepstack_merger_list.{index}.linear_fc2")),
         own=COSMOS3_EDGE_TEXT,
+        foreign=("patch_embed.", "pos_embed.", "blocks.", "merger.", "deepstack_merger_list."),
     ),
     Tower(
         ("inkling_mm_model",),
@@ -138,6 +147,7 @@ TOWERS = (
             *linear("audio.encoder", 1, gain=Gain("model.audio.final_norm.weight", 0.0)),
         ),
         own=INKLING_MM_TEXT,
+        foreign=("audio.",),
     ),
     Tower(("inkling2",), linear("visual.proj_out"), text="inkling2_text", alone=("merger",)),
     Tower(("kimi_k25",), linear("mm_projector.proj.2"), _KIMI, text="deepseek_v3"),

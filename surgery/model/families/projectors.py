@@ -37,7 +37,7 @@ TOWERS = (
         ("model.encoder.language_model.layers.{layer}.layer_scalar",),
         alone=("embed_vision",),
         text="diffusion_gemma_text",
-        foreign=("model.encoder.vision_tower.",),
+        foreign=("encoder.vision_tower.",),
         sites=replace(POST_NORM_SITES, blocks="model.encoder.language_model.layers+model.decoder.layers"),
     ),
     Tower(("fast_vlm",), _LINEAR_2, _LINEAR_1, text="qwen2", alone=("multi_modal_projector",)),
@@ -45,7 +45,6 @@ TOWERS = (
         (
             "llava",
             "vipllava",
-            "video_llava",
             "internvl",
             "aya_vision",
             "cohere2_vision",
@@ -56,6 +55,7 @@ TOWERS = (
         _LINEAR_2,
         _LINEAR_1,
     ),
+    Tower(("video_llava",), _LINEAR_2, _LINEAR_1, foreign=("video_tower.", "image_tower.")),
     Tower(
         ("mistral3",),
         _LINEAR_2,
@@ -75,13 +75,19 @@ TOWERS = (
         text="aria_text",
     ),
     Tower(("paligemma",), linear("multi_modal_projector.linear"), text="gemma"),
-    Tower(("blip-2", "instructblip", "instructblipvideo"), linear("language_projection"), ("query_tokens",)),
+    Tower(
+        ("blip-2", "instructblip", "instructblipvideo"),
+        linear("language_projection"),
+        ("query_tokens",),
+        foreign=("qformer.",),
+    ),
     Tower(("deepseek_vl",), linear("aligner.linear2"), ("{model.|}aligner.linear1.{weight|bias}",)),
     Tower(
         ("deepseek_vl_hybrid",),
         linear("aligner.proj"),
         ("{model.|}aligner.{vision_proj|high_res_vision_proj}.{weight|bias}",),
         alone=("aligner.proj",),
+        foreign=("high_res_vision_",),
     ),
     Tower(
         ("got_ocr2", "pp_chart2table"),
@@ -98,6 +104,7 @@ TOWERS = (
         ),
         text="gemma4_text",
         alone=("embed_vision", "embed_audio"),
+        foreign=("vision_embedder.",),
     ),
     Tower(
         ("idefics2",),
@@ -119,7 +126,7 @@ TOWERS = (
         ),
         text="mistral",
     ),
-    Tower(("emu3",), (), text="emu3_text_model"),
+    Tower(("emu3",), (), text="emu3_text_model", foreign=("vqmodel.",)),
     Tower(("idefics3", "smolvlm"), linear("connector.modality_projection.proj")),
     Tower(("llama4",), linear("multi_modal_projector.linear_1"), text="llama4_text"),
     Tower(
@@ -151,6 +158,7 @@ TOWERS = (
         tuple(row for name in _PHI4 for row in linear("embed_tokens_extend." + name)),
         text="phi3",
         alone=_PHI4,
+        foreign=("embed_tokens_extend.",),
         sites=Sites(),
     ),
     Tower(
@@ -174,12 +182,14 @@ TOWERS = (
             "{model.|}{generation_embeddings|generation_head.proj_out|generation_head.vision_head}.{weight|bias}",
         ),
         alone=("generation_aligner",),
+        foreign=("vqmodel.",),
     ),
     Tower(
         ("deepseek_ocr2", "unlimited_ocr"),
         (*linear("projector.layers"), *_SEPARATORS),
         text="deepseek_ocr2_text",
         alone=("multi_modal_projector", "view_separator", "image_newline"),
+        foreign=("sam_", "qwen2_model."),
     ),
     Tower(
         ("granite4_vision",),
@@ -189,6 +199,7 @@ TOWERS = (
             _NEWLINE,
         ),
         text="granite4_vision_text",
+        foreign=("layerwise_projectors.", "spatial_projectors."),
         alone=("out_linear", "image_newline"),
     ),
     Tower(

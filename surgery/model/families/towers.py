@@ -16,41 +16,7 @@ from dataclasses import dataclass, replace
 from surgery.model.families.parts import bias_of
 from surgery.model.families.table import Family, Gain, Sites, WriterRow
 
-_FOREIGN = tuple(
-    f"{start}{name}"
-    for name in (
-        "vision_tower.",
-        "audio.",
-        "vision_model.",
-        "vision_encoder.",
-        "visual.",
-        "audio_tower.",
-        "video_tower.",
-        "image_tower.",
-        "qformer.",
-        "vqmodel.",
-        "high_res_vision_",
-        "sam_",
-        "code2wav.",
-        "talker.",
-        "embed_tokens_extend.",
-        "mtp.",
-        "vision_embedder.",
-        "vision_backbone.",
-        "layerwise_projectors.",
-        "spatial_projectors.",
-        "vision_adapter.",
-        "vit.",
-        "audio_encoder.",
-        "qwen2_model.",
-        "patch_embed.",
-        "pos_embed.",
-        "blocks.",
-        "merger.",
-        "deepstack_merger_list.",
-    )
-    for start in ("", "model.")
-)
+_FOREIGN = ("vision_tower.", "vision_model.", "vision_encoder.", "visual.", "audio_tower.")
 """Starts of names in towers with a stream of their own; a writer's row comes before them."""
 
 _PLACES = (
@@ -69,13 +35,15 @@ _STARTS = ("", "language_model.", "model.language_model.", "text_model.", "decod
 
 @dataclass(frozen=True)
 class Tower:
-    """A group of model types with the same projector. `writers` and `readers` have full names, `{model.|}`
-    for a beginning that not every checkpoint has; `text` is the family of a config that has no `text_config`.
-    `alone` are the ends of names of modules and parameters that are looked at by themselves in the proof:
-    what no random image reaches. `own` is the family of a text tower that has other names on disk here than
-    by itself; `part` is the key of config.json under which its settings stand, and `foreign` are starts of
-    names in an encoder that it only reads. `sites` are those of the model as a whole, where the text tower's
-    own do not serve.
+    """A group of model types with the same projector.
+
+    `writers` and `readers` have full names, `{model.|}` for a beginning that not every checkpoint has; `text`
+    is the family of a config that has no `text_config`. `alone` are the ends of names of modules and
+    parameters that are looked at by themselves in the proof: what no random image reaches. `own` is the
+    family of a text tower that has other names on disk here than by itself; `part` is the key of config.json
+    under which its settings stand. `foreign` are starts of names, with or without `model.` before them, in
+    parts with a stream of their own, beside the usual ones. `sites` are those of the model as a whole, where
+    the text tower's own do not serve.
     """
 
     model_types: tuple[str, ...]
@@ -116,7 +84,10 @@ def with_tower(model_type: str, tower: Tower, text: Family) -> Family:
         unembedding=_anywhere(text.unembedding),
         outside=tower.writers,
         outside_readers=(*_anywhere(text.outside_readers), *tower.readers),
-        foreign=(*text.foreign, *_FOREIGN, *tower.foreign),
+        foreign=(
+            *text.foreign,
+            *(start + name for name in (*_FOREIGN, *tower.foreign) for start in ("", "model.")),
+        ),
         text_config=tower.part,
     )
 
