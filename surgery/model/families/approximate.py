@@ -14,13 +14,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgery.model.families.experts import LATENT
 from surgery.model.families.gemma4 import GEMMA4_READERS
-from surgery.model.families.layernorm import BLENDERBOT, DECODER_READERS, starts
+from surgery.model.families.layernorm import (
+    BLENDERBOT,
+    DECODER_READERS,
+    FC2,
+    FROM_ENCODER,
+    POST_LN,
+    SELF_ATTENTION,
+    starts,
+)
 from surgery.model.families.parts import (
     ATTENTION,
     BIASED_ATTENTION,
     EMBEDDING,
+    LATENT,
     MLP,
     POST_NORM_SITES,
     behind,
@@ -38,141 +46,6 @@ BLOCK_NORM = "each block starts by normalising the stream itself, which mixes a 
 IDENTITY = "its identity experts write the normed stream itself back, coordinate by coordinate scaled"
 LAUREL = "its LAuReL branches write the normed stream itself back, coordinate by coordinate scaled"
 CONSTANT = "constant sinusoidal positions are added to the stream; they are no parameter that could be edited"
-POST_LN = "it normalises the stream itself after each sublayer, which mixes a removed direction back in"
-
-_DOGE_READERS = (
-    "layers.{layer}.{input|post_attention}_residual",
-    "layers.{layer}.self_attn.{A|dt_proj.weight|dt_proj.bias}",
-    "layers.{layer}.mlp.{router_gate|down_embed|up_embed}.weight",
-)
-_ZAYA_FUSED = WriterRow("layers.{layer}.mlp.experts.down_proj", "mlp_out", 1, fused=True)
-_ZAYA_READERS = (
-    "input_hidden_states_{bias|scale}",
-    "layers.{layer}.post_{attention|mlp}_residual_scale.hidden_states_scale",
-    "layers.{layer}.post_{attention|mlp}_residual_scale.residual_scale",
-    "layers.{layer}.post_{attention|mlp}_residual_scale.hidden_states_bias",
-    "layers.{layer}.post_{attention|mlp}_residual_scale.residual_bias",
-    "layers.{layer}.mlp.experts.gate_up_proj",
-    "layers.{layer}.mlp.gate.{balancing_biases|router_states_scale|router_mlp.norm.weight}",
-    "layers.{layer}.mlp.gate.{down_proj|router_mlp.fc1|router_mlp.fc2|router_mlp.out_proj}.{weight|bias}",
-    "layers.{layer}.self_attn.qk_norm.temp",
-    "layers.{layer}.self_attn.qkv_proj.{conv_qk_depthwise|conv_qk_grouped}.{weight|bias}",
-    "layers.{layer}.self_attn.qkv_proj.{q_proj|k_proj|v_proj_current|v_proj_delayed}.{weight|bias}",
-)
-
-_RWKV_IN = Gain("blocks.0.pre_ln.weight", 0.0, centred=True)
-RWKV = Family(
-    model_types=("rwkv",),
-    writers=(
-        WriterRow("embeddings.weight", "embedding", 1, gain=_RWKV_IN),
-        WriterRow("blocks.0.pre_ln.bias", "embedding", 0, bias=True),
-        WriterRow("blocks.{layer}.attention.output.weight", "attention_out", 0),
-        WriterRow("blocks.{layer}.feed_forward.value.weight", "mlp_out", 0),
-    ),
-    readers=(
-        "ln_out.{weight|bias}",
-        "blocks.0.pre_ln.weight",
-        "blocks.{layer}.{ln1|ln2}.{weight|bias}",
-        "blocks.{layer}.attention.{key|receptance|value}.weight",
-        "blocks.{layer}.attention.{time_decay|time_first|time_mix_key|time_mix_receptance|time_mix_value}",
-        "blocks.{layer}.feed_forward.{key|receptance}.weight",
-        "blocks.{layer}.feed_forward.{time_mix_key|time_mix_receptance}",
-    ),
-    prefixes=("rwkv.",),
-    embedding="embeddings.weight",
-    unembedding=("head.weight",),
-    approximate=GATED,
-    sites=Sites("attention", "feed_forward", "rwkv.blocks"),
-)
-
-_LIGHTNING = WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0, kind="mixer:lightning")
-_MINIMAX = (
-    replace(ATTENTION, kind="mixer:attention"),
-    _LIGHTNING,
-    WriterRow("layers.{layer}.block_sparse_moe.experts.{expert}.w2.weight", "mlp_out", 0),
-)
-_MINIMAX_READERS = (
-    "layers.{layer}.block_sparse_moe.gate.weight",
-    "layers.{layer}.block_sparse_moe.experts.{expert}.{w1|w3}.weight",
-    "layers.{layer}.self_attn.{diagonal_decay|key_decay|query_decay|slope_rate|norm.weight}",
-    "layers.{layer}.self_attn.{output_gate|qkv_proj}.weight",
-)
-
-_LONGCAT = (
-    WriterRow("layers.{layer}.self_attn.{index}.o_proj.weight", "attention_out", 0, optional=True),
-    WriterRow("layers.{layer}.mlps.{index}.down_proj.weight", "mlp_out", 0, optional=True),
-    WriterRow("layers.{layer}.mlp.experts.{expert}.down_proj.weight", "mlp_out", 0),
-)
-_LONGCAT_READERS = (
-    *(name.replace("self_attn.", "self_attn.{index}.") for name in LATENT if "self_attn" in name),
-    "layers.{layer}.{input_layernorm|post_attention_layernorm}.{index}.weight",
-    "layers.{layer}.mlp.router.{classifier.weight|classifier.bias|e_score_correction_bias}",
-    "layers.{layer}.mlp.experts.{index}.{gate|up}_proj.weight",
-    "layers.{layer}.mlps.{index}.{gate|up}_proj.weight",
-)
-
-_LAUREL = WriterRow("layers.{layer}.laurel.linear_right.weight", "mlp_out", 0)
-GEMMA3N = Family(
-    ("gemma3n_text",),
-    (
-        EMBEDDING,
-        WriterRow("altup_projections.{index}.weight", "embedding", 0, optional=True),
-        *(behind(row, "post_attention_layernorm") for row in BIASED_ATTENTION),
-        behind(_LAUREL, "laurel.post_laurel_norm"),
-        behind(MLP, "post_feedforward_layernorm"),
-        behind(
-            WriterRow("layers.{layer}.per_layer_projection.weight", "embedding", 0),
-            "post_per_layer_input_norm",
-        ),
-    ),
-    (
-        *GEMMA4_READERS,
-        "altup_unembed_projections.{index}.weight",
-        "layers.{layer}.altup.{correct_output_scale|correction_coefs.weight|prediction_coefs.weight}",
-        "layers.{layer}.altup.{modality_router|router_norm}.weight",
-        "layers.{layer}.laurel.{linear_left|post_laurel_norm}.weight",
-    ),
-    tied_by_default=True,
-    approximate=LAUREL,
-    sites=POST_NORM_SITES,
-)
-
-_OUT = WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0)
-_FC2 = WriterRow("layers.{layer}.fc2.weight", "mlp_out", 0)
-XGLM = Family(
-    model_types=("xglm",),
-    writers=(EMBEDDING, *with_bias(_OUT), *with_bias(_FC2)),
-    readers=DECODER_READERS,
-    tied_by_default=True,
-    width="d_model",
-    depth="num_layers",
-    approximate=CONSTANT,
-    sites=Sites(mlp_out="fc2"),
-)
-
-_DENSE = WriterRow("h.{layer}.multi_head_attention.dense.weight", "attention_out", 0)
-_FFN = WriterRow("h.{layer}.ffn.2.weight", "mlp_out", 0)
-CTRL = Family(
-    model_types=("ctrl",),
-    writers=(
-        WriterRow("w.weight", "embedding", 1),
-        *with_bias(_DENSE),
-        *with_bias(_FFN),
-    ),
-    readers=(
-        "layernorm.{weight|bias}",
-        "h.{layer}.{layernorm1|layernorm2}.{weight|bias}",
-        "h.{layer}.multi_head_attention.{Wq|Wk|Wv}.{weight|bias}",
-        "h.{layer}.ffn.0.{weight|bias}",
-    ),
-    prefixes=("transformer.",),
-    embedding="w.weight",
-    tied_by_default=True,
-    width="n_embd",
-    depth="n_layer",
-    approximate=CONSTANT,
-    sites=Sites("multi_head_attention", "ffn", "transformer.h"),
-)
 
 
 def _after(row: WriterRow, norm: str) -> tuple[WriterRow, ...]:
@@ -183,54 +56,164 @@ def _after(row: WriterRow, norm: str) -> tuple[WriterRow, ...]:
     return matrix, bias_of(matrix), last
 
 
-_POST_LN_BLOCK = (
-    *_after(_OUT, "self_attn_layer_norm"),
-    *_after(
-        WriterRow("layers.{layer}.encoder_attn.out_proj.weight", "attention_out", 0),
-        "encoder_attn_layer_norm",
-    ),
-    *_after(_FC2, "final_layer_norm"),
-)
-_POST_LN_READERS = (
-    "layers.{layer}.{self_attn|encoder_attn|final}_layer_norm.weight",
-    *DECODER_READERS[2:],
-)
-BART = replace(
-    BLENDERBOT,
-    model_types=("bart", "plbart", "mvp", "blenderbot-small"),
-    writers=(
-        *starts("layernorm_embedding", "embed_tokens.weight", "embed_positions.weight"),
-        *_POST_LN_BLOCK,
-    ),
-    readers=("layernorm_embedding.weight", *_POST_LN_READERS),
-    approximate=POST_LN,
-)
-
 FAMILIES = (
     llama_like(
         "doge",
         *BIASED_ATTENTION,
         MLP,
-        readers=_DOGE_READERS,
+        readers=(
+            "layers.{layer}.{input|post_attention}_residual",
+            "layers.{layer}.self_attn.{A|dt_proj.weight|dt_proj.bias}",
+            "layers.{layer}.mlp.{router_gate|down_embed|up_embed}.weight",
+        ),
         approximate=SCALED,
     ),
     llama_like(
-        "zaya", ATTENTION, _ZAYA_FUSED, readers=_ZAYA_READERS, tied_by_default=True, approximate=SCALED
-    ),
-    RWKV,
-    GEMMA3N,
-    llama_like("minimax", *_MINIMAX, readers=_MINIMAX_READERS, approximate=BLOCK_NORM),
-    replace(
-        llama_like(
-            "longcat_flash",
-            *_LONGCAT,
-            readers=_LONGCAT_READERS,
-            approximate=IDENTITY,
-            sites=Sites("self_attn.0+self_attn.1", "mlps.0+mlps.1+mlp"),
+        "zaya",
+        ATTENTION,
+        WriterRow("layers.{layer}.mlp.experts.down_proj", "mlp_out", 1, fused=True),
+        readers=(
+            "input_hidden_states_{bias|scale}",
+            "layers.{layer}.post_{attention|mlp}_residual_scale.hidden_states_scale",
+            "layers.{layer}.post_{attention|mlp}_residual_scale.residual_scale",
+            "layers.{layer}.post_{attention|mlp}_residual_scale.hidden_states_bias",
+            "layers.{layer}.post_{attention|mlp}_residual_scale.residual_bias",
+            "layers.{layer}.mlp.experts.gate_up_proj",
+            "layers.{layer}.mlp.gate.{balancing_biases|router_states_scale|router_mlp.norm.weight}",
+            "layers.{layer}.mlp.gate.{down_proj|router_mlp.fc1|router_mlp.fc2|router_mlp.out_proj}.{weight|bias}",
+            "layers.{layer}.self_attn.qk_norm.temp",
+            "layers.{layer}.self_attn.qkv_proj.{conv_qk_depthwise|conv_qk_grouped}.{weight|bias}",
+            "layers.{layer}.self_attn.qkv_proj.{q_proj|k_proj|v_proj_current|v_proj_delayed}.{weight|bias}",
         ),
+        tied_by_default=True,
+        approximate=SCALED,
+    ),
+    Family(
+        model_types=("rwkv",),
+        writers=(
+            WriterRow(
+                "embeddings.weight", "embedding", 1, gain=Gain("blocks.0.pre_ln.weight", 0.0, centred=True)
+            ),
+            WriterRow("blocks.0.pre_ln.bias", "embedding", 0, bias=True),
+            WriterRow("blocks.{layer}.attention.output.weight", "attention_out", 0),
+            WriterRow("blocks.{layer}.feed_forward.value.weight", "mlp_out", 0),
+        ),
+        readers=(
+            "ln_out.{weight|bias}",
+            "blocks.0.pre_ln.weight",
+            "blocks.{layer}.{ln1|ln2}.{weight|bias}",
+            "blocks.{layer}.attention.{key|receptance|value}.weight",
+            "blocks.{layer}.attention.{time_decay|time_first|time_mix_key|time_mix_receptance|time_mix_value}",
+            "blocks.{layer}.feed_forward.{key|receptance}.weight",
+            "blocks.{layer}.feed_forward.{time_mix_key|time_mix_receptance}",
+        ),
+        prefixes=("rwkv.",),
+        embedding="embeddings.weight",
+        unembedding=("head.weight",),
+        approximate=GATED,
+        sites=Sites("attention", "feed_forward", "rwkv.blocks"),
+    ),
+    Family(
+        ("gemma3n_text",),
+        (
+            EMBEDDING,
+            WriterRow("altup_projections.{index}.weight", "embedding", 0, optional=True),
+            *(behind(row, "post_attention_layernorm") for row in BIASED_ATTENTION),
+            behind(
+                WriterRow("layers.{layer}.laurel.linear_right.weight", "mlp_out", 0),
+                "laurel.post_laurel_norm",
+            ),
+            behind(MLP, "post_feedforward_layernorm"),
+            behind(
+                WriterRow("layers.{layer}.per_layer_projection.weight", "embedding", 0),
+                "post_per_layer_input_norm",
+            ),
+        ),
+        (
+            *GEMMA4_READERS,
+            "altup_unembed_projections.{index}.weight",
+            "layers.{layer}.altup.{correct_output_scale|correction_coefs.weight|prediction_coefs.weight}",
+            "layers.{layer}.altup.{modality_router|router_norm}.weight",
+            "layers.{layer}.laurel.{linear_left|post_laurel_norm}.weight",
+        ),
+        tied_by_default=True,
+        approximate=LAUREL,
+        sites=POST_NORM_SITES,
+    ),
+    llama_like(
+        "minimax",
+        replace(ATTENTION, kind="mixer:attention"),
+        WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0, kind="mixer:lightning"),
+        WriterRow("layers.{layer}.block_sparse_moe.experts.{expert}.w2.weight", "mlp_out", 0),
+        readers=(
+            "layers.{layer}.block_sparse_moe.gate.weight",
+            "layers.{layer}.block_sparse_moe.experts.{expert}.{w1|w3}.weight",
+            "layers.{layer}.self_attn.{diagonal_decay|key_decay|query_decay|slope_rate|norm.weight}",
+            "layers.{layer}.self_attn.{output_gate|qkv_proj}.weight",
+        ),
+        approximate=BLOCK_NORM,
+    ),
+    llama_like(
+        "longcat_flash",
+        WriterRow("layers.{layer}.self_attn.{index}.o_proj.weight", "attention_out", 0, optional=True),
+        WriterRow("layers.{layer}.mlps.{index}.down_proj.weight", "mlp_out", 0, optional=True),
+        WriterRow("layers.{layer}.mlp.experts.{expert}.down_proj.weight", "mlp_out", 0),
+        readers=(
+            *(name.replace("self_attn.", "self_attn.{index}.") for name in LATENT if "self_attn" in name),
+            "layers.{layer}.{input_layernorm|post_attention_layernorm}.{index}.weight",
+            "layers.{layer}.mlp.router.{classifier.weight|classifier.bias|e_score_correction_bias}",
+            "layers.{layer}.mlp.experts.{index}.{gate|up}_proj.weight",
+            "layers.{layer}.mlps.{index}.{gate|up}_proj.weight",
+        ),
+        approximate=IDENTITY,
+        sites=Sites("self_attn.0+self_attn.1", "mlps.0+mlps.1+mlp"),
         depth="num_layers|num_hidden_layers",
     ),
-    XGLM,
-    CTRL,
-    BART,
+    Family(
+        model_types=("xglm",),
+        writers=(EMBEDDING, *with_bias(SELF_ATTENTION), *with_bias(FC2)),
+        readers=DECODER_READERS,
+        tied_by_default=True,
+        width="d_model",
+        depth="num_layers",
+        approximate=CONSTANT,
+        sites=Sites(mlp_out="fc2"),
+    ),
+    Family(
+        model_types=("ctrl",),
+        writers=(
+            WriterRow("w.weight", "embedding", 1),
+            *with_bias(WriterRow("h.{layer}.multi_head_attention.dense.weight", "attention_out", 0)),
+            *with_bias(WriterRow("h.{layer}.ffn.2.weight", "mlp_out", 0)),
+        ),
+        readers=(
+            "layernorm.{weight|bias}",
+            "h.{layer}.{layernorm1|layernorm2}.{weight|bias}",
+            "h.{layer}.multi_head_attention.{Wq|Wk|Wv}.{weight|bias}",
+            "h.{layer}.ffn.0.{weight|bias}",
+        ),
+        prefixes=("transformer.",),
+        embedding="w.weight",
+        tied_by_default=True,
+        width="n_embd",
+        depth="n_layer",
+        approximate=CONSTANT,
+        sites=Sites("multi_head_attention", "ffn", "transformer.h"),
+    ),
+    replace(
+        BLENDERBOT,
+        model_types=("bart", "plbart", "mvp", "blenderbot-small"),
+        writers=(
+            *starts("layernorm_embedding", "embed_tokens.weight", "embed_positions.weight"),
+            *_after(SELF_ATTENTION, "self_attn_layer_norm"),
+            *_after(FROM_ENCODER, "encoder_attn_layer_norm"),
+            *_after(FC2, "final_layer_norm"),
+        ),
+        readers=(
+            "layernorm_embedding.weight",
+            "layers.{layer}.{self_attn|encoder_attn|final}_layer_norm.weight",
+            *DECODER_READERS[2:],
+        ),
+        approximate=POST_LN,
+    ),
 )

@@ -12,19 +12,18 @@ from surgery.model.families.towers import Tower, linear, vector
 _DEEPSTACK = linear("visual.deepstack_merger_list.{index}.linear_fc2")
 _MERGER = linear("visual.merger.linear_fc2")
 _MERGER_MLP = linear("visual.merger.mlp.2")
-_MERGERS = tuple(replace(row, optional=True) for row in _DEEPSTACK)
+
 _PERCEIVED = Gain("vit.perceive.after_rms.weight", 0.0)
 _CONNECTED = "model.vision_model.connector.ln_out"
 _SPEECH = ("talker.", "code2wav.")
-_KIMI = ("{model.|}mm_projector.{pre_norm|proj.0}.{weight|bias}",)
 
 TOWERS = (
+    Tower(("qwen3_vl", "qwen3_vl_moe", "cohere_compass"), (*_MERGER, *_DEEPSTACK), text="qwen3_vl_text"),
     Tower(
-        ("qwen3_vl", "qwen3_vl_moe", "cohere_compass"),
-        (*_MERGER, *_DEEPSTACK),
-        text="qwen3_vl_text",
+        ("qwen3_5", "qwen3_5_moe"),
+        (*_MERGER, *(replace(row, optional=True) for row in _DEEPSTACK)),
+        text="qwen3_5_text",
     ),
-    Tower(("qwen3_5", "qwen3_5_moe"), (*_MERGER, *_MERGERS), text="qwen3_5_text"),
     Tower(("qwen4_exp",), _MERGER, text="qwen4_exp_text"),
     Tower(("qwen2_vl", "qwen2_5_vl", "exaone4_5"), _MERGER_MLP, text="qwen2_vl_text"),
     Tower(
@@ -150,11 +149,11 @@ TOWERS = (
         foreign=("audio.",),
     ),
     Tower(("inkling2",), linear("visual.proj_out"), text="inkling2_text", alone=("merger",)),
-    Tower(("kimi_k25",), linear("mm_projector.proj.2"), _KIMI, text="deepseek_v3"),
     Tower(
-        ("qianfan_ocr",),
-        linear("mlp1.3"),
-        ("mlp1.{0|1}.{weight|bias}",),
-        text="qwen3",
+        ("kimi_k25",),
+        linear("mm_projector.proj.2"),
+        ("{model.|}mm_projector.{pre_norm|proj.0}.{weight|bias}",),
+        text="deepseek_v3",
     ),
+    Tower(("qianfan_ocr",), linear("mlp1.3"), ("mlp1.{0|1}.{weight|bias}",), text="qwen3"),
 )

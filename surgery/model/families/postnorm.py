@@ -36,11 +36,6 @@ _GEMMA_NORMS = ("layers.{layer}.{pre|post}_feedforward_layernorm.weight",)
 GLM4 = (behind(ATTENTION, "post_self_attn_layernorm"), behind(MLP, "post_mlp_layernorm"))
 GLM4_NORMS = ("layers.{layer}.post_{self_attn|mlp}_layernorm.weight",)
 
-_CLOVA = (
-    *with_bias(behind(ATTENTION, "post_norm1", flag="use_post_norm"), "attention_bias"),
-    *with_bias(behind(MLP, "post_norm2", flag="use_post_norm"), "mlp_bias"),
-)
-
 FAMILIES = (
     llama_like("gemma2", *_GEMMA, readers=_GEMMA_NORMS, tied_by_default=True, sites=POST_NORM_SITES),
     llama_like("gemma3_text", *_GEMMA, readers=_GEMMA_NORMS, tied_by_default=True, sites=POST_NORM_SITES),
@@ -50,7 +45,8 @@ FAMILIES = (
     llama_like("glm4", *GLM4, readers=GLM4_NORMS, sites=GLM4_SITES),
     llama_like(
         "hyperclovax",
-        *_CLOVA,
+        *with_bias(behind(ATTENTION, "post_norm1", flag="use_post_norm"), "attention_bias"),
+        *with_bias(behind(MLP, "post_norm2", flag="use_post_norm"), "mlp_bias"),
         readers=("layers.{layer}.post_norm{1|2}.weight",),
         sites=Sites("post_norm1|self_attn", "post_norm2|mlp"),
     ),

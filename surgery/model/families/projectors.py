@@ -19,8 +19,6 @@ _NEWLINE = vector("image_newline")
 _LINEAR_1 = (_PROJECTOR + "{linear_1|layer_norm|layernorm|projector_layernorm}.{weight|bias}",)
 _RESAMPLER = "{model.|}connector.perceiver_resampler."
 _RESAMPLED = Gain(_RESAMPLER + "norm.weight", 0.0)
-_SOFT = WriterRow(_PROJECTOR + "mm_input_projection_weight", "embedding", 1)
-_SEPARATORS = (vector("view_seperator"), replace(vector("image_newline"), optional=True))
 
 TOWERS = (
     Tower(
@@ -95,7 +93,12 @@ TOWERS = (
         (_PROJECTOR + "{conv_upsampler1|conv_upsampler2}.weight",),
         text="qwen2",
     ),
-    Tower(("gemma3",), (_SOFT,), (_PROJECTOR + "mm_soft_emb_norm.weight",), text="gemma3_text"),
+    Tower(
+        ("gemma3",),
+        (WriterRow(_PROJECTOR + "mm_input_projection_weight", "embedding", 1),),
+        (_PROJECTOR + "mm_soft_emb_norm.weight",),
+        text="gemma3_text",
+    ),
     Tower(
         ("gemma4", "gemma4_unified"),
         (
@@ -132,10 +135,7 @@ TOWERS = (
     Tower(
         ("minimax_m3_vl",),
         linear("patch_merge_mlp.linear_2"),
-        (
-            "{model.|}patch_merge_mlp.linear_1.{weight|bias}",
-            _PROJECTOR + "{linear_1|linear_2}.{weight|bias}",
-        ),
+        ("{model.|}patch_merge_mlp.linear_1.{weight|bias}", _PROJECTOR + "{linear_1|linear_2}.{weight|bias}"),
         text="minimax_m3_vl_text",
     ),
     Tower(("mllama",), (), ("multi_modal_projector.{weight|bias}",), text="mllama_text_model"),
@@ -186,7 +186,11 @@ TOWERS = (
     ),
     Tower(
         ("deepseek_ocr2", "unlimited_ocr"),
-        (*linear("projector.layers"), *_SEPARATORS),
+        (
+            *linear("projector.layers"),
+            vector("view_seperator"),
+            replace(vector("image_newline"), optional=True),
+        ),
         text="deepseek_ocr2_text",
         alone=("multi_modal_projector", "view_separator", "image_newline"),
         foreign=("sam_", "qwen2_model."),
