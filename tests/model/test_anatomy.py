@@ -335,6 +335,11 @@ def test_a_missing_projector_is_named() -> None:
     assert "model type 'qwen3_vl_moe'" in _problem(other, shapes)
 
 
+@pytest.mark.parametrize("name", ["model.merger.fc.weight", "blocks.0.fc.weight", "model.audio.fc.weight"])
+def test_what_stands_beside_one_models_text_tower_is_unknown_in_another(name: str) -> None:
+    assert f"not recognised: {name}" in _problem(QWEN_VL, _qwen_vl_shapes((3, D, F)) | {name: (D, F)})
+
+
 def test_a_norm_behind_some_kinds_of_layers_needs_their_names() -> None:
     config = CONFIG | {"model_type": "olmo_hybrid", "num_hidden_layers": 1, "layer_types": "many"}
     assert "layer_types must name the kind of every layer" in _problem(config, llama_shapes(1))

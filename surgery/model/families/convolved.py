@@ -44,7 +44,6 @@ INKLING2_TEXT = Family(
         "layers.{layer}.mlp.gate.{weight|bias}",
     ),
     prefixes=("model.llm.",),
-    embedding="embed.weight",
     unembedding=("model.llm.unembed.weight",),
     sites=Sites("post_attention_convolution", "post_mlp_convolution"),
 )

@@ -13,17 +13,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgery.model.families.parts import EMBEDDING, READERS, with_bias
+from surgery.model.families.parts import EMBEDDING, llama_like, with_bias
 from surgery.model.families.table import Family, Gain, Need, Sites, WriterRow
 
 POST_LN = "it normalises the stream itself after each sublayer, which mixes a removed direction back in"
 
 
-def starts(norm: str, *embeddings: str, bias: bool = True) -> tuple[WriterRow, ...]:
+def starts(norm: str, *embeddings: str) -> tuple[WriterRow, ...]:
     """Embeddings that are added up and pass a LayerNorm, whose bias then starts the stream too."""
     gain = Gain(f"{norm}.weight", 0.0, centred=True)
-    rows = [WriterRow(name, "embedding", 1, gain=gain) for name in embeddings]
-    return (*rows, *([WriterRow(f"{norm}.bias", "embedding", 0, bias=True)] if bias else []))
+    rows = (WriterRow(name, "embedding", 1, gain=gain) for name in embeddings)
+    return (*rows, WriterRow(f"{norm}.bias", "embedding", 0, bias=True))
 
 
 _BERT_EMBEDDINGS = tuple(
@@ -48,7 +48,6 @@ ROBERTA_PRELAYERNORM = Family(
         "encoder.layer.{layer}.{attention|intermediate}.LayerNorm.{weight|bias}",
     ),
     prefixes=("roberta_prelayernorm.",),
-    embedding="embeddings.word_embeddings.weight",
     unembedding=("lm_head.decoder.weight",),
     outside_readers=("lm_head.{dense|layer_norm}.{weight|bias}", "lm_head.{bias|decoder.bias}"),
     tied_by_default=True,
@@ -126,7 +125,6 @@ FAMILIES = (
             "h.{layer}.mlp.dense_h_to_4h.{weight|bias}",
         ),
         prefixes=("transformer.", ""),
-        embedding="word_embeddings.weight",
         tied_by_default=True,
         depth="n_layer",
         sites=Sites("self_attention.dense", "mlp.dense_4h_to_h", "transformer.h"),
@@ -148,7 +146,6 @@ FAMILIES = (
             "layers.{layer}.attn.{q|k|v}_proj.{weight|bias}",
             "layers.{layer}.mlp.Wi.{weight|bias}",
         ),
-        embedding="embeddings.tok_embeddings.weight",
         unembedding=("decoder.weight",),
         outside_readers=("decoder.bias", "lm_head.{dense|norm}.{weight|bias}"),
         tied_by_default=True,
@@ -201,22 +198,14 @@ FAMILIES = (
             "layers.{layer}.mlp.dense_h_to_4h.weight",
         ),
         prefixes=("gpt_neox_japanese.",),
-        embedding="embed_in.weight",
         unembedding=("embed_out.weight", "lm_head.weight"),
         tied_by_default=True,
         sites=Sites("attention", "mlp", "gpt_neox_japanese.layers"),
     ),
-    Family(
-        model_types=("moshi",),
-        writers=(
-            EMBEDDING,
-            WriterRow("layers.{layer}.self_attn.o_proj.linear.weight", "attention_out", 0),
-            WriterRow("layers.{layer}.mlp.fc2.weight", "mlp_out", 0),
-        ),
-        readers=(
-            *READERS,
-            "layers.{layer}.self_attn.{q|k|v}_proj.linear.weight",
-            "layers.{layer}.mlp.fc1.weight",
-        ),
+    llama_like(
+        "moshi",
+        WriterRow("layers.{layer}.self_attn.o_proj.linear.weight", "attention_out", 0),
+        WriterRow("layers.{layer}.mlp.fc2.weight", "mlp_out", 0),
+        readers=("layers.{layer}.self_attn.{q|k|v}_proj.linear.weight", "layers.{layer}.mlp.fc1.weight"),
     ),
 )

@@ -64,7 +64,6 @@ FAMILIES = (
         writers=(_EMBEDDINGS, *with_bias(_OUT, "use_bias")),
         readers=_MAMBA_READERS,
         prefixes=("backbone.",),
-        embedding="embeddings.weight",
         tied_by_default=True,
         sites=Sites("mixer", "", "backbone.layers"),
     ),
@@ -107,7 +106,6 @@ FAMILIES = (
             "layers.{layer}.mixer.fc1_latent_proj.{weight|bias}",
         ),
         prefixes=("backbone.", "model."),
-        embedding="embeddings.weight",
         depth="num_hidden_layers|layers_block_type|hybrid_override_pattern",
         sites=Sites("mixer", "", "model.layers"),
     ),
@@ -147,7 +145,6 @@ FAMILIES = (
             "blocks.{layer}.ffn.{proj_up|proj_up_gate}.{weight|bias}",
         ),
         prefixes=("backbone.",),
-        embedding="embeddings.weight",
         sites=Sites("mlstm_layer", "ffn", "backbone.blocks"),
     ),
 )

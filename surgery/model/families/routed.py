@@ -55,7 +55,6 @@ FAMILIES = (
             "blocks.{layer}.ffn.experts.mlp.{v1|w1}",
         ),
         prefixes=("transformer.",),
-        embedding="wte.weight",
         width="d_model",
         depth="n_layers",
         sites=Sites("norm_attn_norm.attn", "ffn", "transformer.blocks"),
@@ -77,7 +76,6 @@ FAMILIES = (
             "layers.{layer}.attention.{b|f|g|q|k|v}_proj.{weight|bias}",
             "layers.{layer}.attention.{q|k|v}_conv1d.weight",
         ),
-        embedding="word_embeddings.weight",
     ),
     Family(
         model_types=("cpmant",),
@@ -98,7 +96,6 @@ FAMILIES = (
             "encoder.layers.{layer}.ffn.ffn.w_in.{w_0|w_1}.weight",
         ),
         prefixes=("cpmant.",),
-        embedding="input_embedding.weight",
         sites=Sites("self_att.self_attention.attention_out", "ffn.ffn.w_out", "cpmant.encoder.layers"),
     ),
     llama_like(

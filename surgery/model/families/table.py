@@ -107,9 +107,9 @@ class Sites:
 class Family:
     """A group of model types that lay out their writers alike; it has the name of the first.
 
-    Patterns in `writers` and `readers` are relative to the first of `prefixes` that any tensor has.
-    `outside` are writers with full names, beside the text tower; `foreign` are the starts of names in towers
-    with a stream of their own. `text_config` is the key of config.json under which the text tower's settings
+    Patterns in `writers`, of which the token embedding is the first, and in `readers` are relative to the
+    first of `prefixes` that any tensor has. `outside` are writers with full names, beside the text tower;
+    `foreign` are the starts of names in towers with a stream of their own. `text_config` is the key of config.json under which the text tower's settings
     stand, None where they are the top level; `width` and `depth` are the keys there for d_model and the
     number of layers (`a|b` is the first that is there; the length of a list counts). `tied_by_default` is
     what a config means that does not say whether the embedding is also the unembedding. `needs` are settings
@@ -122,7 +122,6 @@ class Family:
     writers: tuple[WriterRow, ...]
     readers: tuple[str, ...]
     prefixes: tuple[str, ...] = ("model.",)
-    embedding: str = "embed_tokens.weight"
     unembedding: tuple[str, ...] = ("lm_head.weight",)
     outside: tuple[WriterRow, ...] = ()
     outside_readers: tuple[str, ...] = ("lm_head.bias",)
@@ -139,6 +138,11 @@ class Family:
     def name(self) -> str:
         """The first of its model types."""
         return self.model_types[0]
+
+    @property
+    def embedding(self) -> str:
+        """The pattern of the token embedding, the first of its writers."""
+        return self.writers[0].pattern
 
     def text_settings(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """The part of config.json that describes the text tower."""

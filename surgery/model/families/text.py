@@ -76,7 +76,6 @@ FAMILIES = (
             "blocks.{layer}.mlp.ff_proj.weight",
         ),
         prefixes=("model.transformer.",),
-        embedding="wte.embedding",
         needs=(
             Need("norm_after", False, "its norms then stand behind the sublayers; no table is made for that"),
         ),
@@ -102,7 +101,6 @@ FAMILIES = (
             "layers.{layer}.experts.{expert}.{w1|w3}.weight",
         ),
         prefixes=("",),
-        embedding="tok_embeddings.weight",
         unembedding=("output.weight",),
     ),
     *(
