@@ -109,13 +109,13 @@ class Family:
 
     Patterns in `writers`, of which the token embedding is the first, and in `readers` are relative to the
     first of `prefixes` that any tensor has. `outside` are writers with full names, beside the text tower;
-    `foreign` are the starts of names in towers with a stream of their own. `text_config` is the key of config.json under which the text tower's settings
-    stand, None where they are the top level; `width` and `depth` are the keys there for d_model and the
-    number of layers (`a|b` is the first that is there; the length of a list counts). `tied_by_default` is
-    what a config means that does not say whether the embedding is also the unembedding. `needs` are settings
-    that must have this value for the table to hold, with the reason. `approximate` says why no edit of these
-    writers can be exact, where none can: a leak is left, which the twin measures. `sites` are the modules
-    that `surgery.model.sites` hooks.
+    `foreign` are the starts of names in towers with a stream of their own. `text_config` is the key of
+    config.json under which the text tower's settings stand, None where they are the top level; `width` and
+    `depth` are the keys there for d_model and the number of layers (`a|b` is the first that is there; the
+    length of a list counts). `tied_by_default` is what a config means that does not say whether the embedding
+    is also the unembedding. `needs` are settings that must have this value for the table to hold, with the
+    reason. `approximate` says why no edit of these writers can be exact, where none can: a leak is left,
+    which the twin measures. `sites` are the modules that `surgery.model.sites` hooks.
     """
 
     model_types: tuple[str, ...]
