@@ -16,9 +16,6 @@ from typing import Any, Literal
 
 Role = Literal["embedding", "attention_out", "mlp_out"]
 
-EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
-"""Keys of config.json, any of which says how many experts a layer has."""
-
 _NUMBER = "0|[1-9][0-9]{0,5}"
 _FIELD = re.compile(r"\{([^{}]+)\}")
 
