@@ -189,6 +189,11 @@ def test_a_config_without_its_sizes_is_refused(value: object) -> None:
     assert "num_hidden_layers" in _problem(CONFIG | {"num_hidden_layers": value}, llama_shapes())
 
 
+@pytest.mark.parametrize("setting", ["num_hidden_layers", "n_routed_experts"])
+def test_a_config_of_more_than_any_model_has_is_refused_at_once(setting: str) -> None:
+    assert "more than any model has" in _problem(MOE | {setting: 10**9}, _moe_shapes())
+
+
 def test_reading_imports_no_tensor_library() -> None:
     code = (
         "import sys, surgery.model.anatomy; assert not {'torch', 'numpy', 'transformers'} & set(sys.modules)"
@@ -253,6 +258,8 @@ def test_draft_layers_behind_the_last_are_left_alone() -> None:
     anatomy = read_anatomy(MOE | {"num_nextn_predict_layers": 1}, _moe_shapes() | draft)
     assert set(draft) <= set(anatomy.readers)
     assert "not recognised" in _problem(MOE, _moe_shapes() | draft)
+    anatomy = read_anatomy(MOE | {"num_nextn_predict_layers": 10**9}, _moe_shapes() | draft)
+    assert set(draft) <= set(anatomy.readers)
 
 
 @pytest.mark.parametrize(

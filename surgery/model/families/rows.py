@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from surgery.errors import AnatomyError
 from surgery.model.families.settings import count, expert_count
 from surgery.model.families.table import Family, Gain, WriterRow, alternatives, fill, match_pattern
 
 _LISTED = 12
+_MOST = 10**6
+"""Most experts of all layers together; the largest models have tens of thousands."""
 _DRAFTS = re.compile(r"([a-z_]+\.){0,2}mtp[._]")
 """Starts of names in blocks that only propose tokens (multi-token prediction): they read the finished stream
 and do not feed it, and most loaders leave them out.
@@ -26,7 +29,8 @@ class Rows:
     """A family's table at one checkpoint.
 
     `shared` are the names that are embedding and unembedding at once; `prefix` is the checkpoint's; `beside`
-    are those of the writers that are not in the text tower.
+    are those of the writers that are not in the text tower; `drafts` are the layers behind the last that only
+    propose tokens.
     """
 
     writers: tuple[WriterRow, ...]
@@ -37,6 +41,7 @@ class Rows:
     beside: tuple[WriterRow, ...]
     n_layers: int
     n_experts: int
+    drafts: range
 
     def names(self, row: WriterRow, layer: int | None) -> list[str]:
         """What a row stands for in one layer."""
@@ -51,9 +56,16 @@ def resolve_rows(
     """The rows for the tensors at hand: prefix, tied copies and writers beside the text tower put in.
 
     Raises:
-        AnatomyError: the settings of the text tower do not say how many layers or experts there are.
+        AnatomyError: the settings of the text tower do not say how many layers or experts there are, or say
+            more than can be.
     """
     prefix, n_layers = _prefix(family, tensor_shapes), count(settings, family.depth)
+    n_experts = expert_count(family.writers, settings)
+    if n_layers * max(1, n_experts) > _MOST:
+        raise AnatomyError(
+            f"config.json: {n_layers} layers with {n_experts} experts each are more than any model has; use"
+            " the model's own config.json"
+        )
     writers = [
         _prefixed(row, prefix) for row in family.writers if row.unless is None or not settings.get(row.unless)
     ]
@@ -63,16 +75,18 @@ def resolve_rows(
         writers, shared = _tied(family, prefix, writers, tensor_shapes)
     else:
         readers += family.unembedding
+    drafts = settings.get(_DRAFT_LAYERS)
     beside = tuple(each for row in family.outside for each in _beside(row, tensor_shapes))
     return Rows(
         (*writers, *beside),
         tuple(readers),
-        (*family.foreign, *_draft_layers(prefix, settings, n_layers)),
+        family.foreign,
         frozenset(shared),
         prefix,
         beside,
         n_layers,
-        expert_count(family.writers, settings),
+        n_experts,
+        range(n_layers, n_layers + drafts if type(drafts) is int else 0),
     )
 
 
@@ -116,15 +130,12 @@ def _behind(gain: Gain | None, prefix: str) -> Gain | None:
     return replace(gain, tensor=prefix + gain.tensor, then=_behind(gain.then, prefix))
 
 
-def _draft_layers(prefix: str, settings: Mapping[str, Any], n_layers: int) -> tuple[str, ...]:
-    drafts = settings.get(_DRAFT_LAYERS)
-    behind = range(n_layers, n_layers + drafts) if type(drafts) is int else ()
-    return tuple(f"{prefix}layers.{layer}." for layer in behind)
-
-
 def reads(rows: Rows, name: str) -> bool:
     """Whether a name that no row of a writer fits is that of a tensor that does not write to the stream."""
     if name.startswith(rows.foreign) or _DRAFTS.match(name):
+        return True
+    behind = re.match(re.escape(rows.prefix) + r"layers\.([1-9][0-9]{0,5})\.", name)
+    if behind is not None and int(behind[1]) in rows.drafts:
         return True
     return any(fits(rows, pattern, name) for pattern in rows.readers)
 
