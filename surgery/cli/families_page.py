@@ -187,8 +187,8 @@ def _stem(row: WriterRow) -> str:
 
 
 def _between(rows: tuple[WriterRow, ...]) -> Iterator[str]:
-    for gain in dict.fromkeys(row.gain for row in rows if row.gain is not None):
-        yield ", then ".join(_norm(each) for each in gain.chain())
+    gains = [row.gain for row in rows if row.gain is not None]
+    yield from dict.fromkeys(", then ".join(_norm(each) for each in gain.chain()) for gain in gains)
 
 
 def _norm(gain: Gain) -> str:
@@ -200,4 +200,4 @@ def _norm(gain: Gain) -> str:
     )
     if gain.taps:
         return f"convolution over positions `{name}`, taps weight, its own {gain.offset:g} + weight"
-    return f"{'LayerNorm' if gain.centred else 'RMSNorm'} `{name}`, gain {factor}{where}"
+    return f"{gain.kind} `{name}`, gain {factor}{where}"

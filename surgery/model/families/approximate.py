@@ -26,11 +26,15 @@ from surgery.model.families.layernorm import (
 )
 from surgery.model.families.parts import (
     ATTENTION,
+    BIASED,
     BIASED_ATTENTION,
     EMBEDDING,
+    FUSED,
     LATENT,
     MLP,
+    MLP_BIAS,
     POST_NORM_SITES,
+    READERS,
     behind,
     bias_of,
     llama_like,
@@ -48,6 +52,19 @@ LAUREL = "its LAuReL branches write the normed stream itself back, coordinate by
 CONSTANT = "constant sinusoidal positions are added to the stream; they are no parameter that could be edited"
 
 
+def _scaled(start: str, row: WriterRow) -> tuple[WriterRow, ...]:
+    """A matrix behind ZAYA's (x + bias)∘scale, with that bias, and in a block the one beside it, by which
+    the stream itself is moved before it is scaled.
+    """
+    names = ("hidden_states",) if row is EMBEDDING else ("hidden_states", "residual")
+    gains = [Gain(f"{start}{name}_scale", 0.0) for name in names]
+    biases = [
+        WriterRow(f"{start}{name}_bias", row.role, 0, gain, bias=True)
+        for name, gain in zip(names, gains, strict=True)
+    ]
+    return replace(row, gain=gains[0]), *biases
+
+
 def _after(row: WriterRow, norm: str) -> tuple[WriterRow, ...]:
     """A matrix, its bias, and the bias of the LayerNorm on the stream behind them."""
     gain = Gain(f"layers.{{layer}}.{norm}.weight", 0.0, centred=True)
@@ -59,25 +76,27 @@ def _after(row: WriterRow, norm: str) -> tuple[WriterRow, ...]:
 FAMILIES = (
     llama_like(
         "doge",
-        *BIASED_ATTENTION,
-        MLP,
+        *BIASED,
+        MLP_BIAS,
+        WriterRow("layers.{layer}.mlp.up_embed.weight", "mlp_out", 1, needs="is_moe"),  # a row an expert
         readers=(
             "layers.{layer}.{input|post_attention}_residual",
             "layers.{layer}.self_attn.{A|dt_proj.weight|dt_proj.bias}",
-            "layers.{layer}.mlp.{router_gate|down_embed|up_embed}.weight",
+            "layers.{layer}.mlp.{router_gate|down_embed}.weight",
         ),
         approximate=SCALED,
     ),
-    llama_like(
-        "zaya",
-        ATTENTION,
-        WriterRow("layers.{layer}.mlp.experts.down_proj", "mlp_out", 1, fused=True),
-        readers=(
-            "input_hidden_states_{bias|scale}",
-            "layers.{layer}.post_{attention|mlp}_residual_scale.hidden_states_scale",
-            "layers.{layer}.post_{attention|mlp}_residual_scale.residual_scale",
-            "layers.{layer}.post_{attention|mlp}_residual_scale.hidden_states_bias",
-            "layers.{layer}.post_{attention|mlp}_residual_scale.residual_bias",
+    Family(
+        ("zaya",),
+        (
+            *_scaled("input_", EMBEDDING),
+            *_scaled("layers.{layer}.post_attention_residual_scale.", ATTENTION),
+            *_scaled("layers.{layer}.post_mlp_residual_scale.", replace(FUSED, kind=None)),
+        ),
+        (
+            *READERS,
+            "input_hidden_states_scale",
+            "layers.{layer}.post_{attention|mlp}_residual_scale.{hidden_states|residual}_scale",
             "layers.{layer}.mlp.experts.gate_up_proj",
             "layers.{layer}.mlp.gate.{balancing_biases|router_states_scale|router_mlp.norm.weight}",
             "layers.{layer}.mlp.gate.{down_proj|router_mlp.fc1|router_mlp.fc2|router_mlp.out_proj}.{weight|bias}",

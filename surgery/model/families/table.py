@@ -42,6 +42,18 @@ class Gain:
     layer_type: str | None = None
     taps: bool = False
 
+    @property
+    def kind(self) -> str:
+        """What it is, in a word; a parameter that is no module's weight is a factor by itself."""
+        if self.centred:
+            return "LayerNorm"
+        return "RMSNorm" if self.tensor.endswith(".weight") else "scale"
+
+    @property
+    def name(self) -> str:
+        """Its own name, without where it stands."""
+        return self.tensor.removesuffix(".weight").rsplit(".", 1)[-1]
+
     def chain(self) -> tuple[Gain, ...]:
         """This norm and those behind it, the one at the stream last."""
         return (self, *(() if self.then is None else self.then.chain()))

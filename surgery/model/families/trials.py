@@ -37,7 +37,7 @@ _TIMM = {"model_type": "timm_wrapper", "model_args": {"embed_dim": 1024}}
 _SHARED: tuple[tuple[_Trials, str], ...] = (
     (
         ({}, _BIAS),
-        "axk1 axk2 beam bitnet deepseek_v32 diffllama doge dots3_note_text flex_olmo glm4_moe_lite"
+        "axk1 axk2 beam bitnet deepseek_v32 diffllama dots3_note_text flex_olmo glm4_moe_lite"
         " glm_moe_dsa hy_v3 hy_v4 laguna nanochat qwen3_5_moe_text vaultgemma youtu",
     ),
     (
@@ -86,6 +86,7 @@ _OWN: dict[str, _Trials] = {
     "diffusion_gemma": (
         {"text_config": {"num_experts": 8, "top_k_experts": 2, "moe_intermediate_size": 64}},
     ),
+    "doge": ({}, {**_BIASES, "is_moe": True}),
     "dots1": (
         {"n_routed_experts": 64, "num_experts_per_tok": 6, "n_shared_experts": 2},
         {
