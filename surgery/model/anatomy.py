@@ -223,6 +223,8 @@ def _shape_problems(
                 f"{writer.tensor}: has shape {list(shape)}; expected {row.n_axes} axes with d_model {d_model}"
                 f" on axis {writer.residual_axis}"
             )
+        elif 0 in shape:
+            problems.append(f"{writer.tensor}: has shape {list(shape)}, which holds no element")
         problems += [
             f"{gain.tensor}: what stands behind {writer.tensor} is missing or not {d_model} wide"
             for gain in (writer.gain.chain() if writer.gain is not None else ())

@@ -189,9 +189,21 @@ def test_a_config_without_its_sizes_is_refused(value: object) -> None:
     assert "num_hidden_layers" in _problem(CONFIG | {"num_hidden_layers": value}, llama_shapes())
 
 
-@pytest.mark.parametrize("setting", ["num_hidden_layers", "n_routed_experts"])
-def test_a_config_of_more_than_any_model_has_is_refused_at_once(setting: str) -> None:
-    assert "more than any model has" in _problem(MOE | {setting: 10**9}, _moe_shapes())
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"num_hidden_layers": 10**9}, "speaks of 1,000,000,000 layers, more than any"),
+        ({"model_type": "deepseek_v3", "n_routed_experts": 10**9}, "12 layers of 1,000,000,000 experts"),
+    ],
+)
+def test_a_config_of_impossible_size_is_refused_at_once(config: dict[str, Any], said: str) -> None:
+    """Each layer's and each expert's names are made and looked for."""
+    assert said in _problem(CONFIG | config, llama_shapes())
+
+
+def test_a_writer_that_holds_nothing_is_named() -> None:
+    said = _problem(CONFIG, llama_shapes() | {"model.layers.2.mlp.down_proj.weight": (D, 0)})
+    assert "model.layers.2.mlp.down_proj.weight: has shape [8, 0], which holds no element" in said
 
 
 def test_reading_imports_no_tensor_library() -> None:
@@ -255,11 +267,10 @@ def test_the_number_of_experts_must_be_stated() -> None:
 
 def test_draft_layers_behind_the_last_are_left_alone() -> None:
     draft = {"model.layers.2.self_attn.o_proj.weight": (D, D), "model.layers.2.eh_proj.weight": (D, 2 * D)}
-    anatomy = read_anatomy(MOE | {"num_nextn_predict_layers": 1}, _moe_shapes() | draft)
-    assert set(draft) <= set(anatomy.readers)
+    for count in (1, 10**9):
+        anatomy = read_anatomy(MOE | {"num_nextn_predict_layers": count}, _moe_shapes() | draft)
+        assert set(draft) <= set(anatomy.readers)
     assert "not recognised" in _problem(MOE, _moe_shapes() | draft)
-    anatomy = read_anatomy(MOE | {"num_nextn_predict_layers": 10**9}, _moe_shapes() | draft)
-    assert set(draft) <= set(anatomy.readers)
 
 
 @pytest.mark.parametrize(

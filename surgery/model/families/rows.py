@@ -9,13 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from surgery.errors import AnatomyError
-from surgery.model.families.settings import count, expert_count
+from surgery.model.families.settings import check_size, count, expert_count
 from surgery.model.families.table import Family, Gain, WriterRow, alternatives, fill, match_pattern
 
 _LISTED = 12
-_MOST = 10**6
-"""Most experts of all layers together; the largest models have tens of thousands."""
 _DRAFTS = re.compile(r"([a-z_]+\.){0,2}mtp[._]")
 """Starts of names in blocks that only propose tokens (multi-token prediction): they read the finished stream
 and do not feed it, and most loaders leave them out.
@@ -61,11 +58,7 @@ def resolve_rows(
     """
     prefix, n_layers = _prefix(family, tensor_shapes), count(settings, family.depth)
     n_experts = expert_count(family.writers, settings)
-    if n_layers * max(1, n_experts) > _MOST:
-        raise AnatomyError(
-            f"config.json: {n_layers} layers with {n_experts} experts each are more than any model has; use"
-            " the model's own config.json"
-        )
+    check_size(n_layers, n_experts)
     writers = [
         _prefixed(row, prefix) for row in family.writers if row.unless is None or not settings.get(row.unless)
     ]

@@ -12,6 +12,10 @@ _EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_n
 """Keys of config.json, any of which says how many experts a layer has."""
 
 
+_MOST_BLOCKS = 1_000_000
+"""Layers times experts; the largest models have some ten thousands, and each is looked for by its name."""
+
+
 def count(settings: Mapping[str, Any], key: str) -> int:
     """A whole number that must be there; of names given as `a|b` the first that is, a list counted.
 
@@ -36,6 +40,20 @@ def expert_count(rows: tuple[WriterRow, ...], settings: Mapping[str, Any]) -> in
         return 0
     key = next((key for key in _EXPERT_COUNTS if key in settings), _EXPERT_COUNTS[0])
     return count(settings, key)
+
+
+def check_size(n_layers: int, n_experts: int) -> None:
+    """Refuse a config.json whose layers and experts would take for ever to look for.
+
+    Raises:
+        AnatomyError: there are more than any model has.
+    """
+    if n_layers * max(n_experts, 1) > _MOST_BLOCKS:
+        experts = f" of {n_experts:,} experts" if n_experts else ""
+        raise AnatomyError(
+            f"config.json: speaks of {n_layers:,} layers{experts}, more than any model has; use the model's"
+            " own config.json"
+        )
 
 
 def is_tied(family: Family, config: Mapping[str, Any]) -> bool:
