@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgery.errors import SourceError
 from surgery.model.chat import encode_chat
+from surgery.model.families import UNPADDED
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +52,12 @@ class LanguageModel:
         return "decoder_input_ids" not in signature(self.network.forward).parameters
 
     @property
+    def pads(self) -> bool:
+        """Whether prompts of different lengths may share a batch."""
+        config = self.network.config
+        return UNPADDED.isdisjoint((config.model_type, config.get_text_config().model_type))
+
+    @property
     def device(self) -> Any:
         return self.network.device
 
@@ -83,7 +90,8 @@ class Batch:
 def batches(
     model: LanguageModel, token_lists: Sequence[Sequence[int]], *, batch_size: int | None = None
 ) -> Iterator[Batch]:
-    """Group token lists of like length into left-padded batches of at most `BATCH_TOKENS` tokens.
+    """Group token lists of like length into left-padded batches of at most `BATCH_TOKENS` tokens; of the same
+    length where padding would change what the model makes of them.
 
     Raises:
         SourceError: prompts alone do not run the model.
@@ -94,12 +102,15 @@ def batches(
             " not run it; give the direction by `find: file`, and no `verify`"
         )
     order = sorted(range(len(token_lists)), key=lambda row: (-len(token_lists[row]), row))
-    start = 0
+    start, pads = 0, model.pads
     while start < len(order):
         width = max(1, len(token_lists[order[start]]))
         size = min(batch_size or BATCH_TOKENS, max(1, BATCH_TOKENS // width))
-        yield _pad(model, token_lists, order[start : start + size])
-        start += size
+        rows = order[start : start + size]
+        if not pads:
+            rows = [row for row in rows if len(token_lists[row]) == len(token_lists[rows[0]])]
+        yield _pad(model, token_lists, rows)
+        start += len(rows)
 
 
 def _pad(model: LanguageModel, token_lists: Sequence[Sequence[int]], rows: Sequence[int]) -> Batch:

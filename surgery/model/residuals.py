@@ -31,7 +31,7 @@ def recording(model: LanguageModel, keep: int) -> Iterator[list[torch.Tensor]]:
         `resid_pre` of layer l, and the last is `resid_post` of the last layer, before the final norm.
 
     Raises:
-        AnatomyError: in the forward pass, where the model keeps several streams.
+        AnatomyError: where the model keeps several streams, or runs its blocks more than once.
     """
     blocks = find_blocks(model.network)
     stream: list[torch.Tensor] = []
@@ -51,6 +51,11 @@ def recording(model: LanguageModel, keep: int) -> Iterator[list[torch.Tensor]]:
             stack.enter_context(at_input(block.module, take))
         stack.enter_context(at_output(blocks[-1].module, take))
         yield stream
+    if len(stream) != model.n_layers + 1:
+        raise AnatomyError(
+            f"its blocks run {len(stream) - 1} times, and its layers are {model.n_layers}: which layer a"
+            " stream belongs to cannot be told; give a direction by `find: file`"
+        )
 
 
 def residuals(model: LanguageModel, token_lists: Sequence[Sequence[int]], *, keep: int = 1) -> np.ndarray:

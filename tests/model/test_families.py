@@ -217,6 +217,16 @@ def test_several_streams_are_not_read_as_one(model_type: str, tmp_path: Path) ->
         network(torch.arange(3, 15)[None], use_cache=False)
 
 
+@pytest.mark.parametrize("model_type", ["hrm_text", "longcat_flash"])
+def test_blocks_that_are_no_layers_are_not_read_as_such(model_type: str, tmp_path: Path) -> None:
+    folder = build_twin({"model_type": model_type, **TRIALS[model_type][0]}, tmp_path / "twin", seed=0)
+    with quiet_transformers():
+        network = auto_class({"model_type": model_type}).from_pretrained(folder).eval()
+    model = LanguageModel(network, tokenizer=None, name=model_type)
+    with torch.no_grad(), pytest.raises(AnatomyError, match="its blocks run"), recording(model, 1):
+        network(torch.arange(3, 15)[None], use_cache=False)
+
+
 @pytest.mark.parametrize("model_type", MLP_NORMS)
 def test_the_sites_of_a_block_add_up(model_type: str, tmp_path: Path) -> None:
     """resid_pre + attn_out = resid_mid, resid_mid + mlp_out = resid_post; mlp_in is resid_mid normed, and

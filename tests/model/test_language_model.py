@@ -22,7 +22,7 @@ from surgery.model.language_model import (
     generate,
     plain_tokens,
 )
-from surgery.model.loading import load_language_model
+from surgery.model.loading import load_language_model, quiet_transformers
 from surgery.model.twin import build_twin
 from tests.conftest import build_tokenizer
 
@@ -99,6 +99,18 @@ def test_the_layers_of_a_decoder_are_counted_and_not_its_encoders() -> None:
     assert network.config.num_hidden_layers == 3
     model = LanguageModel(network, tokenizer=None, name="mbart")
     assert model.n_layers == 2 and model.takes_prompts
+
+
+@pytest.mark.parametrize("model_type", ["llama", "mbart", "rwkv", "recurrent_gemma", "paligemma"])
+def test_a_prompt_gives_the_same_beside_a_longer_one(model_type: str, tmp_path: Path) -> None:
+    """Also where padding would be counted as positions, or would run through a state."""
+    folder = build_twin({"model_type": model_type, **TRIALS[model_type][0]}, tmp_path / "twin", seed=0)
+    with quiet_transformers():
+        model = _loaded(folder)
+    prompts = [[5, 6, 7, 8, 9, 10], [11, 12, 13], [14, 15, 16]]
+    together = final_log_probs(model, prompts)
+    alone = torch.cat([final_log_probs(model, [each]) for each in prompts])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
 
 
 def _loaded(folder: Path) -> LanguageModel:

@@ -58,6 +58,12 @@ TOWERS: Mapping[str, Tower] = MappingProxyType(
 )
 """model_type of a model that sees or hears → what is beside its text tower."""
 
+UNPADDED = frozenset(
+    [name for name, family in FAMILIES.items() if not family.pads]
+    + [name for name, tower in TOWERS.items() if not tower.pads]
+)
+"""Model types of which only prompts of one length may share a batch."""
+
 FILES: Mapping[str, str] = MappingProxyType(
     {
         name: file.__name__.rpartition(".")[2]

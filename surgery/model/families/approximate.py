@@ -130,6 +130,7 @@ FAMILIES = (
         unembedding=("head.weight",),
         approximate=GATED,
         sites=Sites("attention", "feed_forward", "rwkv.blocks"),
+        pads=False,
     ),
     Family(
         ("gemma3n_text",),

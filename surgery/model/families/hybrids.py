@@ -176,6 +176,7 @@ FAMILIES = (
         ),
         tied_by_default=True,
         sites=Sites("temporal_block", "mlp_block"),
+        pads=False,
     ),
     llama_like("qwen3_next", *_QWEN, DENSE, *_SPARSE, readers=_SPARSE_READERS, sites=_QWEN_SITES),
     llama_like("qwen3_5_text", *_QWEN, MLP, readers=_LINEAR_READERS, sites=_QWEN_SITES),

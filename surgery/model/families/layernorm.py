@@ -97,6 +97,7 @@ BLENDERBOT = Family(
     width="d_model",
     depth="decoder_layers",
     sites=Sites("self_attn+encoder_attn", "fc2", "model.decoder.layers"),
+    pads=False,
 )
 
 MBART = replace(

@@ -72,7 +72,7 @@ TOWERS = (
         ),
         text="aria_text",
     ),
-    Tower(("paligemma",), linear("multi_modal_projector.linear"), text="gemma"),
+    Tower(("paligemma",), linear("multi_modal_projector.linear"), text="gemma", pads=False),
     Tower(
         ("blip-2", "instructblip", "instructblipvideo"),
         linear("language_projection"),

@@ -146,5 +146,6 @@ FAMILIES = (
         ),
         prefixes=("backbone.",),
         sites=Sites("mlstm_layer", "ffn", "backbone.blocks"),
+        pads=False,
     ),
 )

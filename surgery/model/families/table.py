@@ -124,7 +124,9 @@ class Family:
     length of a list counts). `tied_by_default` is what a config means that does not say whether the embedding
     is also the unembedding. `needs` are settings that must have this value for the table to hold, with the
     reason. `approximate` says why no edit of these writers can be exact, where none can: a leak is left,
-    which the twin measures. `sites` are the modules that `surgery.model.sites` hooks.
+    which the twin measures. `sites` are the modules that `surgery.model.sites` hooks. `pads` says whether a
+    prompt gives the same with padding before it; not where positions are counted from the padding on, or a
+    state runs through it.
     """
 
     model_types: tuple[str, ...]
@@ -142,6 +144,7 @@ class Family:
     needs: tuple[Need, ...] = ()
     approximate: str | None = None
     sites: Sites = Sites()
+    pads: bool = True
 
     @property
     def name(self) -> str:

@@ -43,7 +43,7 @@ class Tower:
     family of a text tower that has other names on disk here than by itself; `part` is the key of config.json
     under which its settings stand. `foreign` are starts of names, with or without `model.` before them, in
     parts with a stream of their own, beside the usual ones. `sites` are those of the model as a whole, where
-    the text tower's own do not serve.
+    the text tower's own do not serve. `pads` is as in `Family`.
     """
 
     model_types: tuple[str, ...]
@@ -55,6 +55,7 @@ class Tower:
     part: str = "text_config"
     foreign: tuple[str, ...] = ()
     sites: Sites | None = None
+    pads: bool = True
 
 
 def linear(name: str, axis: int = 0, *, gain: Gain | None = None) -> tuple[WriterRow, ...]:
