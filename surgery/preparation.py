@@ -16,7 +16,8 @@ from surgery.edit.proof import Proof, doubt, failed_proof, prove
 from surgery.errors import AnatomyError, DirectionError, SourceError
 from surgery.hub import Snapshot
 from surgery.model.anatomy import Anatomy, read_anatomy
-from surgery.model.language_model import LanguageModel, chat_tokens, final_log_probs, load_language_model
+from surgery.model.language_model import LanguageModel, chat_tokens, final_log_probs
+from surgery.model.loading import load_language_model
 from surgery.model.prompts import PromptSet
 from surgery.model.source import locate_model, open_prompts
 from surgery.recipe import LoadedRecipe

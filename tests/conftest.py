@@ -101,6 +101,6 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_folder: Path) -> Any:
-    from surgery.model.language_model import load_language_model
+    from surgery.model.loading import load_language_model
 
     return load_language_model(tiny_folder, device="cpu")

@@ -81,8 +81,7 @@ def _norm(gain: Gain) -> str:
     factor = "its weight" if gain.offset == 0 else f"{gain.offset:g} + its weight"
     if gain.taps:
         return f"convolution over positions {gain.tensor}"
-    kind = "LayerNorm" if gain.centred else "RMSNorm"
-    return f"{kind} {gain.tensor.rsplit('.', 2)[-2]}, whose gain is {factor}"
+    return f"{gain.kind} {gain.name}, whose gain is {factor}"
 
 
 def _as_json(writer: Writer, shapes: Shapes) -> dict[str, Any]:

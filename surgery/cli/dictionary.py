@@ -203,7 +203,7 @@ def _open(source: str, said: dict[str, Any]) -> Dictionary:
 
 
 def _load(name: str) -> Any:
-    from surgery.model.language_model import load_language_model
+    from surgery.model.loading import load_language_model
     from surgery.model.source import locate_model
 
     return load_language_model(locate_model(name).folder, name=name)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from surgery.model.families import FAMILIES, FILES, mergers
+from surgery.model.families import FAMILIES, FILES, TOWERS
 from surgery.model.families.table import Family, Gain, WriterRow
-from surgery.model.families.towers import BY_TYPE as TOWERS
 from surgery.model.families.trials import TRIALS
 from surgery.model.families.unsupported import UNSUPPORTED
 
@@ -148,9 +147,7 @@ def _row(model_type: str, proofs: list[Proof]) -> tuple[str, ...]:
     beside = () if tower is None else tower.writers
     return (
         f"`{model_type}`",
-        f"{'mergers' if tower in mergers.TOWERS else 'projectors'}.py, `{text}`"
-        if text
-        else f"{FILES[model_type]}.py",
+        f"{FILES[model_type]}.py" + (f", `{text}`" if text else ""),
         "<br>".join([*(_writers(family) if text is None else ()), *_listed(beside)]) or "no others",
         "<br>".join(_between((*(family.writers if text is None else ()), *beside))) or "nothing",
         verdict,
@@ -163,7 +160,7 @@ def _text_tower(model_type: str) -> str | None:
     """The family of the text tower of a model that sees; None for one that does not."""
     if model_type not in TOWERS:
         return None
-    from surgery.model.twin import quiet_transformers
+    from surgery.model.loading import quiet_transformers
     from surgery.model.twin_config import shrink
 
     with quiet_transformers():
@@ -190,8 +187,8 @@ def _stem(row: WriterRow) -> str:
 
 
 def _between(rows: tuple[WriterRow, ...]) -> Iterator[str]:
-    for gain in dict.fromkeys(row.gain for row in rows if row.gain is not None):
-        yield ", then ".join(_norm(each) for each in gain.chain())
+    gains = [row.gain for row in rows if row.gain is not None]
+    yield from dict.fromkeys(", then ".join(_norm(each) for each in gain.chain()) for gain in gains)
 
 
 def _norm(gain: Gain) -> str:
@@ -203,4 +200,4 @@ def _norm(gain: Gain) -> str:
     )
     if gain.taps:
         return f"convolution over positions `{name}`, taps weight, its own {gain.offset:g} + weight"
-    return f"{'LayerNorm' if gain.centred else 'RMSNorm'} `{name}`, gain {factor}{where}"
+    return f"{gain.kind} `{name}`, gain {factor}{where}"

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from surgery.checkpoint.layout import Checkpoint
-from surgery.checkpoint.pair import read_slot, slot_of
 from surgery.compare.measure import Measured
 from surgery.compare.reading import Reading
 from surgery.linalg.sketch import fit_relation, shared_subspace
 from surgery.linalg.units import ordered_basis, unit_rows
 from surgery.model.anatomy import Gain, Writer
+from surgery.model.gains import in_stream, whole_gain
 
 Array = npt.NDArray[np.float64]
 _PRECISE = 1e6
@@ -55,8 +55,7 @@ class Changed:
     @property
     def stream_directions(self) -> Array:
         """Unit rows (rank, d_model) in the stream's own coordinates."""
-        rows = self.reading.directions
-        return rows if self.gain is None else unit_rows(rows / _invertible(self.gain))
+        return in_stream(self.reading.directions, self.gain)
 
 
 @dataclass(frozen=True)
@@ -135,12 +134,12 @@ def carried(vectors: Array, gain: Array | None) -> Array:
 
 
 def read_gains(checkpoint: Checkpoint, writers: Sequence[Writer]) -> Mapping[Gain, Array]:
-    """The factors (d_model,) of every norm that stands behind one of these writers."""
+    """The factors (d_model,) of what stands behind each of these writers."""
     found: dict[Gain, Array] = {}
     for writer in writers:
         gain = writer.gain
         if gain is not None and gain not in found:
-            found[gain] = gain.offset + read_slot(slot_of(checkpoint, gain.tensor)).astype(np.float64)
+            found[gain] = whole_gain(gain, checkpoint)
     return found
 
 
@@ -174,9 +173,3 @@ def _oriented(rows: Array) -> Array:
     """Each row with its largest entry positive: a direction has no sign of its own."""
     largest = np.take_along_axis(rows, np.abs(rows).argmax(1)[:, None], 1)
     return np.asarray(rows * np.sign(largest))
-
-
-def _invertible(gain: Array) -> Array:
-    """A gain to divide by: what is nearly zero in it is raised to a millionth of the largest."""
-    smallest = float(np.abs(gain).max()) * 1e-6
-    return np.where(np.abs(gain) < smallest, smallest, gain)

@@ -48,6 +48,15 @@ class FeatureContrast:
     """`DRAWS` random deals of the same prompts."""
 
 
+def point_in(dictionary: Dictionary, model: LanguageModel) -> HookPoint | None:
+    """The place of the stream between a model's blocks that a dictionary reads, None where there is none."""
+    point = dictionary.hook_point
+    if point is None or point.site not in ("resid_pre", "resid_post"):
+        return None
+    fits = dictionary.d_in == model.d_model and point.layer < model.n_layers
+    return point if fits else None
+
+
 def feature_contrast(
     dictionary: Dictionary,
     model: LanguageModel,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from surgery.dictionary.dictionary import Dictionary, encode
+from surgery.direction.encoded import point_in
 from surgery.model.language_model import LanguageModel, chat_tokens
 from surgery.model.residuals import stream_at
 
@@ -27,10 +28,10 @@ def strongest_prompts(
 ) -> list[tuple[Example, ...]]:
     """For each feature at most `EXAMPLES` prompts, over every position of each.
 
-    None where there are no prompts, or the dictionary reads no place of the stream between blocks.
+    None where there are no prompts, or the dictionary reads no place of this model's stream between blocks.
     """
-    point = dictionary.hook_point
-    if point is None or point.site not in ("resid_pre", "resid_post") or not prompts:
+    point = point_in(dictionary, model)
+    if point is None or not prompts:
         return [() for _ in features]
     streams = stream_at(model, [chat_tokens(model, prompt) for prompt in prompts], point)
     strongest = np.stack(

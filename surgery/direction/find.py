@@ -9,7 +9,7 @@ from pathlib import Path
 from surgery.dictionary.dictionary import Dictionary
 from surgery.direction.difference_of_means import Contrast, difference_of_means
 from surgery.direction.direction import Direction
-from surgery.direction.encoded import FeatureContrast, feature_contrast
+from surgery.direction.encoded import FeatureContrast, feature_contrast, point_in
 from surgery.direction.reconstruction import Reconstruction, open_wanted, reconstruct, with_examples
 from surgery.direction.selection import Selection
 from surgery.direction.weight_difference import weight_difference
@@ -156,12 +156,9 @@ def contrast_of_codes(
     seed: int,
 ) -> FeatureContrast | None:
     """How the prompts' codes differ, where there are prompts and a place in the stream to encode them at."""
-    point = dictionary.hook_point
-    if not isinstance(wanted, FindDifferenceOfMeans) or point is None or dictionary.is_transcoder:
+    if not isinstance(wanted, FindDifferenceOfMeans) or dictionary.is_transcoder:
         return None
-    if dictionary.d_in != model.d_model:
-        return None
-    if point.site not in ("resid_pre", "resid_post") or point.layer >= model.n_layers:
+    if point_in(dictionary, model) is None:
         return None
     sides = [
         [chat_tokens(model, prompt) for prompt in sources.prompts(side).prompts[:_CONTRASTED]]

@@ -24,13 +24,14 @@ import numpy.typing as npt
 from surgery.checkpoint.gguf import GgufFile, open_gguf, read_rows
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
 from surgery.checkpoint.numbers import Array as Wide
-from surgery.checkpoint.pair import Slot, by_matrix, read_slot, same_bytes, slot_of, walk_pair
+from surgery.checkpoint.pair import Slot, by_matrix, same_bytes, slot_of, walk_pair
 from surgery.direction.direction import Direction, unit_direction
 from surgery.errors import DirectionError
-from surgery.linalg.projection import unit
 from surgery.linalg.sketch import shared_subspace, spectrum_of
+from surgery.linalg.units import ordered_basis
 from surgery.model.anatomy import Writer, read_anatomy
 from surgery.model.families.table import match_pattern
+from surgery.model.gains import in_stream, whole_gain
 from surgery.recipe.finding import FindWeightDifference
 
 Array = npt.NDArray[np.float64]
@@ -83,11 +84,11 @@ def weight_difference(wanted: FindWeightDifference, base: Path, edited: Path) ->
     vectors, weights, tensors = [], [], []
     for change in changes:
         spectrum = spectrum_of(_sketch(change))
-        for value, vector in zip(spectrum.values[:_VECTORS], spectrum.vectors.T[:_VECTORS], strict=True):
-            vectors.append(vector if change.gain is None else unit(vector / change.gain))
-            weights.append(float(value**2 / np.sum(spectrum.values**2)))
-            tensors.append(change.tensor)
-    return _component(np.stack(vectors, 1), np.asarray(weights), tensors, wanted.component, readers)
+        rows, _ = ordered_basis(in_stream(spectrum.vectors.T[:_VECTORS], change.gain))
+        vectors.append(rows)
+        weights.append(spectrum.values[: len(rows)] ** 2 / np.sum(spectrum.values**2))
+        tensors += [change.tensor] * len(rows)
+    return _component(np.concatenate(vectors).T, np.concatenate(weights), tensors, wanted.component, readers)
 
 
 def _component(vectors: Array, weights: Array, tensors: list[str], number: int, readers: str) -> Direction:
@@ -159,7 +160,7 @@ def _changes(base: Path, edited: Path) -> tuple[list[Change], str]:
 def _change(first: Checkpoint, second: Checkpoint, writer: Writer) -> Change:
     gain = None
     if writer.gain is not None:
-        gain = writer.gain.offset + read_slot(slot_of(first, writer.gain.tensor)).astype(np.float64)
+        gain = whole_gain(writer.gain, first)
     slots = (slot_of(each, writer.tensor) for each in (first, second))
     shape = first.shapes[writer.tensor]
     return Change(writer.tensor, writer.role, writer.layer, writer.residual_axis, shape, gain, *slots)

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from surgery.checkpoint.layout import Checkpoint
-from surgery.checkpoint.tensor import read_tensor
 from surgery.edit.plan import Plan, TensorEdit
 from surgery.errors import EditError
 from surgery.linalg.projection import DependentDirectionsError, orthonormal_basis, transport
 from surgery.model.anatomy import Gain
+from surgery.model.gains import read_factors
 
 Array = npt.NDArray[np.float64]
 
@@ -52,23 +52,11 @@ def tensor_basis(edit: TensorEdit, plan: Plan, checkpoint: Checkpoint) -> Basis:
         ) from error
 
 
-def read_gain(gain: Gain, checkpoint: Checkpoint) -> Array:
-    """The factors per coordinate of the stream that a norm multiplies by, (1, d_model), or a convolution, one
-    row for each of its positions: (n, d_model).
-    """
-    import torch
-
-    weight: Array = read_tensor(checkpoint, gain.tensor, torch.float64).numpy()
-    factors = weight.reshape(len(weight), -1).T.copy()
-    factors[-1] += gain.offset
-    return factors
-
-
 def _carried(edit: TensorEdit, name: str, direction: Array, checkpoint: Checkpoint) -> list[Array]:
     """What must leave the tensor so that a direction leaves the stream."""
     rows = [direction]
     for gain in reversed(edit.gain.chain() if edit.gain is not None else ()):
-        factors = read_gain(gain, checkpoint)
+        factors = read_factors(gain, checkpoint)
         rows = _independent([each for row in rows for each in _transported(edit, name, row, gain, factors)])
     return rows
 

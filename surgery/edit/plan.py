@@ -233,10 +233,10 @@ def _why(writer: Writer, tied: Tied) -> str:
             if writer.layer is None
             else f"{part} enters the stream at layer {writer.layer}"
         )
-        through = "" if writer.gain is None else f", through {writer.gain.tensor.rsplit('.', 2)[-2]}"
+        through = "" if writer.gain is None else f", through {writer.gain.name}"
         return reason + through + (", and is also the unembedding" if writer.tied and tied != "untie" else "")
     source = "attention" if writer.role == "attention_out" else "the MLP"
     what = "the bias" if writer.bias else "the output"
-    norms = [gain.tensor.rsplit(".", 2)[-2] for gain in (writer.gain.chain() if writer.gain else ())]
+    norms = [gain.name for gain in (writer.gain.chain() if writer.gain else ())]
     through = f", through {' and then '.join(norms)}" if norms else ""
     return f"{what} of {source} of layer {writer.layer} is added to the stream{through}"

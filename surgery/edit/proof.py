@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,11 @@ from surgery.edit.plan import make_plan
 from surgery.edit.untying import Untying
 from surgery.errors import OutputError
 from surgery.model.anatomy import Anatomy, read_anatomy
-from surgery.model.families.towers import BY_TYPE as TOWERS
+from surgery.model.families import TOWERS
+from surgery.model.interventions import at_input, at_output
+from surgery.model.loading import auto_class, quiet_transformers
 from surgery.model.sites import find_blocks
-from surgery.model.twin import auto_class, build_twin, quiet_transformers
+from surgery.model.twin import build_twin
 from surgery.model.twin_inputs import alone, image_features, twin_inputs
 from surgery.recipe.editing import Ablate
 
@@ -195,28 +197,20 @@ def read_stream(folder: Path, directions: Array, *, seed: int) -> StreamReading:
     units = torch.from_numpy(directions / np.linalg.norm(directions, axis=1, keepdims=True))
     ratios: list[float] = []
 
-    def look(hidden: Any) -> None:
+    def look(hidden: Any) -> Any:
         stream = hidden.detach().double().unflatten(-1, (-1, units.shape[1]))  # several may lie side by side
         ratios.append(float((stream @ units.T).abs().max() / stream.norm(dim=-1).mean()))
+        return hidden
 
-    with quiet_transformers():
+    with quiet_transformers(), torch.no_grad(), ExitStack() as stack:
         network = auto_class(config).from_pretrained(folder, dtype=torch.float32).eval()
-    for block in find_blocks(network):
-        block.module.register_forward_pre_hook(
-            lambda _, args, kwargs: look(_stream_of(args, kwargs)), with_kwargs=True
-        )
-        block.module.register_forward_hook(
-            lambda _, args, output: look(output[0] if isinstance(output, tuple) else output)
-        )
-        for module in block.copies:
-            module.register_forward_pre_hook(
-                lambda _, args, kwargs: look(_stream_of(args, kwargs)), with_kwargs=True
-            )
-    with quiet_transformers(), torch.no_grad():
+        for block in find_blocks(network):
+            for module in (block.module, *block.copies):
+                stack.enter_context(at_input(module, look))
+            stack.enter_context(at_output(block.module, look))
         inputs = twin_inputs(network, seed)
         network(**inputs, use_cache=False)
-        features = image_features(network, seed)
-        features += alone(network, ends, seed)
+        features = image_features(network, seed) + alone(network, ends, seed)
     for each in features:
         look(each)
     seen = len(features) + ("pixel_values" in inputs)
@@ -231,7 +225,3 @@ def _unembeds_as_before(base: Checkpoint, folder: Path, untying: Untying) -> boo
         kind = auto_class(open_checkpoint(folder).config)
         head = kind.from_pretrained(folder, dtype=torch.float32).get_output_embeddings()
     return head is not None and torch.equal(head.weight, read_tensor(base, untying.embedding))
-
-
-def _stream_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    return args[0] if args else kwargs["hidden_states"]

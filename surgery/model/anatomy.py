@@ -9,14 +9,14 @@ direction returns.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from surgery.checkpoint.quantisation import refusal, scale_names
 from surgery.errors import AnatomyError
-from surgery.model.families import FAMILIES
-from surgery.model.families.rows import Rows, draft_layers, fits, listing, presence_problems, resolve_rows
-from surgery.model.families.settings import check_size, count, expert_count, is_tied, layer_type
+from surgery.model.families import FAMILIES, TOWERS, family_of, text_type
+from surgery.model.families.rows import Rows, fits, listing, presence_problems, reads, resolve_rows
+from surgery.model.families.settings import count, is_tied, layer_type
 from surgery.model.families.table import (
     Family,
     Gain,
@@ -26,8 +26,6 @@ from surgery.model.families.table import (
     fill,
     match_pattern,
 )
-from surgery.model.families.towers import BY_TYPE as TOWERS
-from surgery.model.families.towers import with_tower
 from surgery.model.families.unsupported import UNSUPPORTED
 
 __all__ = ["Anatomy", "Gain", "Role", "Writer", "read_anatomy"]
@@ -87,18 +85,8 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     scales = scale_names(config, tensor_shapes)
     tensor_shapes = {name: shape for name, shape in tensor_shapes.items() if name not in scales}
     settings = family.text_settings(config)
-    n_layers, d_model = count(settings, family.depth), count(settings, family.width)
-    tied = is_tied(family, config)
-    rows = resolve_rows(family, tensor_shapes, tied=tied)
-    n_experts = expert_count(rows.writers, settings)
-    check_size(n_layers, n_experts)
-    rows = replace(
-        rows,
-        writers=tuple(row for row in rows.writers if row.unless is None or not settings.get(row.unless)),
-        foreign=(*rows.foreign, *draft_layers(family, rows.prefix, settings, n_layers)),
-        n_layers=n_layers,
-        n_experts=n_experts,
-    )
+    d_model, tied = count(settings, family.width), is_tied(family, config)
+    rows = resolve_rows(family, settings, tensor_shapes, tied=tied)
     found, readers, unknown = _classify(rows, tensor_shapes, settings, d_model)
     writers = [writer for writer, _ in found]
     problems = [
@@ -114,7 +102,7 @@ def read_anatomy(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     return Anatomy(
         family.name,
         str(config["model_type"]),
-        n_layers,
+        rows.n_layers,
         d_model,
         tuple(writers),
         tuple(readers),
@@ -128,7 +116,7 @@ def _find_family(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     family = family_of(config)
     if family is None:
         model_type = config.get("model_type")
-        why = UNSUPPORTED.get(_text_type(config))
+        why = UNSUPPORTED.get(text_type(config))
         because = f" ({why.reason}; instead, {why.instead})" if why else ""
         raise AnatomyError(
             f"model type {model_type!r}: its writers are not in the tables{because}; known are"
@@ -138,29 +126,6 @@ def _find_family(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[in
     if quantised:
         raise AnatomyError(quantised)
     return family
-
-
-def family_of(config: Mapping[str, Any]) -> Family | None:
-    """The table of a config.json, None where there is none: its own, or its text tower's with what stands
-    beside that.
-    """
-    model_type = str(config.get("model_type"))
-    tower = TOWERS.get(model_type)
-    if tower is None:
-        return FAMILIES.get(model_type)
-    text = tower.own or FAMILIES.get(_text_type(config))
-    return None if text is None else with_tower(model_type, tower, text)
-
-
-def _text_type(config: Mapping[str, Any]) -> str:
-    """The model type of the part that writes text, the model's own where it is one part."""
-    model_type = str(config.get("model_type"))
-    tower = TOWERS.get(model_type)
-    if tower is None:
-        return model_type
-    part = config.get(tower.part)
-    named = part.get("model_type") if isinstance(part, Mapping) else None
-    return str(named or tower.text)
 
 
 def _candidates(config: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -196,7 +161,7 @@ def _classify(
         found = _as_writer(rows, name, settings, tensor_shapes, d_model)
         if found is not None:
             writers.append(found)
-        elif name.startswith(rows.foreign) or any(fits(rows, pattern, name) for pattern in rows.readers):
+        elif reads(rows, name):
             readers.append(name)
         else:
             unknown.append(name)

@@ -57,14 +57,14 @@ def ablating(
     blocks = find_blocks(model.network)
     with ExitStack() as stack:
         if "embedding" in writers and layers is None:
-            stack.enter_context(_before(blocks[0].module, remove))
+            stack.enter_context(at_input(blocks[0].module, remove))
         for layer, block in enumerate(blocks):
             if layers is not None and layer not in layers:
                 continue
             if "attention_out" in writers:
-                stack.enter_context(_after(block.attn_out, remove))
+                stack.enter_context(at_output(block.attn_out, remove))
             if "mlp_out" in writers:
-                stack.enter_context(_after(block.mlp_out, remove))
+                stack.enter_context(at_output(block.mlp_out, remove))
         yield
 
 
@@ -79,7 +79,7 @@ def adding(model: LanguageModel, vector: np.ndarray, point: HookPoint) -> Iterat
         return (hidden.float() + steering).to(hidden.dtype)
 
     block = find_blocks(model.network)[point.layer].module
-    place = _before(block, shift) if point.site == "resid_pre" else _after(block, shift)
+    place = at_input(block, shift) if point.site == "resid_pre" else at_output(block, shift)
     with place:
         yield
 
@@ -111,7 +111,7 @@ def changing(model: LanguageModel, point: HookPoint, change: Change) -> Iterator
     if point.site == "mlp_normalized":
         place = _before_gain(block, change)
     else:
-        place = (_before if point.site in _READ else _after)(module, change)
+        place = (at_input if point.site in _READ else at_output)(module, change)
     with place:
         yield
 
@@ -143,7 +143,9 @@ def _before_gain(block: Block, change: Change) -> Iterator[None]:
 
 
 @contextmanager
-def _before(module: Any, change: Change) -> Iterator[None]:
+def at_input(module: Any, change: Change) -> Iterator[None]:
+    """Put what `change` makes of it in place of the stream that a module reads."""
+
     def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if args:
             return (change(args[0]), *args[1:]), kwargs
@@ -157,7 +159,9 @@ def _before(module: Any, change: Change) -> Iterator[None]:
 
 
 @contextmanager
-def _after(module: Any, change: Change) -> Iterator[None]:
+def at_output(module: Any, change: Change) -> Iterator[None]:
+    """The same with what a module gives, the first of it where that is several."""
+
     def hook(_: Any, args: tuple[Any, ...], output: Any) -> Any:
         return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
 

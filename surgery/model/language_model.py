@@ -6,15 +6,14 @@ are batched. Nothing here changes the model: edits at run time are context manag
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surgery.errors import SourceError
 from surgery.model.chat import encode_chat
+from surgery.model.families import UNPADDED
 
 if TYPE_CHECKING:
     import torch
@@ -53,75 +52,14 @@ class LanguageModel:
         return "decoder_input_ids" not in signature(self.network.forward).parameters
 
     @property
+    def pads(self) -> bool:
+        """Whether prompts of different lengths may share a batch."""
+        config = self.network.config
+        return UNPADDED.isdisjoint((config.model_type, config.get_text_config().model_type))
+
+    @property
     def device(self) -> Any:
         return self.network.device
-
-
-def load_language_model(
-    folder: Path,
-    *,
-    name: str | None = None,
-    adapter: Path | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
-) -> LanguageModel:
-    """Load a model folder, with a PEFT adapter on top if one is given.
-
-    Args:
-        device: "auto" takes a GPU where there is one.
-        dtype: "auto" is float32 on a CPU and the stored dtype elsewhere; FP8 weights are widened to any
-            other.
-
-    Raises:
-        SourceError: transformers cannot load the folder, or not all of the model from it.
-    """
-    import torch
-    from transformers import AutoConfig, AutoTokenizer
-    from transformers.utils import logging
-
-    from surgery.model.twin import auto_class
-    from surgery.model.widening import is_fp8, load_widened
-
-    logging.disable_progress_bar()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if dtype == "auto" and device == "cpu":
-        dtype = "float32"
-    missing: list[str] = []
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        kind = auto_class(config.to_dict())
-        options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trust_remote_code}
-        if dtype != "auto" and is_fp8(folder):
-            network = load_widened(kind, folder, config, **options)
-        else:
-            options |= {"use_safetensors": True, "output_loading_info": True}
-            network, told = kind.from_pretrained(folder, **options)
-            missing = sorted(told["missing_keys"])
-    except Exception as error:  # config classes raise whatever their own validators do
-        raise SourceError(f"{folder}: transformers cannot load this model: {error}") from error
-    if missing:
-        raise SourceError(
-            f"{folder}: it lacks {', '.join(missing[:6])}, which transformers would fill with chance"
-        )
-    if adapter is not None:
-        network = _with_adapter(network, adapter)
-    network.eval().to(device).requires_grad_(False)
-    return LanguageModel(network, tokenizer, name or str(folder))
-
-
-def _with_adapter(network: Any, adapter: Path) -> Any:
-    from peft import PeftModel
-
-    with warnings.catch_warnings():
-        # An addition is a bias that the base layer lacks; it cannot be merged, and is not going to be.
-        warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")
-        warnings.filterwarnings("ignore", message=".lora_bias=True. was passed but the targeted layer")
-        wrapped = PeftModel.from_pretrained(network, str(adapter))
-    # The wrapper is dropped: tuner layers stay in place inside, and the model keeps its own interface.
-    return wrapped.base_model.model
 
 
 def chat_tokens(model: LanguageModel, prompt: str) -> list[int]:
@@ -152,7 +90,8 @@ class Batch:
 def batches(
     model: LanguageModel, token_lists: Sequence[Sequence[int]], *, batch_size: int | None = None
 ) -> Iterator[Batch]:
-    """Group token lists of like length into left-padded batches of at most `BATCH_TOKENS` tokens.
+    """Group token lists of like length into left-padded batches of at most `BATCH_TOKENS` tokens; of the same
+    length where padding would change what the model makes of them.
 
     Raises:
         SourceError: prompts alone do not run the model.
@@ -163,12 +102,15 @@ def batches(
             " not run it; give the direction by `find: file`, and no `verify`"
         )
     order = sorted(range(len(token_lists)), key=lambda row: (-len(token_lists[row]), row))
-    start = 0
+    start, pads = 0, model.pads
     while start < len(order):
         width = max(1, len(token_lists[order[start]]))
         size = min(batch_size or BATCH_TOKENS, max(1, BATCH_TOKENS // width))
-        yield _pad(model, token_lists, order[start : start + size])
-        start += size
+        rows = order[start : start + size]
+        if not pads:
+            rows = [row for row in rows if len(token_lists[row]) == len(token_lists[rows[0]])]
+        yield _pad(model, token_lists, rows)
+        start += len(rows)
 
 
 def _pad(model: LanguageModel, token_lists: Sequence[Sequence[int]], rows: Sequence[int]) -> Batch:
@@ -202,14 +144,12 @@ def run(model: LanguageModel, batch: Batch, *, last: int = 0) -> torch.Tensor:
     return logits
 
 
-def final_log_probs(
-    model: LanguageModel, token_lists: Sequence[Sequence[int]], *, batch_size: int | None = None
-) -> torch.Tensor:
+def final_log_probs(model: LanguageModel, token_lists: Sequence[Sequence[int]]) -> torch.Tensor:
     """Log-probabilities of the next token after each list: (n, vocabulary), float32, on the CPU."""
     import torch
 
     rows: list[torch.Tensor | None] = [None] * len(token_lists)
-    for batch in batches(model, token_lists, batch_size=batch_size):
+    for batch in batches(model, token_lists):
         values = torch.log_softmax(run(model, batch, last=1)[:, -1], dim=-1).cpu()
         for row, value in zip(batch.rows, values, strict=True):
             rows[row] = value
@@ -222,7 +162,6 @@ def continuation_log_probs(
     continuations: Sequence[Sequence[int]],
     *,
     full: bool = False,
-    batch_size: int | None = None,
 ) -> list[torch.Tensor]:
     """Log-probabilities along continuations that are forced, not sampled.
 
@@ -236,7 +175,7 @@ def continuation_log_probs(
         [*context, *continuation] for context, continuation in zip(contexts, continuations, strict=True)
     ]
     results: list[torch.Tensor] = [torch.empty(0)] * len(joined)
-    for batch in batches(model, joined, batch_size=batch_size):
+    for batch in batches(model, joined):
         keep = max(len(continuations[row]) for row in batch.rows) + 1
         log_probs = torch.log_softmax(run(model, batch, last=keep), dim=-1)
         for index, row in enumerate(batch.rows):
@@ -254,7 +193,6 @@ def generate(
     token_lists: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
-    batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> list[list[int]]:
     """Greedy replies: the new tokens of each, without the token that ended it."""
@@ -263,7 +201,7 @@ def generate(
     replies: list[list[int]] = [[] for _ in token_lists]
     ends = _end_tokens(model)
     done = 0
-    for batch in batches(model, token_lists, batch_size=batch_size):
+    for batch in batches(model, token_lists):
         with torch.inference_mode():
             output = model.network.generate(
                 input_ids=batch.tokens,

@@ -7,13 +7,14 @@ the difference loses what a float32 sum would round away.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from surgery.errors import AnatomyError
 from surgery.hook_point import HookPoint
+from surgery.model.interventions import at_input, at_output
 from surgery.model.language_model import LanguageModel, batches, run
 from surgery.model.sites import find_blocks
 
@@ -30,12 +31,12 @@ def recording(model: LanguageModel, keep: int) -> Iterator[list[torch.Tensor]]:
         `resid_pre` of layer l, and the last is `resid_post` of the last layer, before the final norm.
 
     Raises:
-        AnatomyError: in the forward pass, where the model keeps several streams.
+        AnatomyError: where the model keeps several streams, or runs its blocks more than once.
     """
     blocks = find_blocks(model.network)
     stream: list[torch.Tensor] = []
 
-    def take(hidden: torch.Tensor) -> None:
+    def take(hidden: torch.Tensor) -> torch.Tensor:
         if hidden.shape[2:] != (model.d_model,):
             raise AnatomyError(
                 f"its blocks pass on {list(hidden.shape[2:])} numbers a position, not one stream of"
@@ -43,20 +44,18 @@ def recording(model: LanguageModel, keep: int) -> Iterator[list[torch.Tensor]]:
                 " `find: file`"
             )
         stream.append(hidden[:, -keep:].detach())
+        return hidden
 
-    def before(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        take(args[0] if args else kwargs["hidden_states"])
-
-    def after(_: Any, args: tuple[Any, ...], output: Any) -> None:
-        take(output[0] if isinstance(output, tuple) else output)
-
-    handles = [block.module.register_forward_pre_hook(before, with_kwargs=True) for block in blocks]
-    handles.append(blocks[-1].module.register_forward_hook(after))
-    try:
+    with ExitStack() as stack:
+        for block in blocks:
+            stack.enter_context(at_input(block.module, take))
+        stack.enter_context(at_output(blocks[-1].module, take))
         yield stream
-    finally:
-        for handle in handles:
-            handle.remove()
+    if len(stream) != model.n_layers + 1:
+        raise AnatomyError(
+            f"its blocks run {len(stream) - 1} times, and its layers are {model.n_layers}: which layer a"
+            " stream belongs to cannot be told; give a direction by `find: file`"
+        )
 
 
 def residuals(model: LanguageModel, token_lists: Sequence[Sequence[int]], *, keep: int = 1) -> np.ndarray:

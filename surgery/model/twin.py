@@ -9,12 +9,12 @@ initialisation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from surgery.errors import AnatomyError
+from surgery.model.loading import auto_class, quiet_transformers
 from surgery.model.twin_config import shrink
 from surgery.model.twin_sizes import PUBLISHED, VOCABULARY
 
@@ -39,6 +39,7 @@ def build_twin(config: Mapping[str, Any], folder: Path, *, seed: int) -> Path:
 
     try:
         with quiet_transformers(), torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # some start a gain or a bias from chance
             small = shrink(config)
             network = auto_class(config).from_config(small, dtype=torch.float32)
     except AnatomyError:
@@ -67,40 +68,6 @@ def _name_as_published(folder: Path, model_type: str) -> None:
     path = folder / "model.safetensors"
     tensors = {name.replace(saved, published): value for name, value in load_file(path).items()}
     save_file(tensors, path, metadata={"format": "pt"})
-
-
-def auto_class(config: Mapping[str, Any]) -> Any:
-    """The class of transformers that makes a model of a config.json: with its vision tower or its encoder
-    where the checkpoint has one, as `architectures` says, and with its vision tower where nothing is said.
-    """
-    import transformers
-    from transformers.models.auto import modeling_auto as auto
-
-    model_type = config.get("model_type")
-    seeing = auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(model_type)
-    kinds = {
-        auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.get(model_type): transformers.AutoModelForSeq2SeqLM,
-        auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES.get(model_type): transformers.AutoModelForSpeechSeq2Seq,
-        seeing: transformers.AutoModelForImageTextToText,
-        None: transformers.AutoModelForCausalLM,
-    }
-    return kinds.get((config.get("architectures") or [seeing])[0], transformers.AutoModelForCausalLM)
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """No progress bars and no advice from transformers inside the block."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _randomise(network: Any, seed: int) -> None:

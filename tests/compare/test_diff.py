@@ -22,7 +22,9 @@ from surgery.compare.nearest import cosines_with, nearest_features
 from surgery.dictionary.dictionary import Dictionary
 from surgery.errors import CheckpointError, DictionaryError, EditError
 from surgery.model.anatomy import read_anatomy
+from surgery.model.twin import build_twin
 from tests.compare import edited_pairs as pairs
+from tests.edit.edit_sources import plan_for, run
 
 R = pairs.direction().numpy()
 
@@ -60,6 +62,12 @@ def test_the_result_does_not_depend_on_the_workers(tmp_path: Path) -> None:
 
 def _rounded(text: str) -> Any:
     return json.loads(text, parse_float=lambda each: round(float(each), 9))
+
+
+def test_an_edit_behind_convolutions_is_an_ablation(tmp_path: Path) -> None:
+    source = open_checkpoint(build_twin({"model_type": "inkling2_text"}, tmp_path / "a", seed=0))
+    found = compare_checkpoints(source, run(plan_for(source), source, tmp_path / "b"))
+    assert (found.verdict.kind, found.verdict.effect) == ("ablation", "removed")
 
 
 def test_progress_counts_every_byte_once(tmp_path: Path) -> None:

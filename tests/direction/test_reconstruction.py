@@ -107,6 +107,16 @@ def test_examples_are_the_strongest_prompts(tiny_model: Any) -> None:
         assert {example.prompt for example in feature.examples} <= set(prompts)
 
 
+def test_a_dictionary_of_a_deeper_model_has_no_examples_here(tiny_model: Any) -> None:
+    dictionary, vector = _planted()
+    deeper = replace(dictionary, hook_point=HookPoint(tiny_model.n_layers, "resid_pre"))
+    _, facts = reconstruct(unit_direction(vector), deeper, 2, method="gradient_pursuit", seed=0)
+    assert [feature.examples for feature in with_examples(facts, deeper, tiny_model, ["apple"]).features] == [
+        (),
+        (),
+    ]
+
+
 @pytest.mark.parametrize("method", [*METHODS, "encoded_difference"])
 def test_every_method_finds_planted_features_and_says_what_the_others_find(method: str) -> None:
     dictionary, vector = _planted()

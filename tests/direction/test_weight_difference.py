@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from surgery.checkpoint.layout import open_checkpoint
 from surgery.direction.find import Sources, find_direction
 from surgery.direction.weight_difference import weight_difference
 from surgery.errors import DirectionError
+from surgery.model.families.trials import TRIALS
+from surgery.model.twin import build_twin
 from surgery.recipe.finding import FindWeightDifference
 from tests.checkpoint.gguf_files import write_gguf
 from tests.compare import edited_pairs as pairs
+from tests.edit.edit_sources import directions, plan_for, run
 
 R = pairs.direction().numpy()
 
@@ -42,6 +46,22 @@ def test_the_shared_component_is_the_direction(family: str, strength: float, tmp
     assert first["agreement"] > 0.99
     assert first["share"] > 0.95 > 0.05 > second["share"]
     assert "readers identical" in found.origin["readers"]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "trial", "least"), [("gemma2", 0, 1), ("gemma4_text", 1, 1), ("inkling2_text", 0, 0.9)]
+)
+def test_all_that_stands_behind_a_writer_is_divided_out(
+    model_type: str, trial: int, least: float, tmp_path: Path
+) -> None:
+    """Norms one behind the other; convolutions, which take three more rows for each direction."""
+    config = {"model_type": model_type, **TRIALS[model_type][trial]}
+    source = open_checkpoint(build_twin(config, tmp_path / "a", seed=0))
+    edited = run(plan_for(source), source, tmp_path / "b")
+    found = _find(source.folder, edited.folder)
+    removed = directions(1)["r0"]
+    assert abs(float(found.vector @ removed)) > (least - 1e-4) * np.linalg.norm(removed)
+    assert all(each["agreement"] < 1 + 1e-9 for each in found.origin["components"])
 
 
 def test_the_old_variant_takes_the_component_it_is_told(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from surgery.checkpoint.layout import Checkpoint, open_checkpoint
-from surgery.edit.basis import Basis, read_gain, tensor_basis
+from surgery.edit.basis import Basis, tensor_basis
 from surgery.edit.plan import make_plan
 from surgery.errors import EditError
 from surgery.model.anatomy import Gain, read_anatomy
+from surgery.model.gains import read_factors
 from surgery.model.twin import build_twin
 from surgery.recipe.editing import Ablate
 
@@ -47,7 +48,7 @@ def test_every_tap_of_a_convolution_is_taken_out_with_the_strength_of_its_direct
     basis = _basis(source, 0.5, 1.0)
     taps = load_file(tmp_path / "t" / "model.safetensors")[CONVOLUTION][:, 0].double().numpy().T
     taps[-1] += 1  # the convolution is added to its input
-    np.testing.assert_allclose(read_gain(Gain(CONVOLUTION, 1.0, taps=True), source), taps)
+    np.testing.assert_allclose(read_factors(Gain(CONVOLUTION, 1.0, taps=True), source), taps)
     assert basis.rows.shape == (8, 32) and basis.strengths == (0.5,) * 4 + (1.0,) * 4
     np.testing.assert_allclose(basis.rows @ basis.rows.T, np.eye(8), atol=1e-12)
     carried = taps * DIRECTIONS[0]

@@ -15,7 +15,7 @@ from surgery.edit.audit import audit
 from surgery.edit.proof import read_stream
 from surgery.errors import AnatomyError, EditError
 from surgery.linalg.projection import project
-from surgery.model.twin import quiet_transformers
+from surgery.model.loading import quiet_transformers
 from surgery.recipe.editing import Ablate
 from tests.edit.edit_sources import directions, plan_for, run, write_weights
 from tests.edit.fp8_sources import KINDS, dequantised, make_fp8_source

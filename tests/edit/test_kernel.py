@@ -17,7 +17,8 @@ from surgery.direction.direction import unit_direction
 from surgery.edit.kernel import kernel_weight, strength_at
 from surgery.edit.runtime import running
 from surgery.errors import EditError
-from surgery.model.language_model import final_log_probs, load_language_model
+from surgery.model.language_model import final_log_probs
+from surgery.model.loading import load_language_model
 from surgery.recipe.editing import Ablate, Kernel, LayerRange
 from surgery.report.statements import effect_sentence
 from surgery.report.steps import describe_step, step_effect

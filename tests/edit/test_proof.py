@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from surgery.checkpoint.layout import open_checkpoint
 from surgery.edit import proof as proof_module
@@ -49,6 +51,26 @@ def _check(config: dict[str, Any]) -> None:
 @pytest.mark.parametrize("config", trials(*SAMPLE))
 def test_a_sample_of_the_other_families_is_exact(config: dict[str, Any]) -> None:
     _check(config)
+
+
+@pytest.mark.parametrize("config", trials("doge", "zaya"))
+def test_a_family_that_scales_its_stream_is_exact_where_the_scale_is_one(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    """So nothing but the scale keeps its edit from being exact, and no writer of it is missed."""
+    folder = build_twin(config, tmp_path / "twin", seed=0)
+    tensors = load_file(folder / "model.safetensors")
+    for name in tensors:
+        if name.endswith(("_residual", ".residual_scale")):
+            tensors[name] = torch.ones_like(tensors[name])
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    base = open_checkpoint(folder)
+    r = np.random.default_rng(0).standard_normal((1, 32))
+    plan = make_plan(base, read_anatomy(base.config, base.shapes), [Ablate(ablate="r")], {"r": r[0]})
+    (tmp_path / "edited").mkdir()
+    execute(plan, base, tmp_path / "edited", hashes=False)
+    read = proof_module.read_stream
+    assert read(tmp_path / "edited", r, seed=0).max_component < BOUND < read(folder, r, seed=0).max_component
 
 
 @pytest.mark.parametrize("model_type", ["mamba2", "nemotron_h"])

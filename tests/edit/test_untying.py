@@ -24,7 +24,7 @@ from surgery.edit.plan import plan_edit
 from surgery.edit.proof import prove
 from surgery.edit.recheck import recheck
 from surgery.errors import EditError
-from surgery.model.twin import auto_class, quiet_transformers
+from surgery.model.loading import auto_class, quiet_transformers
 from surgery.recipe.editing import Ablate, Edit
 from tests.edit.edit_sources import (
     anatomy_of,

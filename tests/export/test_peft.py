@@ -20,7 +20,8 @@ from surgery.edit.runtime import running
 from surgery.errors import EditError
 from surgery.export.peft import make_adapter, write_adapter
 from surgery.model.anatomy import read_anatomy
-from surgery.model.language_model import LanguageModel, chat_tokens, final_log_probs, load_language_model
+from surgery.model.language_model import LanguageModel, chat_tokens, final_log_probs
+from surgery.model.loading import load_language_model
 from surgery.recipe.editing import Ablate, Add, Scale
 
 PROMPTS = ["apple", "How do I water the fern?", "river stone 1 2 3"]

@@ -11,8 +11,7 @@ import pytest
 
 from surgery.errors import AnatomyError
 from surgery.model.anatomy import Gain, Writer, read_anatomy
-from surgery.model.families import FAMILIES
-from surgery.model.families.towers import BY_TYPE as TOWERS
+from surgery.model.families import FAMILIES, TOWERS
 
 D, F, V = 8, 12, 20
 CONFIG = {"model_type": "llama", "hidden_size": D, "num_hidden_layers": 12, "vocab_size": V}
@@ -274,6 +273,17 @@ def test_draft_layers_behind_the_last_are_left_alone() -> None:
     assert "not recognised" in _problem(MOE, _moe_shapes() | draft)
 
 
+@pytest.mark.parametrize(
+    "block", ["mtp.layers.0.", "model.mtp.layers.0.", "model.mtp_block.0.", "model.language_model.mtp."]
+)
+def test_draft_blocks_are_left_alone_in_every_family(block: str) -> None:
+    """As Qwen3-Next, MiMo-V2 and ERNIE 4.5 publish theirs."""
+    name = block + "mlp.down_proj.weight"
+    assert name in read_anatomy(CONFIG, llama_shapes() | {name: (D, F)}).readers
+    inside = "model.layers.0.mtp.down_proj.weight"
+    assert f"not recognised: {inside}" in _problem(CONFIG, llama_shapes() | {inside: (D, F)})
+
+
 def test_a_fused_tensor_has_its_axis_from_the_table() -> None:
     config = MOE | {"model_type": "gpt_oss", "num_hidden_layers": 1, "attention_bias": False}
     shapes = {name: shape for name, shape in llama_shapes(1).items() if ".mlp." not in name}
@@ -341,6 +351,11 @@ def test_a_missing_projector_is_named() -> None:
     assert "missing: model.visual.merger.linear_fc2.weight" in _problem(QWEN_VL, shapes)
     other = QWEN_VL | {"text_config": {"model_type": "rwkv9", "hidden_size": D}}
     assert "model type 'qwen3_vl_moe'" in _problem(other, shapes)
+
+
+@pytest.mark.parametrize("name", ["model.merger.fc.weight", "blocks.0.fc.weight", "model.audio.fc.weight"])
+def test_what_stands_beside_one_models_text_tower_is_unknown_in_another(name: str) -> None:
+    assert f"not recognised: {name}" in _problem(QWEN_VL, _qwen_vl_shapes((3, D, F)) | {name: (D, F)})
 
 
 def test_a_norm_behind_some_kinds_of_layers_needs_their_names() -> None:

@@ -16,16 +16,16 @@ from surgery.edit.proof import prove
 from surgery.errors import AnatomyError
 from surgery.hook_point import SITES as SITE_NAMES
 from surgery.hook_point import HookPoint
-from surgery.model.anatomy import family_of, read_anatomy
-from surgery.model.families import FAMILIES, FILES
+from surgery.model.anatomy import read_anatomy
+from surgery.model.families import FAMILIES, FILES, TOWERS, family_of
 from surgery.model.families.table import Match, alternatives, fill, match_pattern
-from surgery.model.families.towers import BY_TYPE as TOWERS
 from surgery.model.families.trials import TRIALS
 from surgery.model.interventions import ablating, changing
 from surgery.model.language_model import LanguageModel
+from surgery.model.loading import auto_class, quiet_transformers
 from surgery.model.residuals import recording
 from surgery.model.sites import MLP_NORMS, SITES, find_blocks
-from surgery.model.twin import auto_class, build_twin, quiet_transformers
+from surgery.model.twin import build_twin
 from surgery.model.twin_inputs import twin_inputs
 from tests.model.family_configs import CONFIGS, trials
 
@@ -116,7 +116,8 @@ def test_no_pattern_is_both_writer_and_reader(model_type: str) -> None:
     writers = [row.pattern for row in family.writers]
     assert len(set(writers)) == len(writers) and len(set(family.readers)) == len(family.readers)
     assert not set(writers) & set(family.readers)
-    assert family.embedding in writers
+    first = family.writers[0]
+    assert (first.role, first.residual_axis, first.bias, first.needs) == ("embedding", 1, False, None)
 
 
 def test_patterns_read_numbers() -> None:
@@ -213,6 +214,16 @@ def test_several_streams_are_not_read_as_one(model_type: str, tmp_path: Path) ->
         network = auto_class(config).from_pretrained(folder).eval()
     model = cast(LanguageModel, SimpleNamespace(network=network, d_model=32))
     with torch.no_grad(), pytest.raises(AnatomyError, match="keeps several streams"), recording(model, 1):
+        network(torch.arange(3, 15)[None], use_cache=False)
+
+
+@pytest.mark.parametrize("model_type", ["hrm_text", "longcat_flash"])
+def test_blocks_that_are_no_layers_are_not_read_as_such(model_type: str, tmp_path: Path) -> None:
+    folder = build_twin({"model_type": model_type, **TRIALS[model_type][0]}, tmp_path / "twin", seed=0)
+    with quiet_transformers():
+        network = auto_class({"model_type": model_type}).from_pretrained(folder).eval()
+    model = LanguageModel(network, tokenizer=None, name=model_type)
+    with torch.no_grad(), pytest.raises(AnatomyError, match="its blocks run"), recording(model, 1):
         network(torch.arange(3, 15)[None], use_cache=False)
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import MBartConfig, MBartForCausalLM
 
 from surgery.errors import SourceError
+from surgery.model import language_model
 from surgery.model.families.trials import TRIALS
 from surgery.model.language_model import (
     LanguageModel,
@@ -19,9 +20,9 @@ from surgery.model.language_model import (
     decode,
     final_log_probs,
     generate,
-    load_language_model,
     plain_tokens,
 )
+from surgery.model.loading import load_language_model, quiet_transformers
 from surgery.model.twin import build_twin
 from tests.conftest import build_tokenizer
 
@@ -68,16 +69,11 @@ def test_generation_is_greedy_and_batch_invariant(tiny_model: Any) -> None:
     assert all(isinstance(decode(tiny_model, reply), str) for reply in replies)
 
 
-def test_generation_reports_progress(tiny_model: Any) -> None:
+def test_generation_reports_progress(tiny_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int]] = []
     tokens = [chat_tokens(tiny_model, prompt) for prompt in PROMPTS]
-    generate(
-        tiny_model,
-        tokens,
-        max_new_tokens=1,
-        batch_size=2,
-        progress=lambda done, total: seen.append((done, total)),
-    )
+    monkeypatch.setattr(language_model, "BATCH_TOKENS", 2 * max(map(len, tokens)))
+    generate(tiny_model, tokens, max_new_tokens=1, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(2, 3), (3, 3)]
 
 
@@ -103,6 +99,18 @@ def test_the_layers_of_a_decoder_are_counted_and_not_its_encoders() -> None:
     assert network.config.num_hidden_layers == 3
     model = LanguageModel(network, tokenizer=None, name="mbart")
     assert model.n_layers == 2 and model.takes_prompts
+
+
+@pytest.mark.parametrize("model_type", ["llama", "mbart", "rwkv", "recurrent_gemma", "paligemma"])
+def test_a_prompt_gives_the_same_beside_a_longer_one(model_type: str, tmp_path: Path) -> None:
+    """Also where padding would be counted as positions, or would run through a state."""
+    folder = build_twin({"model_type": model_type, **TRIALS[model_type][0]}, tmp_path / "twin", seed=0)
+    with quiet_transformers():
+        model = _loaded(folder)
+    prompts = [[5, 6, 7, 8, 9, 10], [11, 12, 13], [14, 15, 16]]
+    together = final_log_probs(model, prompts)
+    alone = torch.cat([final_log_probs(model, [each]) for each in prompts])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
 
 
 def _loaded(folder: Path) -> LanguageModel:

@@ -46,14 +46,18 @@ def test_gains_and_biases_are_not_neutral(name: str, tmp_path: Path) -> None:
     assert len(vectors) > 8 and all(float(vector.std()) > 0.1 for vector in vectors)
 
 
-def test_the_seed_decides_and_the_global_one_is_untouched(tmp_path: Path) -> None:
-    state = torch.random.get_rng_state()
-    hashes = [
-        sha256_file(build_twin(CONFIGS["llama"], tmp_path / str(i), seed=seed) / "model.safetensors")
-        for i, seed in enumerate((0, 0, 1))
-    ]
+@pytest.mark.parametrize("config", [CONFIGS["llama"], {"model_type": "gpt_oss"}, {"model_type": "mamba"}])
+def test_the_seed_decides_and_the_global_one_neither_matters_nor_moves(
+    config: dict[str, object], tmp_path: Path
+) -> None:
+    hashes = []
+    for index, seed in enumerate((0, 0, 1)):
+        torch.manual_seed(index)
+        state = torch.random.get_rng_state()
+        folder = build_twin(config, tmp_path / str(index), seed=seed)
+        assert torch.equal(state, torch.random.get_rng_state())
+        hashes.append(sha256_file(folder / "model.safetensors"))
     assert hashes[0] == hashes[1] != hashes[2]
-    assert torch.equal(state, torch.random.get_rng_state())
 
 
 def test_building_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

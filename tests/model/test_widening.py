@@ -13,7 +13,8 @@ from surgery.checkpoint.layout import open_checkpoint
 from surgery.checkpoint.tensor import read_tensor
 from surgery.direction.direction import unit_direction, write_directions
 from surgery.errors import SourceError
-from surgery.model.language_model import final_log_probs, load_language_model
+from surgery.model.language_model import final_log_probs
+from surgery.model.loading import load_language_model
 from surgery.model.widening import is_fp8
 from tests.conftest import build_tokenizer
 from tests.edit.edit_sources import directions, write_weights

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from surgery.model.families.parts import ATTENTION, EMBEDDING, FUSED, MLP, READERS
-from surgery.model.families.table import Family, Gain, WriterRow
+from surgery.model.families.table import Family, Gain, Sites, WriterRow
 
 
 def _through(name: str) -> Gain:
@@ -21,30 +21,8 @@ def _through(name: str) -> Gain:
 
 
 _AFTER_MLP = _through("mlp_sconv.conv1d")
-INKLING_TEXT = Family(
-    "inkling_text",
-    ("inkling_text",),
-    (
-        replace(EMBEDDING, gain=Gain("embed_tokens.embed_norm.weight", 0.0)),
-        replace(ATTENTION, gain=_through("attn_sconv.conv1d")),
-        replace(MLP, kind="mlp:dense", gain=_AFTER_MLP),
-        replace(FUSED, gain=_AFTER_MLP),
-        replace(FUSED, pattern="layers.{layer}.mlp.shared_experts.down_proj", gain=_AFTER_MLP),
-    ),
-    (
-        *READERS,
-        "embed_tokens.embed_norm.weight",
-        "layers.{layer}.{attn_sconv|mlp_sconv|self_attn.k_sconv|self_attn.v_sconv}.conv1d.weight",
-        "layers.{layer}.mlp.gate.{weight|e_score_correction_bias|global_scale}",
-        "layers.{layer}.mlp.experts.gate_up_proj",
-        "layers.{layer}.mlp.shared_experts.{gate|up}_proj",
-        "layers.{layer}.mlp.global_scale",
-        "layers.{layer}.self_attn.{r_proj.weight|rel_logits_proj.proj}",
-    ),
-)
 
 INKLING2_TEXT = Family(
-    "inkling2_text",
     ("inkling2_text",),
     (
         WriterRow("embed.weight", "embedding", 1, gain=Gain("embed_norm.weight", 0.0)),
@@ -66,13 +44,12 @@ INKLING2_TEXT = Family(
         "layers.{layer}.mlp.gate.{weight|bias}",
     ),
     prefixes=("model.llm.",),
-    embedding="embed.weight",
     unembedding=("model.llm.unembed.weight",),
+    sites=Sites("post_attention_convolution", "post_mlp_convolution"),
 )
 
 INKLING_MM_TEXT = replace(
     INKLING2_TEXT,
-    name="inkling_text",
     model_types=("inkling_text",),
     writers=(
         *INKLING2_TEXT.writers[:2],
@@ -95,4 +72,27 @@ INKLING_MM_TEXT = replace(
 )
 """Inkling's text tower with the names of published checkpoints, which only the model that sees has."""
 
-FAMILIES = (INKLING_TEXT, INKLING2_TEXT)
+FAMILIES = (
+    Family(
+        ("inkling_text",),
+        (
+            replace(EMBEDDING, gain=Gain("embed_tokens.embed_norm.weight", 0.0)),
+            replace(ATTENTION, gain=_through("attn_sconv.conv1d")),
+            replace(MLP, kind="mlp:dense", gain=_AFTER_MLP),
+            replace(FUSED, gain=_AFTER_MLP),
+            replace(FUSED, pattern="layers.{layer}.mlp.shared_experts.down_proj", gain=_AFTER_MLP),
+        ),
+        (
+            *READERS,
+            "embed_tokens.embed_norm.weight",
+            "layers.{layer}.{attn_sconv|mlp_sconv|self_attn.k_sconv|self_attn.v_sconv}.conv1d.weight",
+            "layers.{layer}.mlp.gate.{weight|e_score_correction_bias|global_scale}",
+            "layers.{layer}.mlp.experts.gate_up_proj",
+            "layers.{layer}.mlp.shared_experts.{gate|up}_proj",
+            "layers.{layer}.mlp.global_scale",
+            "layers.{layer}.self_attn.{r_proj.weight|rel_logits_proj.proj}",
+        ),
+        sites=Sites("attn_sconv", "mlp_sconv"),
+    ),
+    INKLING2_TEXT,
+)

@@ -15,96 +15,94 @@ from dataclasses import replace
 
 from surgery.model.families.layernorm import MBART
 from surgery.model.families.parts import EMBEDDING, READERS, with_bias
-from surgery.model.families.table import Family, Gain, WriterRow
-
-PP_FORMULANET = replace(
-    MBART,
-    name="pp_formulanet",
-    model_types=("pp_formulanet",),
-    text_config="text_config",
-    tied_by_default=False,
-)
+from surgery.model.families.table import Family, Gain, Sites, WriterRow
 
 _ATTENTIONS = "layer.{layer}.{self_attention|encoder_decoder_attention}."
-PIX2STRUCT = Family(
-    name="pix2struct",
-    model_types=("pix2struct",),
-    writers=(
-        EMBEDDING,
-        WriterRow("layer.{layer}.self_attention.attention.output.weight", "attention_out", 0),
-        WriterRow("layer.{layer}.encoder_decoder_attention.attention.output.weight", "attention_out", 0),
-        WriterRow("layer.{layer}.mlp.DenseReluDense.wo.weight", "mlp_out", 0),
-    ),
-    readers=(
-        "final_layer_norm.weight",
-        _ATTENTIONS + "layer_norm.weight",
-        _ATTENTIONS + "attention.{query|key|value|relative_attention_bias}.weight",
-        "layer.{layer}.mlp.{layer_norm|DenseReluDense.wi_0|DenseReluDense.wi_1}.weight",
-    ),
-    prefixes=("decoder.",),
-    unembedding=("decoder.lm_head.weight",),
-    foreign=("encoder.",),
-    text_config="text_config",
-    depth="num_layers|num_hidden_layers",
-)
-
-UDOP = Family(
-    name="udop",
-    model_types=("udop",),
-    writers=(
-        WriterRow("shared.weight", "embedding", 1),
-        WriterRow("decoder.block.{layer}.layer.0.SelfAttention.o.weight", "attention_out", 0),
-        WriterRow("decoder.block.{layer}.layer.1.EncDecAttention.o.weight", "attention_out", 0),
-        WriterRow("decoder.block.{layer}.layer.2.DenseReluDense.wo.weight", "mlp_out", 0),
-    ),
-    readers=(
-        "decoder.final_layer_norm.weight",
-        "decoder.block.{layer}.layer.{0|1|2}.layer_norm.weight",
-        "decoder.block.{layer}.layer.0.SelfAttention.{q|k|v|relative_attention_bias}.weight",
-        "decoder.block.{layer}.layer.1.EncDecAttention.{q|k|v}.weight",
-        "decoder.block.{layer}.layer.2.DenseReluDense.{wi|wi_0|wi_1}.weight",
-    ),
-    prefixes=("",),
-    embedding="shared.weight",
-    unembedding=("lm_head.weight", "decoder.embed_tokens.weight", "encoder.embed_tokens.weight"),
-    foreign=("encoder.", "patch_embed.", "decoder.embed_patches.", "decoder.relative_bias."),
-    tied_by_default=True,
-    width="d_model",
-    depth="num_decoder_layers|num_layers",
-)
 
 _SHARED = "encoder.embed_tokens."
 _LAYER = "decoder.layers.{layer}."
-_O = WriterRow(
-    _LAYER + "self_attn.o_proj.weight",
-    "attention_out",
-    0,
-    gain=Gain(_LAYER + "post_self_attn_layernorm.weight", 1.0),
-)
-_DOWN = WriterRow(
-    _LAYER + "mlp.down_proj.weight",
-    "mlp_out",
-    0,
-    gain=Gain(_LAYER + "post_feedforward_layernorm.weight", 1.0),
-)
-T5GEMMA2 = Family(
-    name="t5gemma2",
-    model_types=("t5gemma2",),
-    writers=(
-        WriterRow(_SHARED + "weight", "embedding", 1),
-        WriterRow(_SHARED + "eoi_embedding", "embedding", 0, bias=True),
-        *with_bias(_O, "attention_bias"),
-        _DOWN,
-    ),
-    readers=(
-        *("decoder." + name for name in READERS),
-        _LAYER + "{pre|post}_{self_attn|feedforward}_layernorm.weight",
-    ),
-    embedding=_SHARED + "weight",
-    unembedding=("lm_head.out_proj.weight",),
-    foreign=("model.encoder.",),
-    text_config="decoder",
-    tied_by_default=True,
-)
 
-FAMILIES = (PP_FORMULANET, PIX2STRUCT, UDOP, T5GEMMA2)
+FAMILIES = (
+    replace(MBART, model_types=("pp_formulanet",), text_config="text_config", tied_by_default=False),
+    Family(
+        model_types=("pix2struct",),
+        writers=(
+            EMBEDDING,
+            WriterRow("layer.{layer}.self_attention.attention.output.weight", "attention_out", 0),
+            WriterRow("layer.{layer}.encoder_decoder_attention.attention.output.weight", "attention_out", 0),
+            WriterRow("layer.{layer}.mlp.DenseReluDense.wo.weight", "mlp_out", 0),
+        ),
+        readers=(
+            "final_layer_norm.weight",
+            _ATTENTIONS + "layer_norm.weight",
+            _ATTENTIONS + "attention.{query|key|value|relative_attention_bias}.weight",
+            "layer.{layer}.mlp.{layer_norm|DenseReluDense.wi_0|DenseReluDense.wi_1}.weight",
+        ),
+        prefixes=("decoder.",),
+        unembedding=("decoder.lm_head.weight",),
+        foreign=("encoder.",),
+        text_config="text_config",
+        depth="num_layers|num_hidden_layers",
+        sites=Sites(
+            "self_attention.attention+encoder_decoder_attention.attention",
+            "mlp.DenseReluDense",
+            "decoder.layer",
+        ),
+    ),
+    Family(
+        model_types=("udop",),
+        writers=(
+            WriterRow("shared.weight", "embedding", 1),
+            WriterRow("decoder.block.{layer}.layer.0.SelfAttention.o.weight", "attention_out", 0),
+            WriterRow("decoder.block.{layer}.layer.1.EncDecAttention.o.weight", "attention_out", 0),
+            WriterRow("decoder.block.{layer}.layer.2.DenseReluDense.wo.weight", "mlp_out", 0),
+        ),
+        readers=(
+            "decoder.final_layer_norm.weight",
+            "decoder.block.{layer}.layer.{0|1|2}.layer_norm.weight",
+            "decoder.block.{layer}.layer.0.SelfAttention.{q|k|v|relative_attention_bias}.weight",
+            "decoder.block.{layer}.layer.1.EncDecAttention.{q|k|v}.weight",
+            "decoder.block.{layer}.layer.2.DenseReluDense.{wi|wi_0|wi_1}.weight",
+        ),
+        prefixes=("",),
+        unembedding=("lm_head.weight", "decoder.embed_tokens.weight", "encoder.embed_tokens.weight"),
+        foreign=("encoder.", "patch_embed.", "decoder.embed_patches.", "decoder.relative_bias."),
+        tied_by_default=True,
+        width="d_model",
+        depth="num_decoder_layers|num_layers",
+        sites=Sites(
+            "layer.0.SelfAttention+layer.1.EncDecAttention", "layer.2.DenseReluDense", "decoder.block"
+        ),
+    ),
+    Family(
+        model_types=("t5gemma2",),
+        writers=(
+            WriterRow(_SHARED + "weight", "embedding", 1),
+            WriterRow(_SHARED + "eoi_embedding", "embedding", 0, bias=True),
+            *with_bias(
+                WriterRow(
+                    _LAYER + "self_attn.o_proj.weight",
+                    "attention_out",
+                    0,
+                    gain=Gain(_LAYER + "post_self_attn_layernorm.weight", 1.0),
+                ),
+                "attention_bias",
+            ),
+            WriterRow(
+                _LAYER + "mlp.down_proj.weight",
+                "mlp_out",
+                0,
+                gain=Gain(_LAYER + "post_feedforward_layernorm.weight", 1.0),
+            ),
+        ),
+        readers=(
+            *("decoder." + name for name in READERS),
+            _LAYER + "{pre|post}_{self_attn|feedforward}_layernorm.weight",
+        ),
+        unembedding=("lm_head.out_proj.weight",),
+        foreign=("model.encoder.",),
+        text_config="decoder",
+        tied_by_default=True,
+        sites=Sites("post_self_attn_layernorm", "post_feedforward_layernorm"),
+    ),
+)

@@ -1,6 +1,6 @@
 """Mixtures of experts: every routed expert writes, and so does the shared one.
 
-    h ← h + o_proj(attention(norm h));   h ← h + Σ_e p_e · down_proj_e(act(x)) + s · down_proj_shared(act(x))
+    h ← h + o_proj(attention(norm h));   h ← h + Σ_e p_e · down_proj_e(act(x)) + s · down_projshared(act(x))
 
 p_e and s are scalars per token, which change nothing for a projection; the router only reads. Most files
 hold one matrix an expert. gpt-oss, Llama 4 and Aria hold all experts of a layer in one tensor [E, inter,
@@ -15,39 +15,23 @@ from dataclasses import replace
 from surgery.model.families.parts import (
     ATTENTION,
     BIASED_ATTENTION,
+    DEEPSEEK,
     DENSE,
     EXPERTS,
-    LATENT_READERS,
+    GATED_SHARED,
+    GLM4_SITES,
+    INDEXER,
+    LATENT,
+    POST_NORM_SITES,
+    ROUTER,
     SHARED,
     behind,
     bias_of,
     llama_like,
+    shared,
     with_bias,
 )
-from surgery.model.families.table import WriterRow
-
-
-def _shared(name: str, flag: str | None, *, assumed: bool = True) -> WriterRow:
-    pattern = f"layers.{{layer}}.mlp.{name}.down_proj.weight"
-    return WriterRow(pattern, "mlp_out", 0, kind="mlp:sparse", needs=flag, assumed=assumed)
-
-
-DEEPSEEK = (*BIASED_ATTENTION, DENSE, EXPERTS, _shared("shared_experts", "n_shared_experts"))
-
-ROUTER = (
-    "layers.{layer}.mlp.{gate|router|router.gate|router.layer}.{weight|bias}",
-    "layers.{layer}.mlp.{gate.e_score_correction_bias|moe_statics.e_score_correction_bias}",
-    "layers.{layer}.mlp.{e_score_correction_bias|expert_bias|gate.expert_bias}",
-    "layers.{layer}.mlp.experts.{expert}.{gate|up}_proj.{weight|bias}",
-    "layers.{layer}.mlp.{shared_experts|shared_expert|shared_mlp}.{gate|up}_proj.{weight|bias}",
-)
-GATED_SHARED = ("layers.{layer}.mlp.shared_expert_gate.weight",)
-LATENT = (*ROUTER, *LATENT_READERS)
-INDEXER = (
-    "layers.{layer}.self_attn.indexer.{wq_b|wk|weights_proj}.weight",
-    "layers.{layer}.self_attn.indexer.k_norm.{weight|bias}",
-)
-NEXTN = "num_nextn_predict_layers"
+from surgery.model.families.table import Sites, WriterRow
 
 _W2 = WriterRow("layers.{layer}.block_sparse_moe.experts.{expert}.w2.weight", "mlp_out", 0)
 _MIXTRAL = (
@@ -55,25 +39,6 @@ _MIXTRAL = (
     "layers.{layer}.block_sparse_moe.e_score_correction_bias",
     "layers.{layer}.block_sparse_moe.experts.{expert}.{w1|w3}.weight",
 )
-
-_ONE_TENSOR = WriterRow("layers.{layer}.mlp.experts.down_proj", "mlp_out", 2, fused=True)
-_ONE_TENSOR_BIAS = WriterRow("layers.{layer}.mlp.experts.down_proj_bias", "mlp_out", 1, bias=True, fused=True)
-_GPT_OSS = (
-    "layers.{layer}.self_attn.sinks",
-    "layers.{layer}.mlp.router.{weight|bias}",
-    "layers.{layer}.mlp.experts.{gate_up_proj|gate_up_proj_bias}",
-)
-_LLAMA4 = (
-    WriterRow("layers.{layer}.feed_forward.experts.down_proj", "mlp_out", 2, fused=True, kind="mlp:sparse"),
-    WriterRow("layers.{layer}.feed_forward.shared_expert.down_proj.weight", "mlp_out", 0, kind="mlp:sparse"),
-    WriterRow("layers.{layer}.feed_forward.down_proj.weight", "mlp_out", 0, kind="mlp:dense"),
-)
-_LLAMA4_READERS = (
-    "layers.{layer}.feed_forward.router.weight",
-    "layers.{layer}.feed_forward.experts.gate_up_proj",
-    "layers.{layer}.feed_forward.{shared_expert.gate|shared_expert.up|gate|up}_proj.weight",
-)
-_ARIA = WriterRow("layers.{layer}.mlp.experts.fc2.weight", "mlp_out", 2, fused=True)
 
 _OUTPUT_LINEAR = WriterRow("layers.{layer}.block_sparse_moe.output_linear.weight", "mlp_out", 1, fused=True)
 _SHARED_MLP = WriterRow(
@@ -84,58 +49,37 @@ _GRANITE = (
     "layers.{layer}.shared_mlp.input_linear.weight",
     "layers.{layer}.self_attn.sinks",
 )
-_GRANITE_SWA = WriterRow("layers.{layer}.block_sparse_moe.experts.down_proj", "mlp_out", 1, fused=True)
-
-_JETMOE = (
-    WriterRow("layers.{layer}.self_attention.experts.output_linear.weight", "attention_out", 1, fused=True),
-    WriterRow("layers.{layer}.self_attention.experts.bias", "attention_out", 0, bias=True),
-    WriterRow("layers.{layer}.mlp.output_linear.weight", "mlp_out", 1, fused=True),
-    WriterRow("layers.{layer}.mlp.bias", "mlp_out", 0, bias=True),
-)
-_JETMOE_READERS = (
-    "layers.{layer}.{self_attention.experts|mlp}.{input_linear|router.layer}.weight",
-    "layers.{layer}.self_attention.kv_proj.weight",
-)
+_GRANITE_SITES = Sites(mlp_out="block_sparse_moe+shared_mlp")
 
 _POST_ATTENTION = behind(ATTENTION, "post_attention_layernorm")
-_AFMOE = tuple(
-    behind(row, "post_mlp_layernorm")
-    for row in (DENSE, EXPERTS, _shared("shared_experts", "num_shared_experts"))
-)
-_AFMOE_READERS = (
-    "layers.{layer}.{pre|post}_mlp_layernorm.weight",
-    "layers.{layer}.self_attn.gate_proj.weight",
-)
+
 _POST_FEEDFORWARD = ("layers.{layer}.{pre|post}_feedforward_layernorm.weight",)
-_AXK1 = (
-    *BIASED_ATTENTION,
-    DENSE,
-    behind(EXPERTS, "post_mlp_layernorm"),
-    behind(_shared("shared_experts", "n_shared_experts"), "post_mlp_layernorm"),
-)
-_BEAM = tuple(behind(row, "post_feedforward_layernorm") for row in (DENSE, EXPERTS))
-_KOLIBRI = tuple(behind(row, "post_ffn_norm") for row in (EXPERTS, SHARED))
-_KOLIBRI_READERS = (
-    "layers.{layer}.post_{attn|ffn}_norm.weight",
-    "layers.{layer}.moe.router.expert_bias",
-)
 
 FAMILIES = (
     llama_like(
         "beam",
         *with_bias(_POST_ATTENTION, "attention_bias"),
-        *_BEAM,
+        *(behind(row, "post_feedforward_layernorm") for row in (DENSE, EXPERTS)),
         readers=(*ROUTER, *_POST_FEEDFORWARD, "layers.{layer}.self_attn.{gate_bias|gate_proj.weight}"),
+        sites=POST_NORM_SITES,
     ),
     llama_like(
-        "kolibri1", behind(ATTENTION, "post_attn_norm"), *_KOLIBRI, readers=(*ROUTER, *_KOLIBRI_READERS)
+        "kolibri1",
+        behind(ATTENTION, "post_attn_norm"),
+        *(behind(row, "post_ffn_norm") for row in (EXPERTS, SHARED)),
+        readers=(
+            *ROUTER,
+            "layers.{layer}.post_{attn|ffn}_norm.weight",
+            "layers.{layer}.moe.router.expert_bias",
+        ),
+        sites=GLM4_SITES,
     ),
     llama_like(
         "flint",
         *BIASED_ATTENTION,
         DENSE,
         EXPERTS,
-        _shared("shared_expert", None),
+        shared("shared_expert"),
         readers=(*ROUTER, *GATED_SHARED, "layers.{layer}.self_attn.softmax_offset"),
     ),
     llama_like("mixtral", ATTENTION, _W2, readers=_MIXTRAL),
@@ -146,59 +90,57 @@ FAMILIES = (
         ATTENTION,
         DENSE,
         EXPERTS,
-        _shared("shared_expert", None),
+        shared("shared_expert"),
         readers=(*ROUTER, *GATED_SHARED),
     ),
     llama_like("qwen3_moe", *BIASED_ATTENTION, DENSE, EXPERTS, readers=ROUTER),
     llama_like("mellum", *BIASED_ATTENTION, DENSE, EXPERTS, readers=ROUTER),
     llama_like("olmoe", *BIASED_ATTENTION, EXPERTS, readers=ROUTER),
     llama_like("deepseek_v2", *DEEPSEEK, readers=LATENT),
-    llama_like("deepseek_v3", *DEEPSEEK, readers=LATENT, drafts=NEXTN),
-    llama_like("deepseek_v32", *DEEPSEEK, readers=(*LATENT, *INDEXER), drafts=NEXTN),
-    llama_like("glm_moe_dsa", *DEEPSEEK, readers=(*LATENT, *INDEXER), drafts=NEXTN),
-    llama_like("glm4_moe", *(row for row in DEEPSEEK if not row.bias), readers=ROUTER, drafts=NEXTN),
-    llama_like("glm4_moe_lite", *DEEPSEEK, readers=LATENT, drafts=NEXTN),
-    llama_like("axk1", *_AXK1, readers=(*LATENT, "layers.{layer}.post_mlp_layernorm.weight")),
+    llama_like("deepseek_v3", *DEEPSEEK, readers=LATENT),
+    llama_like("deepseek_v32", *DEEPSEEK, readers=(*LATENT, *INDEXER)),
+    llama_like("glm_moe_dsa", *DEEPSEEK, readers=(*LATENT, *INDEXER)),
+    llama_like("glm4_moe", *(row for row in DEEPSEEK if not row.bias), readers=ROUTER),
+    llama_like("glm4_moe_lite", *DEEPSEEK, readers=LATENT),
+    llama_like(
+        "axk1",
+        *BIASED_ATTENTION,
+        DENSE,
+        behind(EXPERTS, "post_mlp_layernorm"),
+        behind(shared("shared_experts", "n_shared_experts"), "post_mlp_layernorm"),
+        readers=(*LATENT, "layers.{layer}.post_mlp_layernorm.weight"),
+        sites=Sites("self_attn", "post_mlp_layernorm|mlp"),
+    ),
     llama_like("dots1", *DEEPSEEK, readers=ROUTER),
     llama_like(
-        "solar_open",
-        ATTENTION,
-        EXPERTS,
-        _shared("shared_experts", "n_shared_experts"),
-        readers=ROUTER,
+        "solar_open", ATTENTION, EXPERTS, shared("shared_experts", "n_shared_experts"), readers=ROUTER
     ),
     llama_like(
         "exaone_moe",
         ATTENTION,
         DENSE,
         EXPERTS,
-        _shared("shared_experts", "num_shared_experts"),
+        shared("shared_experts", "num_shared_experts"),
         readers=ROUTER,
-        drafts=NEXTN,
     ),
     llama_like(
         "ernie4_5_moe",
         *with_bias(ATTENTION, "use_bias"),
         *with_bias(DENSE, "use_bias"),
         EXPERTS,
-        _shared("shared_experts", "moe_num_shared_experts"),
+        shared("shared_experts", "moe_num_shared_experts"),
         bias_of(SHARED, "use_bias"),
         readers=ROUTER,
         tied_by_default=True,
-        drafts=NEXTN,
     ),
     llama_like(
         "hunyuan_v1_moe",
         *BIASED_ATTENTION,
         EXPERTS,
-        _shared("shared_mlp", None),
-        readers=(
-            *ROUTER,
-            "layers.{layer}.mlp.gate.wg.weight",
-            "layers.{layer}.self_attn.{query|key}_layernorm.weight",
-        ),
+        shared("shared_mlp"),
+        readers=(*ROUTER, "layers.{layer}.mlp.gate.wg.weight"),
     ),
-    llama_like("hy_v3", *BIASED_ATTENTION, DENSE, EXPERTS, _shared("shared_mlp", None), readers=ROUTER),
+    llama_like("hy_v3", *BIASED_ATTENTION, DENSE, EXPERTS, shared("shared_mlp"), readers=ROUTER),
     llama_like(
         "mimo_v2_flash",
         ATTENTION,
@@ -211,47 +153,104 @@ FAMILIES = (
         *BIASED_ATTENTION,
         DENSE,
         EXPERTS,
-        _shared("shared_experts", "num_shared_experts", assumed=False),
+        shared("shared_experts", "num_shared_experts", assumed=False),
         readers=ROUTER,
         tied_by_default=True,
     ),
     llama_like(
         "afmoe",
         *with_bias(_POST_ATTENTION, "attention_bias"),
-        *_AFMOE,
-        readers=(*ROUTER, *_AFMOE_READERS),
+        *(
+            behind(row, "post_mlp_layernorm")
+            for row in (DENSE, EXPERTS, shared("shared_experts", "num_shared_experts"))
+        ),
+        readers=(
+            *ROUTER,
+            "layers.{layer}.{pre|post}_mlp_layernorm.weight",
+            "layers.{layer}.self_attn.gate_proj.weight",
+        ),
+        sites=Sites("post_attention_layernorm", "post_mlp_layernorm"),
     ),
     llama_like(
         "flex_olmo",
         *with_bias(_POST_ATTENTION, "attention_bias"),
         behind(EXPERTS, "post_feedforward_layernorm"),
         readers=(*ROUTER, *_POST_FEEDFORWARD),
+        sites=POST_NORM_SITES,
     ),
     llama_like(
         "gpt_oss",
         *with_bias(ATTENTION, "attention_bias", assumed=True),
-        _ONE_TENSOR,
-        _ONE_TENSOR_BIAS,
-        readers=_GPT_OSS,
+        WriterRow("layers.{layer}.mlp.experts.down_proj", "mlp_out", 2, fused=True),
+        WriterRow("layers.{layer}.mlp.experts.down_proj_bias", "mlp_out", 1, bias=True, fused=True),
+        readers=(
+            "layers.{layer}.self_attn.sinks",
+            "layers.{layer}.mlp.router.{weight|bias}",
+            "layers.{layer}.mlp.experts.{gate_up_proj|gate_up_proj_bias}",
+        ),
     ),
-    llama_like("llama4_text", *BIASED_ATTENTION, *_LLAMA4, readers=_LLAMA4_READERS),
+    llama_like(
+        "llama4_text",
+        *BIASED_ATTENTION,
+        WriterRow(
+            "layers.{layer}.feed_forward.experts.down_proj", "mlp_out", 2, fused=True, kind="mlp:sparse"
+        ),
+        WriterRow(
+            "layers.{layer}.feed_forward.shared_expert.down_proj.weight", "mlp_out", 0, kind="mlp:sparse"
+        ),
+        WriterRow("layers.{layer}.feed_forward.down_proj.weight", "mlp_out", 0, kind="mlp:dense"),
+        readers=(
+            "layers.{layer}.feed_forward.router.weight",
+            "layers.{layer}.feed_forward.experts.gate_up_proj",
+            "layers.{layer}.feed_forward.{shared_expert.gate|shared_expert.up|gate|up}_proj.weight",
+        ),
+        sites=Sites(mlp_out="feed_forward", blocks="model.layers"),
+    ),
     llama_like(
         "aria_text",
         *BIASED_ATTENTION,
-        _ARIA,
+        WriterRow("layers.{layer}.mlp.experts.fc2.weight", "mlp_out", 2, fused=True),
         replace(SHARED, kind=None),
         bias_of(replace(SHARED, kind=None), "mlp_bias"),
         readers=(*ROUTER, "layers.{layer}.mlp.experts.fc1.weight"),
     ),
-    llama_like("granitemoe", *BIASED_ATTENTION, _OUTPUT_LINEAR, readers=_GRANITE),
-    llama_like("granitemoeshared", *BIASED_ATTENTION, _OUTPUT_LINEAR, _SHARED_MLP, readers=_GRANITE),
+    llama_like(
+        "granitemoe",
+        *BIASED_ATTENTION,
+        _OUTPUT_LINEAR,
+        readers=_GRANITE,
+        sites=Sites(mlp_out="block_sparse_moe"),
+    ),
+    llama_like(
+        "granitemoeshared",
+        *BIASED_ATTENTION,
+        _OUTPUT_LINEAR,
+        _SHARED_MLP,
+        readers=_GRANITE,
+        sites=_GRANITE_SITES,
+    ),
     llama_like(
         "granitemoe_swa",
         *BIASED_ATTENTION,
-        _GRANITE_SWA,
+        WriterRow("layers.{layer}.block_sparse_moe.experts.down_proj", "mlp_out", 1, fused=True),
         _SHARED_MLP,
         readers=(*_GRANITE, "layers.{layer}.block_sparse_moe.experts.gate_up_proj"),
         tied_by_default=True,
+        sites=_GRANITE_SITES,
     ),
-    llama_like("jetmoe", *_JETMOE, readers=_JETMOE_READERS, tied_by_default=True),
+    llama_like(
+        "jetmoe",
+        WriterRow(
+            "layers.{layer}.self_attention.experts.output_linear.weight", "attention_out", 1, fused=True
+        ),
+        WriterRow("layers.{layer}.self_attention.experts.bias", "attention_out", 0, bias=True),
+        WriterRow("layers.{layer}.mlp.output_linear.weight", "mlp_out", 1, fused=True),
+        WriterRow("layers.{layer}.mlp.bias", "mlp_out", 0, bias=True),
+        readers=(
+            "layers.{layer}.{self_attention.experts|mlp}.{input_linear|router.layer}.weight",
+            "layers.{layer}.self_attention.kv_proj.weight",
+        ),
+        tied_by_default=True,
+        sites=Sites("self_attention"),
+    ),
 )

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from surgery.model.families.parts import ATTENTION, EMBEDDING, MLP, READERS, behind, with_bias
-from surgery.model.families.table import Family, Gain, WriterRow
+from surgery.model.families.table import Family, Gain, Sites, WriterRow
 
 _AFTER_MLP = Gain("layers.{layer}.post_feedforward_layernorm.weight", 0.0)
 
@@ -25,28 +25,20 @@ def _first(number: int, flag: str | None = None) -> Gain:
     return Gain(tensor, 0.0, flag, then=_AFTER_MLP, assumed=False)
 
 
-_ATTENTION = behind(ATTENTION, "post_attention_layernorm")
-_EXPERTS = WriterRow(
-    "layers.{layer}.experts.down_proj",
-    "mlp_out",
-    1,
-    gain=_first(2),
-    needs="enable_moe_block",
-    fused=True,
-)
-_PER_LAYER = WriterRow(
-    "layers.{layer}.per_layer_projection.weight",
-    "embedding",
-    0,
-    gain=Gain("layers.{layer}.post_per_layer_input_norm.weight", 0.0),
-    needs="hidden_size_per_layer_input",
-)
 WRITERS = (
     EMBEDDING,
-    *with_bias(_ATTENTION, "attention_bias"),
+    *with_bias(behind(ATTENTION, "post_attention_layernorm"), "attention_bias"),
     replace(MLP, gain=_first(1, "enable_moe_block")),
-    _EXPERTS,
-    _PER_LAYER,
+    WriterRow(
+        "layers.{layer}.experts.down_proj", "mlp_out", 1, gain=_first(2), needs="enable_moe_block", fused=True
+    ),
+    WriterRow(
+        "layers.{layer}.per_layer_projection.weight",
+        "embedding",
+        0,
+        gain=Gain("layers.{layer}.post_per_layer_input_norm.weight", 0.0),
+        needs="hidden_size_per_layer_input",
+    ),
 )
 GEMMA4_READERS = (
     *READERS,
@@ -64,18 +56,18 @@ GEMMA4_READERS = (
 )
 
 GEMMA4_TEXT = Family(
-    name="gemma4_text",
     model_types=("gemma4_text",),
     writers=WRITERS,
     readers=GEMMA4_READERS,
     tied_by_default=True,
+    sites=Sites("post_attention_layernorm", "post_feedforward_layernorm+post_per_layer_input_norm"),
 )
 
-GEMMA4_UNIFIED_TEXT = replace(
+FAMILIES = (
     GEMMA4_TEXT,
-    name="gemma4_unified_text",
-    model_types=("gemma4_unified_text",),
-    writers=(*WRITERS[:3], replace(MLP, gain=_AFTER_MLP)),
+    replace(
+        GEMMA4_TEXT,
+        model_types=("gemma4_unified_text",),
+        writers=(*WRITERS[:3], replace(MLP, gain=_AFTER_MLP)),
+    ),
 )
-
-FAMILIES = (GEMMA4_TEXT, GEMMA4_UNIFIED_TEXT)

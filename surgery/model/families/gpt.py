@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from surgery.model.families.layernorm import POST_LN
 from surgery.model.families.parts import EMBEDDING, with_bias
-from surgery.model.families.table import Family, Need, WriterRow
+from surgery.model.families.table import Family, Need, Sites, WriterRow
 
 _BLOCK_NORMS = ("h.{layer}.ln_{1|2}.{weight|bias}", "ln_f.{weight|bias}")
 _MASKS = ("h.{layer}.{attn|crossattention}.{bias|masked_bias}",)  # constants that old files stored
@@ -20,9 +21,7 @@ _WTE = WriterRow("wte.weight", "embedding", 1)
 _WPE = WriterRow("wpe.weight", "embedding", 1)
 _CROSS = WriterRow("h.{layer}.crossattention.c_proj.weight", "attention_out", 1, needs="add_cross_attention")
 
-
 GPT2 = Family(
-    name="gpt2",
     model_types=("gpt2", "gpt-sw3"),
     writers=(
         _WTE,
@@ -39,88 +38,13 @@ GPT2 = Family(
         *_MASKS,
     ),
     prefixes=("transformer.", ""),
-    embedding="wte.weight",
     tied_by_default=True,
     width="n_embd",
     depth="n_layer",
+    sites=Sites("attn+crossattention", "mlp", "transformer.h"),
 )
 
-GPT_BIGCODE = replace(
-    GPT2,
-    name="gpt_bigcode",
-    model_types=("gpt_bigcode",),
-    writers=(_WTE, _WPE, *(replace(row, residual_axis=0) for row in GPT2.writers[2:] if not row.needs)),
-    prefixes=("transformer.",),
-    needs=(Need("add_cross_attention", False, "transformers fails to run its cross-attention"),),
-)
-
-GPTJ = Family(
-    name="gptj",
-    model_types=("gptj", "codegen"),
-    writers=(
-        _WTE,
-        WriterRow("h.{layer}.attn.out_proj.weight", "attention_out", 0),
-        *with_bias(WriterRow("h.{layer}.mlp.fc_out.weight", "mlp_out", 0)),
-    ),
-    readers=(
-        *_BLOCK_NORMS,
-        "h.{layer}.attn.{q|k|v|qkv}_proj.weight",
-        "h.{layer}.attn.causal_mask",
-        "h.{layer}.mlp.fc_in.{weight|bias}",
-        *_MASKS,
-    ),
-    prefixes=("transformer.",),
-    embedding="wte.weight",
-    outside_readers=("lm_head.bias",),
-    width="n_embd",
-    depth="n_layer",
-)
-
-GPT_NEO = Family(
-    name="gpt_neo",
-    model_types=("gpt_neo",),
-    writers=(
-        _WTE,
-        _WPE,
-        *with_bias(WriterRow("h.{layer}.attn.attention.out_proj.weight", "attention_out", 0)),
-        *with_bias(WriterRow("h.{layer}.mlp.c_proj.weight", "mlp_out", 0)),
-    ),
-    readers=(
-        *_BLOCK_NORMS,
-        "h.{layer}.attn.attention.{q|k|v}_proj.weight",
-        "h.{layer}.attn.attention.{bias|masked_bias}",
-        "h.{layer}.mlp.c_fc.{weight|bias}",
-    ),
-    prefixes=("transformer.",),
-    embedding="wte.weight",
-    tied_by_default=True,
-    depth="num_layers",
-)
-
-_NEOX_ATTENTION = WriterRow("layers.{layer}.attention.dense.weight", "attention_out", 0)
-GPT_NEOX = Family(
-    name="gpt_neox",
-    model_types=("gpt_neox",),
-    writers=(
-        WriterRow("embed_in.weight", "embedding", 1),
-        *with_bias(_NEOX_ATTENTION, "attention_bias", assumed=True),
-        *with_bias(WriterRow("layers.{layer}.mlp.dense_4h_to_h.weight", "mlp_out", 0)),
-    ),
-    readers=(
-        "layers.{layer}.{input|post_attention}_layernorm.{weight|bias}",
-        "final_layer_norm.{weight|bias}",
-        "layers.{layer}.attention.query_key_value.{weight|bias}",
-        "layers.{layer}.attention.{bias|masked_bias|rotary_emb.inv_freq}",
-        "layers.{layer}.mlp.dense_h_to_4h.{weight|bias}",
-    ),
-    prefixes=("gpt_neox.",),
-    embedding="embed_in.weight",
-    unembedding=("embed_out.weight", "lm_head.weight"),
-)
-
-_POST_LN = "it normalises the stream itself after each sublayer, which mixes a removed direction back in"
 OPT = Family(
-    name="opt",
     model_types=("opt",),
     writers=(
         EMBEDDING,
@@ -140,97 +64,158 @@ OPT = Family(
     ),
     prefixes=("model.decoder.", "decoder."),
     tied_by_default=True,
-    needs=(Need("do_layer_norm_before", True, _POST_LN),),
+    needs=(Need("do_layer_norm_before", True, POST_LN),),
+    sites=Sites("self_attn", "fc2", "model.decoder.layers"),
 )
 
-BIOGPT = Family(
-    name="biogpt",
-    model_types=("biogpt",),
-    writers=(
-        EMBEDDING,
-        WriterRow("embed_positions.weight", "embedding", 1),
-        *with_bias(WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0)),
-        *with_bias(WriterRow("layers.{layer}.fc2.weight", "mlp_out", 0)),
+FAMILIES = (
+    GPT2,
+    replace(
+        GPT2,
+        model_types=("gpt_bigcode",),
+        writers=(_WTE, _WPE, *(replace(row, residual_axis=0) for row in GPT2.writers[2:] if not row.needs)),
+        prefixes=("transformer.",),
+        needs=(Need("add_cross_attention", False, "transformers fails to run its cross-attention"),),
     ),
-    readers=(*OPT.readers, "layer_norm.{weight|bias}"),
-    prefixes=("biogpt.",),
-    unembedding=("output_projection.weight",),
-    tied_by_default=True,
+    Family(
+        model_types=("gptj", "codegen"),
+        writers=(
+            _WTE,
+            WriterRow("h.{layer}.attn.out_proj.weight", "attention_out", 0),
+            *with_bias(WriterRow("h.{layer}.mlp.fc_out.weight", "mlp_out", 0)),
+        ),
+        readers=(
+            *_BLOCK_NORMS,
+            "h.{layer}.attn.{q|k|v|qkv}_proj.weight",
+            "h.{layer}.attn.causal_mask",
+            "h.{layer}.mlp.fc_in.{weight|bias}",
+            *_MASKS,
+        ),
+        prefixes=("transformer.",),
+        width="n_embd",
+        depth="n_layer",
+        sites=Sites("attn", "mlp", "transformer.h"),
+    ),
+    Family(
+        model_types=("gpt_neo",),
+        writers=(
+            _WTE,
+            _WPE,
+            *with_bias(WriterRow("h.{layer}.attn.attention.out_proj.weight", "attention_out", 0)),
+            *with_bias(WriterRow("h.{layer}.mlp.c_proj.weight", "mlp_out", 0)),
+        ),
+        readers=(
+            *_BLOCK_NORMS,
+            "h.{layer}.attn.attention.{q|k|v}_proj.weight",
+            "h.{layer}.attn.attention.{bias|masked_bias}",
+            "h.{layer}.mlp.c_fc.{weight|bias}",
+        ),
+        prefixes=("transformer.",),
+        tied_by_default=True,
+        depth="num_layers",
+        sites=Sites("attn", "mlp", "transformer.h"),
+    ),
+    Family(
+        model_types=("gpt_neox",),
+        writers=(
+            WriterRow("embed_in.weight", "embedding", 1),
+            *with_bias(
+                WriterRow("layers.{layer}.attention.dense.weight", "attention_out", 0),
+                "attention_bias",
+                assumed=True,
+            ),
+            *with_bias(WriterRow("layers.{layer}.mlp.dense_4h_to_h.weight", "mlp_out", 0)),
+        ),
+        readers=(
+            "layers.{layer}.{input|post_attention}_layernorm.{weight|bias}",
+            "final_layer_norm.{weight|bias}",
+            "layers.{layer}.attention.query_key_value.{weight|bias}",
+            "layers.{layer}.attention.{bias|masked_bias|rotary_emb.inv_freq}",
+            "layers.{layer}.mlp.dense_h_to_4h.{weight|bias}",
+        ),
+        prefixes=("gpt_neox.",),
+        unembedding=("embed_out.weight", "lm_head.weight"),
+        sites=Sites("attention", "mlp", "gpt_neox.layers"),
+    ),
+    OPT,
+    Family(
+        model_types=("biogpt",),
+        writers=(
+            EMBEDDING,
+            WriterRow("embed_positions.weight", "embedding", 1),
+            *with_bias(WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0)),
+            *with_bias(WriterRow("layers.{layer}.fc2.weight", "mlp_out", 0)),
+        ),
+        readers=(*OPT.readers, "layer_norm.{weight|bias}"),
+        prefixes=("biogpt.",),
+        unembedding=("output_projection.weight",),
+        tied_by_default=True,
+        sites=Sites("self_attn", "fc2", "biogpt.layers"),
+    ),
+    Family(
+        model_types=("phi",),
+        writers=(
+            EMBEDDING,
+            *with_bias(WriterRow("layers.{layer}.self_attn.dense.weight", "attention_out", 0)),
+            *with_bias(WriterRow("layers.{layer}.mlp.fc2.weight", "mlp_out", 0)),
+        ),
+        readers=(
+            "final_layernorm.{weight|bias}",
+            "layers.{layer}.input_layernorm.{weight|bias}",
+            "layers.{layer}.self_attn.{q|k|v}_proj.{weight|bias}",
+            "layers.{layer}.self_attn.{q|k}_layernorm.{weight|bias}",
+            "layers.{layer}.mlp.fc1.{weight|bias}",
+        ),
+    ),
+    Family(
+        model_types=("persimmon",),
+        writers=(
+            EMBEDDING,
+            *with_bias(WriterRow("layers.{layer}.self_attn.dense.weight", "attention_out", 0)),
+            *with_bias(WriterRow("layers.{layer}.mlp.dense_4h_to_h.weight", "mlp_out", 0)),
+        ),
+        readers=(
+            "final_layernorm.{weight|bias}",
+            "layers.{layer}.{input|post_attention}_layernorm.{weight|bias}",
+            "layers.{layer}.self_attn.query_key_value.{weight|bias}",
+            "layers.{layer}.self_attn.{q|k}_layernorm.{weight|bias}",
+            "layers.{layer}.mlp.dense_h_to_4h.{weight|bias}",
+        ),
+    ),
+    Family(
+        model_types=("falcon",),
+        writers=(
+            WriterRow("word_embeddings.weight", "embedding", 1),
+            *with_bias(WriterRow("h.{layer}.self_attention.dense.weight", "attention_out", 0), "bias"),
+            *with_bias(WriterRow("h.{layer}.mlp.dense_4h_to_h.weight", "mlp_out", 0), "bias"),
+        ),
+        readers=(
+            "ln_f.{weight|bias}",
+            "h.{layer}.{input_layernorm|post_attention_layernorm|ln_attn|ln_mlp}.{weight|bias}",
+            "h.{layer}.self_attention.query_key_value.{weight|bias}",
+            "h.{layer}.mlp.dense_h_to_4h.{weight|bias}",
+        ),
+        prefixes=("transformer.",),
+        tied_by_default=True,
+        sites=Sites("self_attention", "mlp", "transformer.h"),
+    ),
+    Family(
+        model_types=("mpt",),
+        writers=(
+            _WTE,
+            WriterRow("blocks.{layer}.attn.out_proj.weight", "attention_out", 0),
+            WriterRow("blocks.{layer}.ffn.down_proj.weight", "mlp_out", 0),
+        ),
+        readers=(
+            "norm_f.weight",
+            "blocks.{layer}.norm_{1|2}.weight",
+            "blocks.{layer}.attn.Wqkv.weight",
+            "blocks.{layer}.ffn.up_proj.weight",
+        ),
+        prefixes=("transformer.",),
+        tied_by_default=True,
+        width="d_model",
+        depth="n_layers",
+        sites=Sites("attn", "ffn.down_proj", "transformer.blocks"),
+    ),
 )
-
-PHI = Family(
-    name="phi",
-    model_types=("phi",),
-    writers=(
-        EMBEDDING,
-        *with_bias(WriterRow("layers.{layer}.self_attn.dense.weight", "attention_out", 0)),
-        *with_bias(WriterRow("layers.{layer}.mlp.fc2.weight", "mlp_out", 0)),
-    ),
-    readers=(
-        "final_layernorm.{weight|bias}",
-        "layers.{layer}.input_layernorm.{weight|bias}",
-        "layers.{layer}.self_attn.{q|k|v}_proj.{weight|bias}",
-        "layers.{layer}.self_attn.{q|k}_layernorm.{weight|bias}",
-        "layers.{layer}.mlp.fc1.{weight|bias}",
-    ),
-    outside_readers=("lm_head.bias",),
-)
-
-PERSIMMON = Family(
-    name="persimmon",
-    model_types=("persimmon",),
-    writers=(
-        EMBEDDING,
-        *with_bias(WriterRow("layers.{layer}.self_attn.dense.weight", "attention_out", 0)),
-        *with_bias(WriterRow("layers.{layer}.mlp.dense_4h_to_h.weight", "mlp_out", 0)),
-    ),
-    readers=(
-        "final_layernorm.{weight|bias}",
-        "layers.{layer}.{input|post_attention}_layernorm.{weight|bias}",
-        "layers.{layer}.self_attn.query_key_value.{weight|bias}",
-        "layers.{layer}.self_attn.{q|k}_layernorm.{weight|bias}",
-        "layers.{layer}.mlp.dense_h_to_4h.{weight|bias}",
-    ),
-)
-
-FALCON = Family(
-    name="falcon",
-    model_types=("falcon",),
-    writers=(
-        WriterRow("word_embeddings.weight", "embedding", 1),
-        *with_bias(WriterRow("h.{layer}.self_attention.dense.weight", "attention_out", 0), "bias"),
-        *with_bias(WriterRow("h.{layer}.mlp.dense_4h_to_h.weight", "mlp_out", 0), "bias"),
-    ),
-    readers=(
-        "ln_f.{weight|bias}",
-        "h.{layer}.{input_layernorm|post_attention_layernorm|ln_attn|ln_mlp}.{weight|bias}",
-        "h.{layer}.self_attention.query_key_value.{weight|bias}",
-        "h.{layer}.mlp.dense_h_to_4h.{weight|bias}",
-    ),
-    prefixes=("transformer.",),
-    embedding="word_embeddings.weight",
-    tied_by_default=True,
-)
-
-MPT = Family(
-    name="mpt",
-    model_types=("mpt",),
-    writers=(
-        _WTE,
-        WriterRow("blocks.{layer}.attn.out_proj.weight", "attention_out", 0),
-        WriterRow("blocks.{layer}.ffn.down_proj.weight", "mlp_out", 0),
-    ),
-    readers=(
-        "norm_f.weight",
-        "blocks.{layer}.norm_{1|2}.weight",
-        "blocks.{layer}.attn.Wqkv.weight",
-        "blocks.{layer}.ffn.up_proj.weight",
-    ),
-    prefixes=("transformer.",),
-    embedding="wte.weight",
-    tied_by_default=True,
-    width="d_model",
-    depth="n_layers",
-)
-
-FAMILIES = (GPT2, GPT_BIGCODE, GPTJ, GPT_NEO, GPT_NEOX, OPT, BIOGPT, PHI, PERSIMMON, FALCON, MPT)

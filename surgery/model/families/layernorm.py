@@ -13,64 +13,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgery.model.families.parts import EMBEDDING, READERS, with_bias
-from surgery.model.families.table import Family, Gain, Need, WriterRow
+from surgery.model.families.parts import EMBEDDING, llama_like, with_bias
+from surgery.model.families.table import Family, Gain, Need, Sites, WriterRow
+
+POST_LN = "it normalises the stream itself after each sublayer, which mixes a removed direction back in"
 
 
-def starts(norm: str, *embeddings: str, bias: bool = True) -> tuple[WriterRow, ...]:
+def starts(norm: str, *embeddings: str) -> tuple[WriterRow, ...]:
     """Embeddings that are added up and pass a LayerNorm, whose bias then starts the stream too."""
     gain = Gain(f"{norm}.weight", 0.0, centred=True)
-    rows = [WriterRow(name, "embedding", 1, gain=gain) for name in embeddings]
-    return (*rows, *([WriterRow(f"{norm}.bias", "embedding", 0, bias=True)] if bias else []))
+    rows = (WriterRow(name, "embedding", 1, gain=gain) for name in embeddings)
+    return (*rows, WriterRow(f"{norm}.bias", "embedding", 0, bias=True))
 
 
-BLOOM = Family(
-    name="bloom",
-    model_types=("bloom",),
-    writers=(
-        *starts("word_embeddings_layernorm", "word_embeddings.weight"),
-        *with_bias(WriterRow("h.{layer}.self_attention.dense.weight", "attention_out", 0)),
-        *with_bias(WriterRow("h.{layer}.mlp.dense_4h_to_h.weight", "mlp_out", 0)),
-    ),
-    readers=(
-        "{word_embeddings_layernorm.weight|ln_f.weight|ln_f.bias}",
-        "h.{layer}.{input|post_attention}_layernorm.{weight|bias}",
-        "h.{layer}.self_attention.query_key_value.{weight|bias}",
-        "h.{layer}.mlp.dense_h_to_4h.{weight|bias}",
-    ),
-    prefixes=("transformer.", ""),
-    embedding="word_embeddings.weight",
-    tied_by_default=True,
-    depth="n_layer",
-)
-
-_WO = WriterRow("layers.{layer}.attn.Wo.weight", "attention_out", 0)
-_MLP_WO = WriterRow("layers.{layer}.mlp.Wo.weight", "mlp_out", 0)
-MODERNBERT_DECODER = Family(
-    name="modernbert-decoder",
-    model_types=("modernbert-decoder",),
-    writers=(
-        *(
-            replace(row, needs="norm_bias") if row.bias else row
-            for row in starts("embeddings.norm", "embeddings.tok_embeddings.weight")
-        ),
-        *with_bias(_WO, "attention_bias"),
-        *with_bias(_MLP_WO, "mlp_bias"),
-    ),
-    readers=(
-        "embeddings.norm.weight",
-        "final_norm.{weight|bias}",
-        "layers.{layer}.{attn|mlp}_norm.{weight|bias}",
-        "layers.{layer}.attn.{q|k|v}_proj.{weight|bias}",
-        "layers.{layer}.mlp.Wi.{weight|bias}",
-    ),
-    embedding="embeddings.tok_embeddings.weight",
-    unembedding=("decoder.weight",),
-    outside_readers=("decoder.bias", "lm_head.{dense|norm}.{weight|bias}"),
-    tied_by_default=True,
-)
-
-_CROSS = Need("add_cross_attention", False, "its cross-attention also writes and is not in the table")
 _BERT_EMBEDDINGS = tuple(
     f"embeddings.{kind}_embeddings.weight" for kind in ("word", "position", "token_type")
 )
@@ -83,10 +38,8 @@ _BERT_READERS = (
     "encoder.layer.{layer}.intermediate.dense.{weight|bias}",
     "embeddings.position_ids",
 )
-_BERT_HEAD = ("lm_head.{dense|layer_norm}.{weight|bias}", "lm_head.{bias|decoder.bias}")
 
 ROBERTA_PRELAYERNORM = Family(
-    name="roberta-prelayernorm",
     model_types=("roberta-prelayernorm",),
     writers=(*starts("embeddings.LayerNorm", *_BERT_EMBEDDINGS), *_BERT_BLOCK),
     readers=(
@@ -95,49 +48,31 @@ ROBERTA_PRELAYERNORM = Family(
         "encoder.layer.{layer}.{attention|intermediate}.LayerNorm.{weight|bias}",
     ),
     prefixes=("roberta_prelayernorm.",),
-    embedding="embeddings.word_embeddings.weight",
     unembedding=("lm_head.decoder.weight",),
-    outside_readers=_BERT_HEAD,
+    outside_readers=("lm_head.{dense|layer_norm}.{weight|bias}", "lm_head.{bias|decoder.bias}"),
     tied_by_default=True,
-    needs=(_CROSS,),
+    needs=(Need("add_cross_attention", False, "its cross-attention also writes and is not in the table"),),
+    sites=Sites("attention.output.dense", "output.dense", "roberta_prelayernorm.encoder.layer"),
 )
 
-_STARTS = tuple(WriterRow(name, "embedding", 1) for name in _BERT_EMBEDDINGS)
 XLM_ROBERTA_XL = replace(
     ROBERTA_PRELAYERNORM,
-    name="xlm-roberta-xl",
     model_types=("xlm-roberta-xl",),
-    writers=(*_STARTS, *_BERT_BLOCK),
+    writers=(*(WriterRow(name, "embedding", 1) for name in _BERT_EMBEDDINGS), *_BERT_BLOCK),
     readers=(
         *_BERT_READERS,
         "encoder.LayerNorm.{weight|bias}",
         "encoder.layer.{layer}.{LayerNorm|attention.self_attn_layer_norm}.{weight|bias}",
     ),
     prefixes=("roberta.",),
+    sites=Sites("attention.output.dense", "output.dense", "roberta.encoder.layer"),
 )
 
-MEGATRON_BERT = replace(
-    XLM_ROBERTA_XL,
-    name="megatron-bert",
-    model_types=("megatron-bert",),
-    readers=(
-        *_BERT_READERS,
-        "encoder.ln.{weight|bias}",
-        "encoder.layer.{layer}.{ln|attention.ln}.{weight|bias}",
-    ),
-    prefixes=("bert.",),
-    unembedding=("cls.predictions.decoder.weight",),
-    outside_readers=(
-        "cls.predictions.transform.{dense|LayerNorm}.{weight|bias}",
-        "cls.predictions.{bias|decoder.bias}",
-    ),
-)
-
-_SELF = WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0)
-_FROM_ENCODER = WriterRow("layers.{layer}.encoder_attn.out_proj.weight", "attention_out", 0)
-_FC2 = WriterRow("layers.{layer}.fc2.weight", "mlp_out", 0)
+SELF_ATTENTION = WriterRow("layers.{layer}.self_attn.out_proj.weight", "attention_out", 0)
+FROM_ENCODER = WriterRow("layers.{layer}.encoder_attn.out_proj.weight", "attention_out", 0)
+FC2 = WriterRow("layers.{layer}.fc2.weight", "mlp_out", 0)
 _PLACES = WriterRow("embed_positions.weight", "embedding", 1)
-DECODER_BLOCK = (*with_bias(_SELF), *with_bias(_FROM_ENCODER), *with_bias(_FC2))
+DECODER_BLOCK = (*with_bias(SELF_ATTENTION), *with_bias(FROM_ENCODER), *with_bias(FC2))
 DECODER_READERS = (
     "{layer_norm|layernorm_embedding}.{weight|bias}",
     "layers.{layer}.{self_attn|encoder_attn|final}_layer_norm.{weight|bias}",
@@ -146,7 +81,6 @@ DECODER_READERS = (
 )
 
 BLENDERBOT = Family(
-    name="blenderbot",
     model_types=("blenderbot", "pegasus", "whisper"),
     writers=(EMBEDDING, _PLACES, *DECODER_BLOCK),
     readers=DECODER_READERS,
@@ -162,76 +96,117 @@ BLENDERBOT = Family(
     tied_by_default=True,
     width="d_model",
     depth="decoder_layers",
+    sites=Sites("self_attn+encoder_attn", "fc2", "model.decoder.layers"),
+    pads=False,
 )
 
 MBART = replace(
     BLENDERBOT,
-    name="mbart",
     model_types=("mbart",),
     writers=(*starts("layernorm_embedding", EMBEDDING.pattern, _PLACES.pattern), *DECODER_BLOCK),
     readers=("{layernorm_embedding.weight|layer_norm.weight|layer_norm.bias}", *DECODER_READERS[1:]),
 )
 
-BIGBIRD_PEGASUS = replace(
-    BLENDERBOT,
-    name="bigbird_pegasus",
-    model_types=("bigbird_pegasus",),
-    writers=(
-        EMBEDDING,
-        _PLACES,
-        *with_bias(_SELF, "use_bias"),
-        *with_bias(_FROM_ENCODER, "use_bias"),
-        *with_bias(_FC2),
-    ),
-)
-
-_NEOX = WriterRow("layers.{layer}.attention.dense.weight", "attention_out", 0)
 _LAST_BIAS = WriterRow(
     "layers.{layer}.attention.dense_bias", "attention_out", 0, bias=True, optional=True
 )  # of the last layer only
-GPT_NEOX_JAPANESE = Family(
-    name="gpt_neox_japanese",
-    model_types=("gpt_neox_japanese",),
-    writers=(
-        WriterRow("embed_in.weight", "embedding", 1),
-        _NEOX,
-        _LAST_BIAS,
-        WriterRow("layers.{layer}.mlp.dense_4h_to_h.weight", "mlp_out", 0),
-    ),
-    readers=(
-        "layers.{layer}.{input|post_attention}_layernorm.{weight|bias}",
-        "final_layer_norm.{weight|bias}",
-        "layers.{layer}.attention.query_key_value.weight",
-        "layers.{layer}.attention.{bias|masked_bias|rotary_emb.inv_freq}",
-        "layers.{layer}.mlp.dense_h_to_4h.weight",
-    ),
-    prefixes=("gpt_neox_japanese.",),
-    embedding="embed_in.weight",
-    unembedding=("embed_out.weight", "lm_head.weight"),
-    tied_by_default=True,
-)
-
-_O_LINEAR = WriterRow("layers.{layer}.self_attn.o_proj.linear.weight", "attention_out", 0)
-MOSHI = Family(
-    name="moshi",
-    model_types=("moshi",),
-    writers=(EMBEDDING, _O_LINEAR, WriterRow("layers.{layer}.mlp.fc2.weight", "mlp_out", 0)),
-    readers=(
-        *READERS,
-        "layers.{layer}.self_attn.{q|k|v}_proj.linear.weight",
-        "layers.{layer}.mlp.fc1.weight",
-    ),
-)
 
 FAMILIES = (
-    BLOOM,
-    MODERNBERT_DECODER,
+    Family(
+        model_types=("bloom",),
+        writers=(
+            *starts("word_embeddings_layernorm", "word_embeddings.weight"),
+            *with_bias(WriterRow("h.{layer}.self_attention.dense.weight", "attention_out", 0)),
+            *with_bias(WriterRow("h.{layer}.mlp.dense_4h_to_h.weight", "mlp_out", 0)),
+        ),
+        readers=(
+            "{word_embeddings_layernorm.weight|ln_f.weight|ln_f.bias}",
+            "h.{layer}.{input|post_attention}_layernorm.{weight|bias}",
+            "h.{layer}.self_attention.query_key_value.{weight|bias}",
+            "h.{layer}.mlp.dense_h_to_4h.{weight|bias}",
+        ),
+        prefixes=("transformer.", ""),
+        tied_by_default=True,
+        depth="n_layer",
+        sites=Sites("self_attention.dense", "mlp.dense_4h_to_h", "transformer.h"),
+    ),
+    Family(
+        model_types=("modernbert-decoder",),
+        writers=(
+            *(
+                replace(row, needs="norm_bias") if row.bias else row
+                for row in starts("embeddings.norm", "embeddings.tok_embeddings.weight")
+            ),
+            *with_bias(WriterRow("layers.{layer}.attn.Wo.weight", "attention_out", 0), "attention_bias"),
+            *with_bias(WriterRow("layers.{layer}.mlp.Wo.weight", "mlp_out", 0), "mlp_bias"),
+        ),
+        readers=(
+            "embeddings.norm.weight",
+            "final_norm.{weight|bias}",
+            "layers.{layer}.{attn|mlp}_norm.{weight|bias}",
+            "layers.{layer}.attn.{q|k|v}_proj.{weight|bias}",
+            "layers.{layer}.mlp.Wi.{weight|bias}",
+        ),
+        unembedding=("decoder.weight",),
+        outside_readers=("decoder.bias", "lm_head.{dense|norm}.{weight|bias}"),
+        tied_by_default=True,
+        sites=Sites("attn", "mlp", "model.layers"),
+    ),
     ROBERTA_PRELAYERNORM,
     XLM_ROBERTA_XL,
-    MEGATRON_BERT,
+    replace(
+        XLM_ROBERTA_XL,
+        model_types=("megatron-bert",),
+        readers=(
+            *_BERT_READERS,
+            "encoder.ln.{weight|bias}",
+            "encoder.layer.{layer}.{ln|attention.ln}.{weight|bias}",
+        ),
+        prefixes=("bert.",),
+        unembedding=("cls.predictions.decoder.weight",),
+        outside_readers=(
+            "cls.predictions.transform.{dense|LayerNorm}.{weight|bias}",
+            "cls.predictions.{bias|decoder.bias}",
+        ),
+        sites=Sites("attention.output.dense", "output.dense", "bert.encoder.layer"),
+    ),
     BLENDERBOT,
     MBART,
-    BIGBIRD_PEGASUS,
-    GPT_NEOX_JAPANESE,
-    MOSHI,
+    replace(
+        BLENDERBOT,
+        model_types=("bigbird_pegasus",),
+        writers=(
+            EMBEDDING,
+            _PLACES,
+            *with_bias(SELF_ATTENTION, "use_bias"),
+            *with_bias(FROM_ENCODER, "use_bias"),
+            *with_bias(FC2),
+        ),
+    ),
+    Family(
+        model_types=("gpt_neox_japanese",),
+        writers=(
+            WriterRow("embed_in.weight", "embedding", 1),
+            WriterRow("layers.{layer}.attention.dense.weight", "attention_out", 0),
+            _LAST_BIAS,
+            WriterRow("layers.{layer}.mlp.dense_4h_to_h.weight", "mlp_out", 0),
+        ),
+        readers=(
+            "layers.{layer}.{input|post_attention}_layernorm.{weight|bias}",
+            "final_layer_norm.{weight|bias}",
+            "layers.{layer}.attention.query_key_value.weight",
+            "layers.{layer}.attention.{bias|masked_bias|rotary_emb.inv_freq}",
+            "layers.{layer}.mlp.dense_h_to_4h.weight",
+        ),
+        prefixes=("gpt_neox_japanese.",),
+        unembedding=("embed_out.weight", "lm_head.weight"),
+        tied_by_default=True,
+        sites=Sites("attention", "mlp", "gpt_neox_japanese.layers"),
+    ),
+    llama_like(
+        "moshi",
+        WriterRow("layers.{layer}.self_attn.o_proj.linear.weight", "attention_out", 0),
+        WriterRow("layers.{layer}.mlp.fc2.weight", "mlp_out", 0),
+        readers=("layers.{layer}.self_attn.{q|k|v}_proj.linear.weight", "layers.{layer}.mlp.fc1.weight"),
+    ),
 )

@@ -7,35 +7,37 @@ from dataclasses import replace
 from surgery.model.families.convolved import INKLING_MM_TEXT
 from surgery.model.families.table import Gain
 from surgery.model.families.text import COSMOS3_EDGE_TEXT
-from surgery.model.families.tower import Tower, linear, vector
+from surgery.model.families.towers import Tower, linear, vector
 
 _DEEPSTACK = linear("visual.deepstack_merger_list.{index}.linear_fc2")
 _MERGER = linear("visual.merger.linear_fc2")
 _MERGER_MLP = linear("visual.merger.mlp.2")
-_MERGERS = tuple(replace(row, optional=True) for row in _DEEPSTACK)
+
 _PERCEIVED = Gain("vit.perceive.after_rms.weight", 0.0)
 _CONNECTED = "model.vision_model.connector.ln_out"
-_KIMI = ("{model.|}mm_projector.{pre_norm|proj.0}.{weight|bias}",)
+_SPEECH = ("talker.", "code2wav.")
 
 TOWERS = (
+    Tower(("qwen3_vl", "qwen3_vl_moe", "cohere_compass"), (*_MERGER, *_DEEPSTACK), text="qwen3_vl_text"),
     Tower(
-        ("qwen3_vl", "qwen3_vl_moe", "cohere_compass"),
-        (*_MERGER, *_DEEPSTACK),
-        text="qwen3_vl_text",
+        ("qwen3_5", "qwen3_5_moe"),
+        (*_MERGER, *(replace(row, optional=True) for row in _DEEPSTACK)),
+        text="qwen3_5_text",
     ),
-    Tower(("qwen3_5", "qwen3_5_moe"), (*_MERGER, *_MERGERS), text="qwen3_5_text"),
     Tower(("qwen4_exp",), _MERGER, text="qwen4_exp_text"),
     Tower(("qwen2_vl", "qwen2_5_vl", "exaone4_5"), _MERGER_MLP, text="qwen2_vl_text"),
     Tower(
         ("qwen2_5_omni_thinker",),
         (*_MERGER_MLP, *linear("audio_tower.proj")),
         text="qwen2_5_omni_text",
+        foreign=_SPEECH,
         alone=("audio_tower.proj",),
     ),
     Tower(
         ("qwen3_omni_moe_thinker",),
         (*_MERGER_MLP, *linear("visual.merger_list.{index}.mlp.2"), *linear("audio_tower.proj2")),
         text="qwen3_omni_moe_text",
+        foreign=_SPEECH,
         alone=("audio_tower.proj2",),
     ),
     Tower(
@@ -57,6 +59,7 @@ TOWERS = (
             "{model.|}merger.mlp.{index}.linear_1.{weight|bias}",
         ),
         text="qwen3_5_text",
+        foreign=("merger.",),
     ),
     Tower(("ovis2",), linear("visual_embeddings_table", 1), text="qwen2"),
     Tower(
@@ -73,6 +76,7 @@ TOWERS = (
         (*linear("vision_encoder.adapter.mlp.2"), *linear("audio_encoder.audio_adapter.proj.3")),
         text="dots3_note_text",
         alone=("adapter",),
+        foreign=("audio_encoder.",),
     ),
     Tower(("glm5_next",), linear("visual.merger.down_proj"), text="glm5_next_text"),
     Tower(
@@ -89,12 +93,14 @@ TOWERS = (
         linear("vision_backbone.image_projector.w2"),
         text="molmo2_text",
         alone=("image_projector",),
+        foreign=("vision_backbone.",),
     ),
     Tower(
         ("muse_glimmer",),
         linear("vision_projection"),
         text="muse_glimmer_text",
         alone=("vision_projection",),
+        foreign=("vision_adapter.",),
     ),
     Tower(
         ("hunyuan_vl",),
@@ -106,6 +112,7 @@ TOWERS = (
             ),
         ),
         text="hunyuan_vl_text",
+        foreign=("vit.",),
     ),
     Tower(
         ("ernie4_5_vl_moe",),
@@ -130,6 +137,7 @@ TOWERS = (
         ("cosmos3_omni",),
         (*linear("merger.linear_fc2"), *linear("deepstack_merger_list.{index}.linear_fc2")),
         own=COSMOS3_EDGE_TEXT,
+        foreign=("patch_embed.", "pos_embed.", "blocks.", "merger.", "deepstack_merger_list."),
     ),
     Tower(
         ("inkling_mm_model",),
@@ -138,13 +146,14 @@ TOWERS = (
             *linear("audio.encoder", 1, gain=Gain("model.audio.final_norm.weight", 0.0)),
         ),
         own=INKLING_MM_TEXT,
+        foreign=("audio.",),
     ),
     Tower(("inkling2",), linear("visual.proj_out"), text="inkling2_text", alone=("merger",)),
-    Tower(("kimi_k25",), linear("mm_projector.proj.2"), _KIMI, text="deepseek_v3"),
     Tower(
-        ("qianfan_ocr",),
-        linear("mlp1.3"),
-        ("mlp1.{0|1}.{weight|bias}",),
-        text="qwen3",
+        ("kimi_k25",),
+        linear("mm_projector.proj.2"),
+        ("{model.|}mm_projector.{pre_norm|proj.0}.{weight|bias}",),
+        text="deepseek_v3",
     ),
+    Tower(("qianfan_ocr",), linear("mlp1.3"), ("mlp1.{0|1}.{weight|bias}",), text="qwen3"),
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgery.model.families.table import Gain, WriterRow
-from surgery.model.families.tower import Tower, linear, vector
+from surgery.model.families.parts import POST_NORM_SITES
+from surgery.model.families.table import Gain, Sites, WriterRow
+from surgery.model.families.towers import Tower, linear, vector
 
 _PHI4 = (
     "image_embed.img_projection_down",
@@ -18,8 +19,6 @@ _NEWLINE = vector("image_newline")
 _LINEAR_1 = (_PROJECTOR + "{linear_1|layer_norm|layernorm|projector_layernorm}.{weight|bias}",)
 _RESAMPLER = "{model.|}connector.perceiver_resampler."
 _RESAMPLED = Gain(_RESAMPLER + "norm.weight", 0.0)
-_SOFT = WriterRow(_PROJECTOR + "mm_input_projection_weight", "embedding", 1)
-_SEPARATORS = (vector("view_seperator"), replace(vector("image_newline"), optional=True))
 
 TOWERS = (
     Tower(
@@ -36,14 +35,14 @@ TOWERS = (
         ("model.encoder.language_model.layers.{layer}.layer_scalar",),
         alone=("embed_vision",),
         text="diffusion_gemma_text",
-        foreign=("model.encoder.vision_tower.",),
+        foreign=("encoder.vision_tower.",),
+        sites=replace(POST_NORM_SITES, blocks="model.encoder.language_model.layers+model.decoder.layers"),
     ),
     Tower(("fast_vlm",), _LINEAR_2, _LINEAR_1, text="qwen2", alone=("multi_modal_projector",)),
     Tower(
         (
             "llava",
             "vipllava",
-            "video_llava",
             "internvl",
             "aya_vision",
             "cohere2_vision",
@@ -54,6 +53,7 @@ TOWERS = (
         _LINEAR_2,
         _LINEAR_1,
     ),
+    Tower(("video_llava",), _LINEAR_2, _LINEAR_1, foreign=("video_tower.", "image_tower.")),
     Tower(
         ("mistral3",),
         _LINEAR_2,
@@ -72,14 +72,20 @@ TOWERS = (
         ),
         text="aria_text",
     ),
-    Tower(("paligemma",), linear("multi_modal_projector.linear"), text="gemma"),
-    Tower(("blip-2", "instructblip", "instructblipvideo"), linear("language_projection"), ("query_tokens",)),
+    Tower(("paligemma",), linear("multi_modal_projector.linear"), text="gemma", pads=False),
+    Tower(
+        ("blip-2", "instructblip", "instructblipvideo"),
+        linear("language_projection"),
+        ("query_tokens",),
+        foreign=("qformer.",),
+    ),
     Tower(("deepseek_vl",), linear("aligner.linear2"), ("{model.|}aligner.linear1.{weight|bias}",)),
     Tower(
         ("deepseek_vl_hybrid",),
         linear("aligner.proj"),
         ("{model.|}aligner.{vision_proj|high_res_vision_proj}.{weight|bias}",),
         alone=("aligner.proj",),
+        foreign=("high_res_vision_",),
     ),
     Tower(
         ("got_ocr2", "pp_chart2table"),
@@ -87,7 +93,12 @@ TOWERS = (
         (_PROJECTOR + "{conv_upsampler1|conv_upsampler2}.weight",),
         text="qwen2",
     ),
-    Tower(("gemma3",), (_SOFT,), (_PROJECTOR + "mm_soft_emb_norm.weight",), text="gemma3_text"),
+    Tower(
+        ("gemma3",),
+        (WriterRow(_PROJECTOR + "mm_input_projection_weight", "embedding", 1),),
+        (_PROJECTOR + "mm_soft_emb_norm.weight",),
+        text="gemma3_text",
+    ),
     Tower(
         ("gemma4", "gemma4_unified"),
         (
@@ -96,6 +107,7 @@ TOWERS = (
         ),
         text="gemma4_text",
         alone=("embed_vision", "embed_audio"),
+        foreign=("vision_embedder.",),
     ),
     Tower(
         ("idefics2",),
@@ -117,16 +129,13 @@ TOWERS = (
         ),
         text="mistral",
     ),
-    Tower(("emu3",), (), text="emu3_text_model"),
+    Tower(("emu3",), (), text="emu3_text_model", foreign=("vqmodel.",)),
     Tower(("idefics3", "smolvlm"), linear("connector.modality_projection.proj")),
     Tower(("llama4",), linear("multi_modal_projector.linear_1"), text="llama4_text"),
     Tower(
         ("minimax_m3_vl",),
         linear("patch_merge_mlp.linear_2"),
-        (
-            "{model.|}patch_merge_mlp.linear_1.{weight|bias}",
-            _PROJECTOR + "{linear_1|linear_2}.{weight|bias}",
-        ),
+        ("{model.|}patch_merge_mlp.linear_1.{weight|bias}", _PROJECTOR + "{linear_1|linear_2}.{weight|bias}"),
         text="minimax_m3_vl_text",
     ),
     Tower(("mllama",), (), ("multi_modal_projector.{weight|bias}",), text="mllama_text_model"),
@@ -149,6 +158,8 @@ TOWERS = (
         tuple(row for name in _PHI4 for row in linear("embed_tokens_extend." + name)),
         text="phi3",
         alone=_PHI4,
+        foreign=("embed_tokens_extend.",),
+        sites=Sites(),
     ),
     Tower(
         ("moss_transcribe_diarize",),
@@ -171,12 +182,18 @@ TOWERS = (
             "{model.|}{generation_embeddings|generation_head.proj_out|generation_head.vision_head}.{weight|bias}",
         ),
         alone=("generation_aligner",),
+        foreign=("vqmodel.",),
     ),
     Tower(
         ("deepseek_ocr2", "unlimited_ocr"),
-        (*linear("projector.layers"), *_SEPARATORS),
+        (
+            *linear("projector.layers"),
+            vector("view_seperator"),
+            replace(vector("image_newline"), optional=True),
+        ),
         text="deepseek_ocr2_text",
         alone=("multi_modal_projector", "view_separator", "image_newline"),
+        foreign=("sam_", "qwen2_model."),
     ),
     Tower(
         ("granite4_vision",),
@@ -186,6 +203,7 @@ TOWERS = (
             _NEWLINE,
         ),
         text="granite4_vision_text",
+        foreign=("layerwise_projectors.", "spatial_projectors."),
         alone=("out_linear", "image_newline"),
     ),
     Tower(

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from surgery.model.families.parts import EMBEDDING, bias_of, with_bias
-from surgery.model.families.table import Family, WriterRow
+from surgery.model.families.table import Family, Sites, WriterRow
 
 _EMBEDDINGS = WriterRow("embeddings.weight", "embedding", 1)
 _OUT = WriterRow("layers.{layer}.mixer.out_proj.weight", "attention_out", 0)
@@ -23,66 +23,9 @@ _MAMBA_READERS = (
     "layers.{layer}.mixer.{A_log|D|dt_bias|norm.weight}",
     "layers.{layer}.mixer.{in_proj|conv1d|dt_proj|x_proj}.{weight|bias}",
 )
-MAMBA = Family(
-    name="mamba",
-    model_types=("mamba", "falcon_mamba", "mamba2"),
-    writers=(_EMBEDDINGS, *with_bias(_OUT, "use_bias")),
-    readers=_MAMBA_READERS,
-    prefixes=("backbone.",),
-    embedding="embeddings.weight",
-    tied_by_default=True,
-)
 
-_SSM = replace(_OUT, kind="mixer:mamba")
-_O = WriterRow("layers.{layer}.mixer.o_proj.weight", "attention_out", 0, kind="mixer:attention")
-_DOWN = WriterRow("layers.{layer}.mixer.down_proj.weight", "mlp_out", 0, kind="mixer:mlp")
-_EXPERTS = WriterRow(
-    "layers.{layer}.mixer.experts.{expert}.down_proj.weight",
-    "mlp_out",
-    0,
-    kind="mixer:experts",
-    unless="moe_latent_size",
-)
 _LATENT = WriterRow(
-    "layers.{layer}.mixer.fc2_latent_proj.weight",
-    "mlp_out",
-    0,
-    kind="mixer:experts",
-    needs="moe_latent_size",
-)
-_SHARED = WriterRow(
-    "layers.{layer}.mixer.shared_experts.down_proj.weight",
-    "mlp_out",
-    0,
-    kind="mixer:experts",
-    needs="n_shared_experts",
-    assumed=True,
-)
-NEMOTRON_H = Family(
-    name="nemotron_h",
-    model_types=("nemotron_h",),
-    writers=(
-        _EMBEDDINGS,
-        *with_bias(_SSM, "use_bias"),
-        _O,
-        *with_bias(_DOWN, "mlp_bias"),
-        _EXPERTS,
-        _LATENT,
-        replace(bias_of(_LATENT), kind=None, optional=True),
-        *with_bias(_SHARED, "mlp_bias"),
-    ),
-    readers=(
-        *_MAMBA_READERS,
-        "layers.{layer}.mixer.{q|k|v|up}_proj.{weight|bias}",
-        "layers.{layer}.mixer.gate.{weight|e_score_correction_bias}",
-        "layers.{layer}.mixer.experts.{expert}.{up|down}_proj.{weight|bias}",
-        "layers.{layer}.mixer.shared_experts.up_proj.{weight|bias}",
-        "layers.{layer}.mixer.fc1_latent_proj.{weight|bias}",
-    ),
-    prefixes=("backbone.", "model."),
-    embedding="embeddings.weight",
-    depth="num_hidden_layers|layers_block_type|hybrid_override_pattern",
-    foreign=("mtp.",),
+    "layers.{layer}.mixer.fc2_latent_proj.weight", "mlp_out", 0, kind="mixer:experts", needs="moe_latent_size"
 )
 
 _MAMBA = WriterRow("layers.{layer}.mamba.out_proj.weight", "attention_out", 0, kind="block:mamba")
@@ -93,7 +36,6 @@ _LINEAR = WriterRow("layers.{layer}.linear.weight", "attention_out", 0, kind="bl
 _MIXER = "{A_log|D|dt_bias|norm.weight|x_proj_weight|dt_proj_weight|dt_proj_bias}"
 _PROJECTIONS = "{in_proj|conv1d}.{weight|bias}"
 ZAMBA = Family(
-    name="zamba",
     model_types=("zamba",),
     writers=(
         EMBEDDING,
@@ -113,47 +55,97 @@ ZAMBA = Family(
         "layers.{layer}.shared_transf.feed_forward.{gate|up|down}_proj.weight",
     ),
     tied_by_default=True,
+    sites=Sites("mamba|mamba_decoder.mamba", "", copies=("mamba_decoder.input_layernorm",)),
 )
 
-ZAMBA2 = replace(
+FAMILIES = (
+    Family(
+        model_types=("mamba", "falcon_mamba", "mamba2"),
+        writers=(_EMBEDDINGS, *with_bias(_OUT, "use_bias")),
+        readers=_MAMBA_READERS,
+        prefixes=("backbone.",),
+        tied_by_default=True,
+        sites=Sites("mixer", "", "backbone.layers"),
+    ),
+    Family(
+        model_types=("nemotron_h",),
+        writers=(
+            _EMBEDDINGS,
+            *with_bias(replace(_OUT, kind="mixer:mamba"), "use_bias"),
+            WriterRow("layers.{layer}.mixer.o_proj.weight", "attention_out", 0, kind="mixer:attention"),
+            *with_bias(
+                WriterRow("layers.{layer}.mixer.down_proj.weight", "mlp_out", 0, kind="mixer:mlp"), "mlp_bias"
+            ),
+            WriterRow(
+                "layers.{layer}.mixer.experts.{expert}.down_proj.weight",
+                "mlp_out",
+                0,
+                kind="mixer:experts",
+                unless="moe_latent_size",
+            ),
+            _LATENT,
+            replace(bias_of(_LATENT), kind=None, optional=True),
+            *with_bias(
+                WriterRow(
+                    "layers.{layer}.mixer.shared_experts.down_proj.weight",
+                    "mlp_out",
+                    0,
+                    kind="mixer:experts",
+                    needs="n_shared_experts",
+                    assumed=True,
+                ),
+                "mlp_bias",
+            ),
+        ),
+        readers=(
+            *_MAMBA_READERS,
+            "layers.{layer}.mixer.{q|k|v|up}_proj.{weight|bias}",
+            "layers.{layer}.mixer.gate.{weight|e_score_correction_bias}",
+            "layers.{layer}.mixer.experts.{expert}.{up|down}_proj.{weight|bias}",
+            "layers.{layer}.mixer.shared_experts.up_proj.{weight|bias}",
+            "layers.{layer}.mixer.fc1_latent_proj.{weight|bias}",
+        ),
+        prefixes=("backbone.", "model."),
+        depth="num_hidden_layers|layers_block_type|hybrid_override_pattern",
+        sites=Sites("mixer", "", "model.layers"),
+    ),
     ZAMBA,
-    name="zamba2",
-    model_types=("zamba2",),
-    writers=(
-        EMBEDDING,
-        *with_bias(_MAMBA, "add_bias_linear"),
-        *with_bias(_HYBRID, "add_bias_linear"),
-        _LINEAR,
+    replace(
+        ZAMBA,
+        model_types=("zamba2",),
+        writers=(
+            EMBEDDING,
+            *with_bias(_MAMBA, "add_bias_linear"),
+            *with_bias(_HYBRID, "add_bias_linear"),
+            _LINEAR,
+        ),
+        readers=(
+            *ZAMBA.readers[:-3],
+            "layers.{layer}.shared_transformer.{input|pre_ff}_layernorm.weight",
+            "layers.{layer}.shared_transformer.self_attn.{q|k|v|o}_proj.weight",
+            "layers.{layer}.shared_transformer.self_attn.linear_{q|k|v}_adapter_list.{index}.{0|1}.weight",
+            "layers.{layer}.shared_transformer.feed_forward.{gate_up|down}_proj.{weight|bias}",
+            "layers.{layer}.shared_transformer.feed_forward.gate_up_proj_adapter_list.{index}.{0|1}.weight",
+        ),
     ),
-    readers=(
-        *ZAMBA.readers[:-3],
-        "layers.{layer}.shared_transformer.{input|pre_ff}_layernorm.weight",
-        "layers.{layer}.shared_transformer.self_attn.{q|k|v|o}_proj.weight",
-        "layers.{layer}.shared_transformer.self_attn.linear_{q|k|v}_adapter_list.{index}.{0|1}.weight",
-        "layers.{layer}.shared_transformer.feed_forward.{gate_up|down}_proj.{weight|bias}",
-        "layers.{layer}.shared_transformer.feed_forward.gate_up_proj_adapter_list.{index}.{0|1}.weight",
+    Family(
+        model_types=("xlstm",),
+        writers=(
+            _EMBEDDINGS,
+            *with_bias(
+                WriterRow("blocks.{layer}.mlstm_layer.out_proj.weight", "attention_out", 0), "use_bias"
+            ),
+            *with_bias(WriterRow("blocks.{layer}.ffn.proj_down.weight", "mlp_out", 0), "use_bias"),
+        ),
+        readers=(
+            "out_norm.{weight|bias}",
+            "blocks.{layer}.norm_{mlstm|ffn}.{weight|bias}",
+            "blocks.{layer}.mlstm_layer.{q|k|v|ogate_preact|igate_preact|fgate_preact}.{weight|bias}",
+            "blocks.{layer}.mlstm_layer.multihead_norm.{weight|bias}",
+            "blocks.{layer}.ffn.{proj_up|proj_up_gate}.{weight|bias}",
+        ),
+        prefixes=("backbone.",),
+        sites=Sites("mlstm_layer", "ffn", "backbone.blocks"),
+        pads=False,
     ),
 )
-
-_XLSTM_OUT = WriterRow("blocks.{layer}.mlstm_layer.out_proj.weight", "attention_out", 0)
-_XLSTM_DOWN = WriterRow("blocks.{layer}.ffn.proj_down.weight", "mlp_out", 0)
-XLSTM = Family(
-    name="xlstm",
-    model_types=("xlstm",),
-    writers=(
-        _EMBEDDINGS,
-        *with_bias(_XLSTM_OUT, "use_bias"),
-        *with_bias(_XLSTM_DOWN, "use_bias"),
-    ),
-    readers=(
-        "out_norm.{weight|bias}",
-        "blocks.{layer}.norm_{mlstm|ffn}.{weight|bias}",
-        "blocks.{layer}.mlstm_layer.{q|k|v|ogate_preact|igate_preact|fgate_preact}.{weight|bias}",
-        "blocks.{layer}.mlstm_layer.multihead_norm.{weight|bias}",
-        "blocks.{layer}.ffn.{proj_up|proj_up_gate}.{weight|bias}",
-    ),
-    prefixes=("backbone.",),
-    embedding="embeddings.weight",
-)
-
-FAMILIES = (MAMBA, NEMOTRON_H, ZAMBA, ZAMBA2, XLSTM)

@@ -1,15 +1,24 @@
-"""A family's table at one checkpoint: its patterns with the prefix put in, and what must be there of them."""
+"""A family's table at one checkpoint: the rows that its config.json asks for, with the prefix put in, and
+what must be there of them.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from surgery.model.families.settings import check_size, count, expert_count
 from surgery.model.families.table import Family, Gain, WriterRow, alternatives, fill, match_pattern
 
 _LISTED = 12
-_MOST_DRAFTS = 64
+_DRAFTS = re.compile(r"([a-z_]+\.){0,2}mtp[._]")
+"""Starts of names in blocks that only propose tokens (multi-token prediction): they read the finished stream
+and do not feed it, and most loaders leave them out.
+"""
+_DRAFT_LAYERS = "num_nextn_predict_layers"
+"""Key of config.json that counts such blocks where they stand as layers behind the last one."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +26,8 @@ class Rows:
     """A family's table at one checkpoint.
 
     `shared` are the names that are embedding and unembedding at once; `prefix` is the checkpoint's; `beside`
-    are those of the writers that are not in the text tower.
+    are those of the writers that are not in the text tower; `drafts` are the layers behind the last that only
+    propose tokens.
     """
 
     writers: tuple[WriterRow, ...]
@@ -25,9 +35,10 @@ class Rows:
     foreign: tuple[str, ...]
     shared: frozenset[str]
     prefix: str
-    beside: tuple[WriterRow, ...] = ()
-    n_layers: int = 0
-    n_experts: int = 0
+    beside: tuple[WriterRow, ...]
+    n_layers: int
+    n_experts: int
+    drafts: range
 
     def names(self, row: WriterRow, layer: int | None) -> list[str]:
         """What a row stands for in one layer."""
@@ -36,25 +47,51 @@ class Rows:
         return [fill(row.pattern, layer, expert) for expert in range(self.n_experts)]
 
 
-def resolve_rows(family: Family, tensor_shapes: Mapping[str, tuple[int, ...]], *, tied: bool) -> Rows:
-    """The rows for the tensors at hand: prefix, tied copies and writers beside the text tower put in."""
-    prefix = _prefix(family, tensor_shapes)
-    writers = [_prefixed(row, prefix) for row in family.writers]
+def resolve_rows(
+    family: Family, settings: Mapping[str, Any], tensor_shapes: Mapping[str, tuple[int, ...]], *, tied: bool
+) -> Rows:
+    """The rows for the tensors at hand: prefix, tied copies and writers beside the text tower put in.
+
+    Raises:
+        AnatomyError: the settings of the text tower do not say how many layers or experts there are, or say
+            more than can be.
+    """
+    prefix, n_layers = _prefix(family, tensor_shapes), count(settings, family.depth)
+    n_experts = expert_count(family.writers, settings)
+    check_size(n_layers, n_experts)
+    writers = [
+        _prefixed(row, prefix) for row in family.writers if row.unless is None or not settings.get(row.unless)
+    ]
     readers = [*(prefix + pattern for pattern in family.readers), *family.outside_readers]
-    present = [name for name in family.unembedding if name in tensor_shapes]
-    embedding = prefix + family.embedding
+    shared: tuple[str, ...] = ()
     if tied:
-        copies = present if embedding in tensor_shapes else present[1:]
-        first = embedding if embedding in tensor_shapes or not present else present[0]
-        writers = [replace(row, pattern=first) if row.pattern == embedding else row for row in writers]
-        gain = next((row.gain for row in writers if row.pattern == first), None)
-        writers += [WriterRow(name, "embedding", 1, gain=gain) for name in copies]
-        shared = frozenset({first, *copies})
+        writers, shared = _tied(family, prefix, writers, tensor_shapes)
     else:
         readers += family.unembedding
-        shared = frozenset[str]()
+    drafts = settings.get(_DRAFT_LAYERS)
     beside = tuple(each for row in family.outside for each in _beside(row, tensor_shapes))
-    return Rows((*writers, *beside), tuple(readers), family.foreign, shared, prefix, beside)
+    return Rows(
+        (*writers, *beside),
+        tuple(readers),
+        family.foreign,
+        frozenset(shared),
+        prefix,
+        beside,
+        n_layers,
+        n_experts,
+        range(n_layers, n_layers + drafts if type(drafts) is int else 0),
+    )
+
+
+def _tied(
+    family: Family, prefix: str, writers: list[WriterRow], present: Mapping[str, tuple[int, ...]]
+) -> tuple[list[WriterRow], tuple[str, ...]]:
+    """The rows with every name of the tied embedding that is on disk, and those names."""
+    embedding = prefix + family.embedding
+    names = [name for name in (embedding, *family.unembedding) if name in present] or [embedding]
+    rows = [replace(row, pattern=names[0]) if row.pattern == embedding else row for row in writers]
+    gain = next(row.gain for row in rows if row.pattern == names[0])
+    return [*rows, *(WriterRow(name, "embedding", 1, gain=gain) for name in names[1:])], tuple(names)
 
 
 def _prefix(family: Family, tensor_shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -86,11 +123,14 @@ def _behind(gain: Gain | None, prefix: str) -> Gain | None:
     return replace(gain, tensor=prefix + gain.tensor, then=_behind(gain.then, prefix))
 
 
-def draft_layers(family: Family, prefix: str, settings: Mapping[str, Any], n_layers: int) -> tuple[str, ...]:
-    """Names of layers behind the last one, which draft tokens from the finished stream and do not feed it."""
-    drafts = settings.get(family.drafts) if family.drafts is not None else 0
-    count = min(drafts, _MOST_DRAFTS) if type(drafts) is int else 0
-    return tuple(f"{prefix}layers.{n_layers + index}." for index in range(count))
+def reads(rows: Rows, name: str) -> bool:
+    """Whether a name that no row of a writer fits is that of a tensor that does not write to the stream."""
+    if name.startswith(rows.foreign) or _DRAFTS.match(name):
+        return True
+    behind = re.match(re.escape(rows.prefix) + r"layers\.([1-9][0-9]{0,5})\.", name)
+    if behind is not None and int(behind[1]) in rows.drafts:
+        return True
+    return any(fits(rows, pattern, name) for pattern in rows.readers)
 
 
 def fits(rows: Rows, pattern: str, name: str) -> bool:

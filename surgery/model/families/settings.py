@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from surgery.errors import AnatomyError
-from surgery.model.families.table import EXPERT_COUNTS, Family, WriterRow
+from surgery.model.families.table import Family, WriterRow
+
+_EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+"""Keys of config.json, any of which says how many experts a layer has."""
+
+
+_MOST_BLOCKS = 1_000_000
+"""Layers times experts; the largest models have some ten thousands, and each is looked for by its name."""
 
 _MOST_BLOCKS = 1_000_000
 """Layers times experts; the largest models have some ten thousands, and each is looked for by its name."""
@@ -34,7 +41,7 @@ def expert_count(rows: tuple[WriterRow, ...], settings: Mapping[str, Any]) -> in
     """How many experts a layer has, 0 where no row speaks of them."""
     if not any("{expert}" in row.pattern for row in rows):
         return 0
-    key = next((key for key in EXPERT_COUNTS if key in settings), EXPERT_COUNTS[0])
+    key = next((key for key in _EXPERT_COUNTS if key in settings), _EXPERT_COUNTS[0])
     return count(settings, key)
 
 

@@ -16,9 +16,6 @@ from typing import Any, Literal
 
 Role = Literal["embedding", "attention_out", "mlp_out"]
 
-EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
-"""Keys of config.json, any of which says how many experts a layer has."""
-
 _NUMBER = "0|[1-9][0-9]{0,5}"
 _FIELD = re.compile(r"\{([^{}]+)\}")
 
@@ -44,6 +41,18 @@ class Gain:
     assumed: bool = True
     layer_type: str | None = None
     taps: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What it is, in a word; a parameter that is no module's weight is a factor by itself."""
+        if self.centred:
+            return "LayerNorm"
+        return "RMSNorm" if self.tensor.endswith(".weight") else "scale"
+
+    @property
+    def name(self) -> str:
+        """Its own name, without where it stands."""
+        return self.tensor.removesuffix(".weight").rsplit(".", 1)[-1]
 
     def chain(self) -> tuple[Gain, ...]:
         """This norm and those behind it, the one at the stream last."""
@@ -88,38 +97,64 @@ class WriterRow:
 
 
 @dataclass(frozen=True)
-class Family:
-    """A group of model types that lay out their writers alike.
+class Sites:
+    """Names of modules in memory: inside a block those whose outputs are attn_out and mlp_out.
 
-    Patterns in `writers` and `readers` are relative to the first of `prefixes` that any tensor has.
-    `outside` are writers with full names, beside the text tower; `foreign` are the starts of names in towers
-    with a stream of their own. `text_config` is the key of config.json under which the text tower's settings
-    stand, None where they are the top level; `width` and `depth` are the keys there for d_model and the
-    number of layers (`a|b` is the first that is there; the length of a list counts). `tied_by_default` is
-    what a config means that does not say whether the embedding is also the unembedding. `needs` are settings
-    that must have this value for the table to hold, with the reason. `drafts` is the key that counts the
-    layers behind the last one, which only propose tokens (multi-token prediction) and are left as they are.
-    `approximate` says why no edit of these writers can be exact, where none can: a leak is left, which the
-    twin measures.
+    `a|b` is whichever of the two the block has, `a+b` both where the block adds both, an empty name nothing:
+    a block with one sublayer has that at attn_out. `blocks` is the path of the list of blocks from the model
+    (`a+b` where there are two), None where it is `layers` of the decoder. `copies` are modules of a block,
+    where it has them, that read a copy of the stream to which something else was added.
     """
 
-    name: str
+    attn_out: str = "self_attn"
+    mlp_out: str = "mlp"
+    blocks: str | None = None
+    copies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Family:
+    """A group of model types that lay out their writers alike; it has the name of the first.
+
+    Patterns in `writers`, of which the token embedding is the first, and in `readers` are relative to the
+    first of `prefixes` that any tensor has. `outside` are writers with full names, beside the text tower;
+    `foreign` are the starts of names in towers with a stream of their own. `text_config` is the key of
+    config.json under which the text tower's settings stand, None where they are the top level; `width` and
+    `depth` are the keys there for d_model and the number of layers (`a|b` is the first that is there; the
+    length of a list counts). `tied_by_default` is what a config means that does not say whether the embedding
+    is also the unembedding. `needs` are settings that must have this value for the table to hold, with the
+    reason. `approximate` says why no edit of these writers can be exact, where none can: a leak is left,
+    which the twin measures. `sites` are the modules that `surgery.model.sites` hooks. `pads` says whether a
+    prompt gives the same with padding before it; not where positions are counted from the padding on, or a
+    state runs through it.
+    """
+
     model_types: tuple[str, ...]
     writers: tuple[WriterRow, ...]
     readers: tuple[str, ...]
     prefixes: tuple[str, ...] = ("model.",)
-    embedding: str = "embed_tokens.weight"
     unembedding: tuple[str, ...] = ("lm_head.weight",)
     outside: tuple[WriterRow, ...] = ()
-    outside_readers: tuple[str, ...] = ()
+    outside_readers: tuple[str, ...] = ("lm_head.bias",)
     foreign: tuple[str, ...] = ()
     text_config: str | None = None
     tied_by_default: bool = False
     width: str = "hidden_size"
     depth: str = "num_hidden_layers"
     needs: tuple[Need, ...] = ()
-    drafts: str | None = None
     approximate: str | None = None
+    sites: Sites = Sites()
+    pads: bool = True
+
+    @property
+    def name(self) -> str:
+        """The first of its model types."""
+        return self.model_types[0]
+
+    @property
+    def embedding(self) -> str:
+        """The pattern of the token embedding, the first of its writers."""
+        return self.writers[0].pattern
 
     def text_settings(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """The part of config.json that describes the text tower."""

@@ -11,50 +11,15 @@ projector; the text tower's rows are those of its own family, `text_config` says
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from surgery.model.families import mergers, projectors
-from surgery.model.families.table import Family
-from surgery.model.families.tower import Tower
+from surgery.model.families.parts import bias_of
+from surgery.model.families.table import Family, Gain, Sites, WriterRow
 
-FOREIGN = tuple(
-    f"{start}{name}"
-    for name in (
-        "vision_tower.",
-        "audio.",
-        "vision_model.",
-        "vision_encoder.",
-        "visual.",
-        "audio_tower.",
-        "video_tower.",
-        "image_tower.",
-        "qformer.",
-        "vqmodel.",
-        "high_res_vision_",
-        "sam_",
-        "code2wav.",
-        "talker.",
-        "embed_tokens_extend.",
-        "mtp.",
-        "vision_embedder.",
-        "vision_backbone.",
-        "layerwise_projectors.",
-        "spatial_projectors.",
-        "vision_adapter.",
-        "vit.",
-        "audio_encoder.",
-        "qwen2_model.",
-        "patch_embed.",
-        "pos_embed.",
-        "blocks.",
-        "merger.",
-        "deepstack_merger_list.",
-    )
-    for start in ("", "model.")
-)
+_FOREIGN = ("vision_tower.", "vision_model.", "vision_encoder.", "visual.", "audio_tower.")
 """Starts of names in towers with a stream of their own; a writer's row comes before them."""
 
-PLACES = (
+_PLACES = (
     "language_model.model.",
     "model.language_model.",
     "model.language_model.model.",
@@ -64,13 +29,44 @@ PLACES = (
 )
 """Where checkpoints keep what a text model by itself calls `model.`."""
 
-STARTS = ("", "language_model.", "model.language_model.", "text_model.", "decoder.")
+_STARTS = ("", "language_model.", "model.language_model.", "text_model.", "decoder.")
 """Where checkpoints keep what a text model has at its top, its unembedding before all."""
 
-BY_TYPE = {
-    model_type: tower for tower in (*projectors.TOWERS, *mergers.TOWERS) for model_type in tower.model_types
-}
-"""Model type → what is beside its text tower."""
+
+@dataclass(frozen=True)
+class Tower:
+    """A group of model types with the same projector.
+
+    `writers` and `readers` have full names, `{model.|}` for a beginning that not every checkpoint has; `text`
+    is the family of a config that has no `text_config`. `alone` are the ends of names of modules and
+    parameters that are looked at by themselves in the proof: what no random image reaches. `own` is the
+    family of a text tower that has other names on disk here than by itself; `part` is the key of config.json
+    under which its settings stand. `foreign` are starts of names, with or without `model.` before them, in
+    parts with a stream of their own, beside the usual ones. `sites` are those of the model as a whole, where
+    the text tower's own do not serve. `pads` is as in `Family`.
+    """
+
+    model_types: tuple[str, ...]
+    writers: tuple[WriterRow, ...]
+    readers: tuple[str, ...] = ()
+    text: str = "llama"
+    alone: tuple[str, ...] = ()
+    own: Family | None = None
+    part: str = "text_config"
+    foreign: tuple[str, ...] = ()
+    sites: Sites | None = None
+    pads: bool = True
+
+
+def linear(name: str, axis: int = 0, *, gain: Gain | None = None) -> tuple[WriterRow, ...]:
+    """A matrix that writes embeddings, and its bias where there is one."""
+    matrix = WriterRow("{model.|}" + name + ".weight", "embedding", axis, gain=gain)
+    return matrix, replace(bias_of(matrix), optional=True)
+
+
+def vector(name: str) -> WriterRow:
+    """A parameter that is an embedding by itself."""
+    return WriterRow("{model.|}" + name, "embedding", 0, bias=True)
 
 
 def with_tower(model_type: str, tower: Tower, text: Family) -> Family:
@@ -78,22 +74,24 @@ def with_tower(model_type: str, tower: Tower, text: Family) -> Family:
     inner = tuple(prefix.removeprefix("model.") for prefix in text.prefixes)
     places = (
         *(start + prefix for start in ("language_model.", "decoder.") for prefix in text.prefixes),
-        *(place + prefix for place in PLACES for prefix in inner),
+        *(place + prefix for place in _PLACES for prefix in inner),
         *text.prefixes,
         *inner,
     )
     return replace(
         text,
-        name=model_type,
         model_types=(model_type,),
         prefixes=tuple(dict.fromkeys(places)),
         unembedding=_anywhere(text.unembedding),
         outside=tower.writers,
         outside_readers=(*_anywhere(text.outside_readers), *tower.readers),
-        foreign=(*text.foreign, *FOREIGN, *tower.foreign),
+        foreign=(
+            *text.foreign,
+            *(start + name for name in (*_FOREIGN, *tower.foreign) for start in ("", "model.")),
+        ),
         text_config=tower.part,
     )
 
 
 def _anywhere(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(start + name for start in STARTS for name in names)
+    return tuple(start + name for start in _STARTS for name in names)

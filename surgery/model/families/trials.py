@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Any
 
 from surgery.model.families import FILES
-from surgery.model.families.towers import BY_TYPE as TOWERS
 
 _Trials = tuple[Mapping[str, Any], ...]
 
@@ -20,6 +19,8 @@ _TIED: dict[str, Any] = {"tie_word_embeddings": True}
 _UNTIED: dict[str, Any] = {"tie_word_embeddings": False}
 _MIXED: dict[str, Any] = {"num_hidden_layers": 2, "mlp_layer_types": ["dense", "sparse"]}
 _HYBRID: dict[str, Any] = {"num_hidden_layers": 4, "layer_types": ["mamba", "attention"] * 2}
+_CONVOLVED: dict[str, Any] = {"layer_types": ["conv", "full_attention"] * 8, "num_hidden_layers": 16}
+_ROUTED: dict[str, Any] = {"n_routed_experts": 64, "num_experts_per_tok": 6, "n_shared_experts": 2}
 _CROSS: dict[str, Any] = {"add_cross_attention": True}
 _BIAS: dict[str, Any] = {"attention_bias": True}
 _BIASES: dict[str, Any] = {"attention_bias": True, "mlp_bias": True}
@@ -38,7 +39,7 @@ _TIMM = {"model_type": "timm_wrapper", "model_args": {"embed_dim": 1024}}
 _SHARED: tuple[tuple[_Trials, str], ...] = (
     (
         ({}, _BIAS),
-        "axk1 axk2 beam bitnet deepseek_v32 diffllama doge dots3_note_text flex_olmo glm4_moe_lite"
+        "axk1 axk2 beam bitnet deepseek_v32 diffllama dots3_note_text flex_olmo glm4_moe_lite"
         " glm_moe_dsa hy_v3 hy_v4 laguna nanochat qwen3_5_moe_text vaultgemma youtu",
     ),
     (
@@ -87,16 +88,8 @@ _OWN: dict[str, _Trials] = {
     "diffusion_gemma": (
         {"text_config": {"num_experts": 8, "top_k_experts": 2, "moe_intermediate_size": 64}},
     ),
-    "dots1": (
-        {"n_routed_experts": 64, "num_experts_per_tok": 6, "n_shared_experts": 2},
-        {
-            **_BIAS,
-            "n_routed_experts": 64,
-            "num_experts_per_tok": 6,
-            "n_shared_experts": 2,
-            "first_k_dense_replace": 1,
-        },
-    ),
+    "doge": ({}, {**_BIASES, "is_moe": True}),
+    "dots1": (_ROUTED, {**_BIAS, **_ROUTED, "first_k_dense_replace": 1}),
     "ernie4_5_vl_moe": ({"text_config": {"rope_parameters": {**_ROPE, "mrope_section": [22, 22, 20]}}},),
     "falcon": (
         {},
@@ -161,18 +154,10 @@ _OWN: dict[str, _Trials] = {
     "instructblipvideo": ({"video_token_index": 50265},),
     "jais2": ({}, {"attention_bias": False, "mlp_bias": False}),
     "jamba": ({}, {"mamba_proj_bias": True}),
-    "lfm2": (
-        {"layer_types": ["conv", "full_attention"] * 8, "num_hidden_layers": 16},
-        {"layer_types": ["conv", "full_attention"] * 8, "conv_bias": True, "num_hidden_layers": 16},
-    ),
+    "lfm2": (_CONVOLVED, {**_CONVOLVED, "conv_bias": True}),
     "lfm2_moe": (
-        {"num_hidden_layers": 24, "layer_types": ["conv", "full_attention"] * 12, "num_dense_layers": 1},
-        {
-            "num_hidden_layers": 24,
-            "layer_types": ["conv", "full_attention"] * 12,
-            "conv_bias": True,
-            "num_dense_layers": 1,
-        },
+        {**_CONVOLVED, "num_dense_layers": 1},
+        {**_CONVOLVED, "conv_bias": True, "num_dense_layers": 1},
     ),
     "lfm3": ({}, {**_BIAS, "conv_bias": True}),
     "llama4_text": ({}, {**_BIAS, "interleave_moe_layer_step": 2}),
@@ -209,7 +194,7 @@ _OWN: dict[str, _Trials] = {
 
 TRIALS: Mapping[str, _Trials] = MappingProxyType(
     {
-        **{name: ({},) for name in (*FILES, *TOWERS) if FILES.get(name) != "text"},
+        **{name: ({},) for name in FILES if FILES[name] != "text"},
         **{model_type: trials for trials, names in _SHARED for model_type in names.split()},
         **_OWN,
     }

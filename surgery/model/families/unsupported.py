@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from surgery.model.families.approximate import CONSTANT, LAUREL, POST_LN, SCALED
+from surgery.model.families.approximate import CONSTANT, LAUREL, SCALED
+from surgery.model.families.layernorm import POST_LN
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,7 @@ _GROUPS: tuple[tuple[Refusal, str], ...] = (
         "bert bert-generation big_bird blip camembert data2vec-text electra ernie florence2 git marian"
         " openai-gpt prophetnet rembert roberta roc_bert roformer trocr xlm xlm-roberta xlnet",
     ),
-    (
-        Refusal(f"{POST_LN}, unless pre_norm is set, for which no table is made", _HOOK, nature=True),
-        "xmod",
-    ),
+    (Refusal(f"{POST_LN}, unless pre_norm is set, for which no table is made", _HOOK, nature=True), "xmod"),
     (Refusal(SCALED, _HOOK, nature=True), "muse_spark"),
     (Refusal(f"{LAUREL}, and its vision tower needs the timm library", _TEXT, nature=True), "gemma3n"),
     (Refusal(CONSTANT, _HOOK, nature=True), "kosmos-2 kosmos-2.5"),
