@@ -11,10 +11,6 @@ from surgery.model.families.table import Family, WriterRow
 _EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 """Keys of config.json, any of which says how many experts a layer has."""
 
-
-_MOST_BLOCKS = 1_000_000
-"""Layers times experts; the largest models have some ten thousands, and each is looked for by its name."""
-
 _MOST_BLOCKS = 1_000_000
 """Layers times experts; the largest models have some ten thousands, and each is looked for by its name."""
 
