@@ -87,6 +87,7 @@ def fit(
     from trainer.interruption import stop_on_signals
     from trainer.journal import unheard
     from trainer.loop import fit_several
+    from trainer.save import numbers_as_json
 
     if distributed or coordinator is not None:
         from trainer.placement import join
@@ -101,7 +102,8 @@ def fit(
             stop=stop,
         )  # fmt: skip
     if as_json and "" not in settings:
-        click.echo(json.dumps({folder.name: found for folder, found in numbers.items()}, indent=2))
+        told = {folder.name: numbers_as_json(found) for folder, found in numbers.items()}
+        click.echo(json.dumps(told, indent=2))
         return
     for folder, found in numbers.items():
         print_numbers(str(folder), found, as_json)
@@ -209,6 +211,8 @@ def bench(
     On a GPU: JAX_DEFAULT_MATMUL_PRECISION=BF16_BF16_F32 surgery-train bench --d-model 2304 --features 32768
     --batch 4096
     """
+    if k > features:
+        raise click.BadParameter(f"{k} of {features} features cannot be active", param_hint="'--k'")
     keep_freed_memory()
     from dataclasses import asdict
 

@@ -28,6 +28,7 @@ from trainer.page import page
 from trainer.placement import over
 from trainer.save import (
     hook_names,
+    numbers_as_json,
     read_dictionary,
     saelens_config,
     staged,
@@ -161,7 +162,7 @@ def _begin(
 
 def _write_reports(folder: Path, config: Config, measured: Evaluation) -> None:
     write_density(folder, measured.density)
-    write_json(folder / "metrics.json", measured.numbers)
+    write_json(folder / "metrics.json", numbers_as_json(measured.numbers))
     (folder / "README.md").write_text(card(config, measured.numbers), encoding="utf-8")
     text = page(config, journal.lines(folder), measured.numbers, measured.density)
     (folder / "training.html").write_text(text, encoding="utf-8")

@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,12 @@ def write_dictionary(folder: Path, parameters: Mapping[str, Any], config: dict[s
 def write_density(folder: Path, density: np.ndarray) -> None:
     """`sparsity.safetensors`: log10 of each feature's density (n_features,), −10 for one that never fired."""
     write_arrays(folder / DENSITY, {"sparsity": np.log10(density + 1e-10).astype(np.float32)})
+
+
+def numbers_as_json(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Measured numbers for a JSON file: null where one is undefined, since JSON has no NaN."""
+    undefined = {name for name, value in numbers.items() if isinstance(value, float) and not isfinite(value)}
+    return {name: None if name in undefined else value for name, value in numbers.items()}
 
 
 def write_json(path: Path, value: Any) -> None:

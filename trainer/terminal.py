@@ -32,7 +32,9 @@ def show_notice(text: str) -> None:
 def print_numbers(title: str, numbers: dict[str, Any], as_json: bool) -> None:
     """The numbers of metrics.json that answer how good a dictionary is, or all of them as JSON."""
     if as_json:
-        click.echo(json.dumps(numbers, indent=2))
+        from trainer.save import numbers_as_json
+
+        click.echo(json.dumps(numbers_as_json(numbers), indent=2))
         return
     click.echo(title)
     for name in SHOWN:

@@ -119,6 +119,8 @@ def make_folder(place: Path) -> None:
     """
     try:
         place.mkdir()
+    except FileExistsError as error:
+        raise OutputError(f"{place}: stands in the way and is not a folder; move it or remove it") from error
     except OSError as error:
         raise OutputError(
             f"{place}: cannot be made ({error.strerror}); check the permissions of {place.parent} or name"

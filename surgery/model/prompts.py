@@ -58,7 +58,9 @@ def read_prompts(
     name = name or str(path)
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise SourceError(f"{name}: cannot be read ({error.strerror}); name a file of prompts") from error
+    except UnicodeDecodeError as error:
         raise SourceError(f"{name}: cannot be read as UTF-8 text: {error}") from error
     rows = _parse(text, path.suffix.lower(), name)
     if not rows:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from surgery.checkpoint import folder as folder_module
-from surgery.checkpoint.folder import begin_flush, new_folder
+from surgery.checkpoint.folder import begin_flush, make_folder, new_folder
 from surgery.errors import OutputError
 
 
@@ -130,6 +130,12 @@ def test_refuses_a_parent_without_permission(tmp_path: Path, monkeypatch: pytest
     ):
         raise AssertionError("the block must not run")
     assert _names(tmp_path) == []
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(OutputError, match="out: stands in the way and is not a folder"):
+        make_folder(tmp_path / "out")
 
 
 def test_explains_a_name_the_system_does_not_take(tmp_path: Path) -> None:

@@ -62,5 +62,5 @@ def test_bytes_that_are_not_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SourceError, match="UTF-8"):
         read_prompts(tmp_path / "a.txt")
-    with pytest.raises(SourceError, match="cannot be read"):
+    with pytest.raises(SourceError, match=r"none.txt: cannot be read \(No such file or directory\); name"):
         read_prompts(tmp_path / "none.txt")

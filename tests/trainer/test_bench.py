@@ -46,3 +46,8 @@ def test_bench_prints_a_table() -> None:
     assert result.exit_code == 0 and "of the peak" in result.stdout
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines()[1:]}
     assert [len(row) for row in rows.values()] == [4, 6, 5, 7] and rows["roof"][2] == "1.00"
+
+
+def test_more_active_features_than_there_are_is_told() -> None:
+    result = CliRunner().invoke(main, ["bench", "--features", "10", "--k", "100"])
+    assert result.exit_code == 2 and "100 of 10 features cannot be active" in result.stderr

@@ -27,6 +27,7 @@ from trainer.normalization import Scales, fold
 from trainer.parameters import decode
 from trainer.save import (
     hook_names,
+    numbers_as_json,
     read_dictionary,
     saelens_config,
     staged,
@@ -141,6 +142,12 @@ def _reads_as_it_stands(folder: Path) -> None:
     np.testing.assert_allclose(codes, expected_codes, atol=2e-5)
     np.testing.assert_allclose(decode(saved.parameters, codes, x), expected, atol=2e-5)
     assert saved.hook_name == "blocks.2.hook_resid_post"
+
+
+def test_an_undefined_number_is_null_in_json() -> None:
+    numbers = {"loss_recovered": float("nan"), "kl_spliced": float("inf"), "fvu": 0.5, "tokens": 7}
+    expected = {"loss_recovered": None, "kl_spliced": None, "fvu": 0.5, "tokens": 7}
+    assert numbers_as_json(numbers) == expected
 
 
 def test_density_is_written_as_saelens_does(tmp_path: Path) -> None:
