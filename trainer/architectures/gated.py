@@ -12,7 +12,7 @@ Improving dictionary learning with gated sparse autoencoders.
 import jax
 import jax.numpy as jnp
 
-from trainer.architectures.relu import WithoutGhost, reconstruction_error, sparsity_penalty, with_ghost
+from trainer.architectures.relu import GhostWeights, add_ghost, reconstruction_error, sparsity_penalty
 from trainer.architectures.terms import Terms, with_own_gradient
 from trainer.kinds import GatedSettings
 from trainer.parameters import Parameters, decode, orthogonal_encoder, unit_rows
@@ -43,14 +43,6 @@ def encode(parameters: Parameters, x: jax.Array, settings: GatedSettings) -> jax
     return _codes(parameters, x @ parameters["encoder"].T)[1]
 
 
-def _without_ghost(
-    parameters: Parameters, x: jax.Array, target: jax.Array, settings: GatedSettings
-) -> WithoutGhost:
-    differentiate = jax.value_and_grad(_objective, has_aux=True)
-    (value, (terms, residual, error)), gradients = differentiate(parameters, x, target, settings)
-    return WithoutGhost(value, terms, gradients, residual, error)
-
-
 def _objective(
     parameters: Parameters, x: jax.Array, target: jax.Array, settings: GatedSettings
 ) -> tuple[jax.Array, tuple[Terms, jax.Array, jax.Array]]:
@@ -70,10 +62,20 @@ def _objective(
     return reconstruction + sparsity, (terms, target - output, error)
 
 
-GHOST_NAMES = {"encoder": "encoder", "bias": "gate_bias", "decoder": "decoder"}
+def loss_and_gradients(
+    parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, settings: GatedSettings
+) -> tuple[jax.Array, Terms, Parameters]:
+    """L, its terms, and dL/dparameters."""
+    differentiate = jax.value_and_grad(_objective, has_aux=True)
+    (value, (terms, residual, error)), gradients = differentiate(parameters, x, target, settings)
+    weights, without_ghost = (
+        GhostWeights(arrays["encoder"], arrays["gate_bias"], arrays["decoder"])
+        for arrays in (parameters, gradients)
+    )
+    found, revival = add_ghost(without_ghost, weights, (x, residual, error), dead, settings.ghost)
+    gradients |= {"encoder": found.encoder, "gate_bias": found.bias, "decoder": found.decoder}
+    return value + revival, terms._replace(revival=revival), gradients
 
 
-loss_and_gradients = with_ghost(_without_ghost, GHOST_NAMES)
-"""(parameters, x, target, dead, settings) → L, its terms, and dL/dparameters."""
 loss = with_own_gradient(loss_and_gradients)
 """L and its terms for normalised activations x (batch, d) and dead features (n_features,) bool."""

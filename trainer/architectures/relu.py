@@ -15,13 +15,13 @@ Means run over batch and dimensions alike, so c is about d_model times smaller t
 dimensions. Source: the saex trainer behind the post this tool follows; the reciprocal is Eoin Farrell's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from trainer.architectures.terms import LossAndGradients, Terms, with_own_gradient
+from trainer.architectures.terms import Terms, with_own_gradient
 from trainer.kinds import ReluSettings
 from trainer.parameters import Parameters, orthogonal_encoder, unit_rows
 
@@ -84,104 +84,92 @@ def ghost_term(ghost: jax.Array, residual: jax.Array, error: jax.Array, dead: ja
     return total * share
 
 
+class GhostWeights(NamedTuple):
+    """What the ghost term is a function of, or its gradient."""
+
+    encoder: jax.Array  # (n_features, d)
+    bias: jax.Array  # (n_features,)
+    decoder: jax.Array  # (n_features, d), with the scale in it where there is one
+
+
 def _ghost(
-    weights: Parameters, x: jax.Array, residual: jax.Array, error: jax.Array, dead: jax.Array
+    weights: GhostWeights, x: jax.Array, residual: jax.Array, error: jax.Array, dead: jax.Array
 ) -> jax.Array:
-    soft = jax.nn.softplus(x @ weights["encoder"].T + weights["bias"][None, :])
-    if "scale" in weights:
-        soft = soft * weights["scale"][None, :]
-    ghost = jnp.where(dead[None, :], soft, 0.0) @ weights["decoder"]
-    return ghost_term(ghost, residual, error, dead)
+    encoder, bias, decoder = weights
+    soft = jax.nn.softplus(x @ encoder.T + bias[None, :])
+    return ghost_term(jnp.where(dead[None, :], soft, 0.0) @ decoder, residual, error, dead)
 
 
 def add_ghost(
-    gradients: Parameters, weights: Parameters, rows: tuple[jax.Array, ...], dead: jax.Array, factor: float
-) -> tuple[Parameters, jax.Array]:
-    """The ghost loss times `factor`, and `gradients` with its own added. `weights` (encoder, bias, decoder,
-    perhaps scale) and `gradients` have the same keys; `rows` are x, the residual and R.
+    gradients: GhostWeights, weights: GhostWeights, rows: tuple[jax.Array, ...], dead: jax.Array, factor: float
+) -> tuple[GhostWeights, jax.Array]:
+    """The ghost loss times `factor`, and the gradients of `weights` with its own added; `rows` are x, the
+    residual and R.
 
     A loop of one turn, or none where nothing is dead: a condition would copy the gradients, and autodiff
     through it would keep the arrays of the branch that was not taken.
     """
 
-    def add(turn: jax.Array, carried: tuple[Parameters, jax.Array]) -> tuple[Parameters, jax.Array]:
+    def add(turn: jax.Array, carried: tuple[GhostWeights, jax.Array]) -> tuple[GhostWeights, jax.Array]:
         # tied to the turn, or XLA would find the work the same every turn and do it once before the loop
         here, data, _ = barrier((weights, rows, turn))
         value, found = jax.value_and_grad(_ghost)(here, *data, dead)
-        return {name: carried[0][name] + factor * found[name] for name in found}, factor * value
+        return jax.tree.map(lambda g, own: g + factor * own, carried[0], found), factor * value
 
     barrier: Callable[[Any], Any] = jax.lax.optimization_barrier
     start = (gradients, jnp.zeros((), rows[0].dtype))
     turns = (dead.any() & (factor > 0)).astype(jnp.int32)
-    result: tuple[Parameters, jax.Array] = jax.lax.fori_loop(0, turns, add, start)
+    result: tuple[GhostWeights, jax.Array] = jax.lax.fori_loop(0, turns, add, start)
     return result
 
 
-class WithoutGhost(NamedTuple):
-    """A loss but for its ghost term, differentiated."""
-
-    value: jax.Array  # ()
-    terms: Terms
-    gradients: Parameters
-    residual: jax.Array  # (batch, d)
-    error: jax.Array  # (batch, d), R
-
-
-def with_ghost(without: Callable[..., WithoutGhost], names: Mapping[str, str]) -> LossAndGradients:
-    """The loss `without(parameters, x, target, settings)` and its gradients, the ghost term added to both;
-    `names` says under which name of the parameters each weight of the ghost stands."""
-
-    def loss_and_gradients(
-        parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, settings: Any
-    ) -> tuple[jax.Array, Terms, Parameters]:
-        found = without(parameters, x, target, settings)
-        mine = {name: found.gradients[own] for name, own in names.items()}
-        weights = {name: parameters[own] for name, own in names.items()}
-        rows = (x, found.residual, found.error)
-        mine, revival = add_ghost(mine, weights, rows, dead, settings.ghost)
-        gradients = found.gradients | {own: mine[name] for name, own in names.items()}
-        return found.value + revival, found.terms._replace(revival=revival), gradients
-
-    return loss_and_gradients
+def count_and_price(positive: jax.Array, penalty: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """On how many rows each feature fired, int32, and the sum of its penalties, of two (n_features, batch)."""
+    # one reduction of two, which XLA keeps in one pass over memory
+    arrays, zeros = ((positive > 0).astype(jnp.int32), penalty), (jnp.int32(0), jnp.zeros((), penalty.dtype))
+    sums: tuple[jax.Array, jax.Array] = jax.lax.reduce(
+        arrays, zeros, lambda a, b: tuple(map(jnp.add, a, b)), (1,)
+    )
+    return sums
 
 
-def _without_ghost(
-    parameters: Parameters, x: jax.Array, target: jax.Array, settings: ReluSettings
-) -> WithoutGhost:
-    """By hand, for fewer arrays of (batch, n_features): s stands at the decoder's rows instead of the codes,
-    and its gradient follows from that of those rows."""
+def loss_and_gradients(
+    parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, settings: ReluSettings
+) -> tuple[jax.Array, Terms, Parameters]:
+    """L, its terms, and dL/dparameters, by hand for fewer passes over memory: s stands at the decoder's rows
+    instead of the codes, and its gradient follows from that of those rows; codes lie with a row a feature,
+    along which sums run over neighbours."""
     scale, decoder = parameters["scale"][:, None], parameters["decoder"]
-    scaled = scale * decoder
-    positive = jax.nn.relu(preactivations(parameters, x))
-    output = positive @ scaled + parameters["decoder_bias"][None, :]
+    scaled, bias = scale * decoder, parameters["encoder_bias"]
+    positive = jax.nn.relu(parameters["encoder"] @ x.T + bias[:, None])  # (n_features, batch)
+    output = positive.T @ scaled + parameters["decoder_bias"][None, :]
     error, at_error = jax.vjp(lambda output: reconstruction_error(output, target), output)
     penalty, at_penalty = jax.vjp(
         lambda p: sparsity_penalty(p, settings.sparsity, settings.epsilon), positive
     )
     (slope,) = at_error(jnp.full_like(error, 1 / error.size))
     (push,) = at_penalty(jnp.full_like(penalty, settings.coefficient / len(x)))
-    at_positive = jnp.where(positive > 0, slope @ scaled.T + push, 0.0)
-    at_scaled = positive.T @ slope  # (n_features, d)
-    gradients = {
-        "encoder": at_positive.T @ x,
-        "encoder_bias": at_positive.sum(0),
-        "decoder": scale * at_scaled,
-        "decoder_bias": slope.sum(0),
-        "scale": (decoder * at_scaled).sum(1),
-    }
-    reconstruction, sparsity = error.mean(), settings.coefficient * penalty.sum() / len(x)
-    rows_active = jnp.sign(positive).sum(0)  # (n_features,)
-    terms = Terms(
-        reconstruction, sparsity, jnp.float32(0), rows_active.sum() / len(x),
-        jnp.sum(jnp.square(output - target)), rows_active.astype(jnp.int32), {},
+    at_positive = jnp.where(positive > 0, scaled @ slope.T + push, 0.0)
+    without_ghost = GhostWeights(at_positive @ x, at_positive.sum(1), positive @ slope)
+    found, revival = add_ghost(
+        without_ghost, GhostWeights(parameters["encoder"], bias, scaled), (x, target - output, error), dead,
+        settings.ghost,
     )  # fmt: skip
-    return WithoutGhost(reconstruction + sparsity, terms, gradients, target - output, error)
+    gradients = {
+        "encoder": found.encoder,
+        "encoder_bias": found.bias,
+        "decoder": scale * found.decoder,
+        "decoder_bias": slope.sum(0),
+        "scale": (decoder * found.decoder).sum(1),
+    }
+    active, price = count_and_price(positive, penalty)
+    reconstruction, sparsity = error.mean(), settings.coefficient * price.sum() / len(x)
+    terms = Terms(
+        reconstruction, sparsity, revival, active.astype(jnp.float32).sum() / len(x),
+        jnp.sum(jnp.square(output - target)), active, {},
+    )  # fmt: skip
+    return reconstruction + sparsity + revival, terms, gradients
 
 
-GHOST_NAMES = {"encoder": "encoder", "bias": "encoder_bias", "decoder": "decoder", "scale": "scale"}
-
-
-loss_and_gradients = with_ghost(_without_ghost, GHOST_NAMES)
-"""(parameters, x, target, dead, settings) → L, its terms, and dL/dparameters."""
 loss = with_own_gradient(loss_and_gradients)
 """L and its terms for normalised activations x (batch, d) and dead features (n_features,) bool."""
