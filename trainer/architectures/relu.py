@@ -101,7 +101,11 @@ def _ghost(
 
 
 def add_ghost(
-    gradients: GhostWeights, weights: GhostWeights, rows: tuple[jax.Array, ...], dead: jax.Array, factor: float
+    gradients: GhostWeights,
+    weights: GhostWeights,
+    rows: tuple[jax.Array, ...],
+    dead: jax.Array,
+    factor: float,
 ) -> tuple[GhostWeights, jax.Array]:
     """The ghost loss times `factor`, and the gradients of `weights` with its own added; `rows` are x, the
     residual and R.
@@ -123,8 +127,8 @@ def add_ghost(
     return result
 
 
-def count_and_price(positive: jax.Array, penalty: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """On how many rows each feature fired, int32, and the sum of its penalties, of two (n_features, batch)."""
+def _count_and_price(positive: jax.Array, penalty: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """From (n_features, batch) each: on how many rows a feature fired, int32, and the sum of its penalties."""
     # one reduction of two, which XLA keeps in one pass over memory
     arrays, zeros = ((positive > 0).astype(jnp.int32), penalty), (jnp.int32(0), jnp.zeros((), penalty.dtype))
     sums: tuple[jax.Array, jax.Array] = jax.lax.reduce(
@@ -162,7 +166,7 @@ def loss_and_gradients(
         "decoder_bias": slope.sum(0),
         "scale": (decoder * found.decoder).sum(1),
     }
-    active, price = count_and_price(positive, penalty)
+    active, price = _count_and_price(positive, penalty)
     reconstruction, sparsity = error.mean(), settings.coefficient * price.sum() / len(x)
     terms = Terms(
         reconstruction, sparsity, revival, active.astype(jnp.float32).sum() / len(x),
