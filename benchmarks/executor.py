@@ -15,9 +15,20 @@ the source is in it where memory suffices, nothing is flushed but where the meth
     transformers       from_pretrained, the same projection in memory, save_pretrained (import not counted)
     mergekit           `mergekit-yaml` passthrough of the source, no edit (only where it is installed)
 
-On two cores to themselves (24 November 2026, 2 GB): execute 1.20 times `cp`, and 1.39 with tiles a quarter as
-large, whose workers wait for the interpreter's lock; at 4 GB the audit went from 6.9 to 4.1 s so. There `cp`
-and fsync alone take 1.74 times `cp`, execute with sums 1.9 times that, and the usual tools 5.7 times.
+Each method begins with as much free memory as it fills, touched just before: a virtual machine may have given
+its memory back, and fetching it anew can take a copy five times as long.
+
+On two cores to themselves (24 November 2026), as multiples of `cp`:
+
+                    1.8 GB   4.0 GB   4.0 GB, memory not touched before
+    cp                1        1        1
+    cp + fsync        1.91     1.60     0.77
+    execute           1.05     1.08     0.49
+    execute + sums    2.84     2.34     1.08
+    audit             3.03     2.95     1.14
+
+One core hashes 1.8 GB/s there and copies 3.3: with SHA-256 of everything two cores need 1.85 times `cp` at the
+least. `sha256sum`, without the processor's own instructions, makes `cp + fsync + sums` 10.6.
 """
 
 from __future__ import annotations
