@@ -27,8 +27,9 @@ On two cores to themselves (24 November 2026), as multiples of `cp`:
     execute + sums    2.84     2.34     1.08
     audit             3.03     2.95     1.14
 
-One core hashes 1.8 GB/s there and copies 3.3: with SHA-256 of everything two cores need 1.85 times `cp` at the
-least. `sha256sum`, without the processor's own instructions, makes `cp + fsync + sums` 10.6.
+One core alone takes 1.8 times `cp` to copy and project, and as much again to hash (1.8 GB/s), so two cores
+cannot do all of it in less than 1.8. `sha256sum`, which has no
+use for the processor's own instructions, makes `cp + fsync + sums` 10.6.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def add_ghost(
 
 
 def _count_and_price(positive: jax.Array, penalty: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """From (n_features, batch) each: on how many rows a feature fired, int32, and the sum of its penalties."""
+    """On how many rows a feature fired, int32, and the sum of its penalties; from (n_features, batch)."""
     # one reduction of two, which XLA keeps in one pass over memory
     arrays, zeros = ((positive > 0).astype(jnp.int32), penalty), (jnp.int32(0), jnp.zeros((), penalty.dtype))
     sums: tuple[jax.Array, jax.Array] = jax.lax.reduce(
