@@ -28,8 +28,8 @@ On two cores to themselves (24 November 2026), as multiples of `cp`:
     audit             3.03     2.95     1.14
 
 One core alone takes 1.8 times `cp` to copy and project, and as much again to hash (1.8 GB/s), so two cores
-cannot do all of it in less than 1.8. `sha256sum`, which has no
-use for the processor's own instructions, makes `cp + fsync + sums` 10.6.
+cannot do all of it in less than 1.8. `cp + fsync + sums` takes 10.6: `sha256sum` does not use
+the processor's own instructions.
 """
 
 from __future__ import annotations
