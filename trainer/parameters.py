@@ -14,6 +14,8 @@ skip           (d_out, d_in)        transcoder with a linear path beside the fea
 reconstruction = codes · decoder + decoder_bias [+ x · skipᵀ]
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -49,6 +51,16 @@ def decode(parameters: Parameters, codes: jax.Array, x: jax.Array) -> jax.Array:
     """Reconstruction (batch, d_out) from dense codes (batch, n_features) of x (batch, d_in)."""
     output = codes @ parameters["decoder"] + parameters["decoder_bias"][None, :]
     return output + x @ parameters["skip"].T if "skip" in parameters else output
+
+
+def decode_columns(decoder: jax.Array, codes: jax.Array) -> jax.Array:
+    """codesᵀ · decoder (batch, d_out), from codes with a row a feature (n_features, batch).
+
+    Computed as (decoderᵀ · codes)ᵀ, which takes two thirds of the time on a CPU; the barrier keeps XLA from
+    turning the product round again.
+    """
+    barrier: Callable[[jax.Array], jax.Array] = jax.lax.optimization_barrier
+    return barrier(decoder.T @ codes).T
 
 
 def orthogonal_encoder(key: jax.Array, n_features: int, d_model: int) -> jax.Array:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from trainer.architectures.relu import GhostWeights, add_ghost, reconstruction_error, sparsity_penalty
 from trainer.architectures.terms import Terms, with_own_gradient
 from trainer.kinds import GatedSettings
-from trainer.parameters import Parameters, decode, orthogonal_encoder, unit_rows
+from trainer.parameters import Parameters, decode_columns, orthogonal_encoder, unit_rows
 
 
 def initialise(key: jax.Array, sample: jax.Array, target: jax.Array, settings: GatedSettings) -> Parameters:
@@ -33,30 +33,33 @@ def initialise(key: jax.Array, sample: jax.Array, target: jax.Array, settings: G
 
 
 def _codes(parameters: Parameters, projected: jax.Array) -> tuple[jax.Array, jax.Array]:
-    gate = projected + parameters["gate_bias"][None, :]
-    size = projected * jnp.exp(parameters["log_magnitude"])[None, :] + parameters["magnitude_bias"][None, :]
+    """π and h of Wᵉxᵀ, all (n_features, batch)."""
+    gate = projected + parameters["gate_bias"][:, None]
+    size = projected * jnp.exp(parameters["log_magnitude"])[:, None] + parameters["magnitude_bias"][:, None]
     return gate, jnp.where(gate > 0, jax.nn.relu(size), 0.0)
 
 
 def encode(parameters: Parameters, x: jax.Array, settings: GatedSettings) -> jax.Array:
     """h (batch, n_features)."""
-    return _codes(parameters, x @ parameters["encoder"].T)[1]
+    return _codes(parameters, parameters["encoder"] @ x.T)[1].T
 
 
 def _objective(
     parameters: Parameters, x: jax.Array, target: jax.Array, settings: GatedSettings
 ) -> tuple[jax.Array, tuple[Terms, jax.Array, jax.Array]]:
     """The loss but for the ghost term; also its terms, the residual and R."""
-    gate, codes = _codes(parameters, x @ parameters["encoder"].T)
-    output, open_gate = decode(parameters, codes, x), jax.nn.relu(gate)
+    gate, codes = _codes(parameters, parameters["encoder"] @ x.T)
+    open_gate, decoder, bias = jax.nn.relu(gate), parameters["decoder"], parameters["decoder_bias"]
+    output = decode_columns(decoder, codes) + bias[None, :]
     error = reconstruction_error(output, target)
-    frozen = jax.lax.stop_gradient({name: parameters[name] for name in ("decoder", "decoder_bias")})
-    reconstruction = error.mean() + reconstruction_error(decode(frozen, open_gate, x), target).mean()
-    penalty = sparsity_penalty(open_gate, settings.sparsity, settings.epsilon).sum(1).mean()
-    sparsity = 2 * settings.coefficient * penalty
-    rows_active = (codes > 0).astype(jnp.float32).sum(0)  # (n_features,)
+    frozen, frozen_bias = jax.lax.stop_gradient((decoder, bias))
+    opened = decode_columns(frozen, open_gate) + frozen_bias[None, :]
+    reconstruction = error.mean() + reconstruction_error(opened, target).mean()
+    penalty = sparsity_penalty(open_gate, settings.sparsity, settings.epsilon).sum(1)
+    sparsity = 2 * settings.coefficient * penalty.sum() / len(x)
+    rows_active = (codes > 0).astype(jnp.float32).sum(1)  # (n_features,)
     terms = Terms(
-        reconstruction, sparsity, jnp.float32(0), rows_active.sum() / x.shape[0],
+        reconstruction, sparsity, jnp.float32(0), rows_active.sum() / len(x),
         jnp.sum(jnp.square(output - target)), rows_active.astype(jnp.int32), {},
     )  # fmt: skip
     return reconstruction + sparsity, (terms, target - output, error)

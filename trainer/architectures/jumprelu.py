@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from trainer.architectures.terms import Terms
 from trainer.architectures.topk import tied_start
 from trainer.kinds import JumpreluSettings
-from trainer.parameters import Parameters, decode
+from trainer.parameters import Parameters, decode_columns
 
 
 def above(pre: jax.Array, threshold: jax.Array) -> jax.Array:
@@ -33,20 +33,23 @@ def above(pre: jax.Array, threshold: jax.Array) -> jax.Array:
     return jnp.where(pre > bound[None, :], pre, 0.0)
 
 
+# in training a row is a feature, along which its sums run over neighbours
+
+
 def _window(pre: jax.Array, threshold: jax.Array, bandwidth: float) -> jax.Array:
-    return (jnp.abs(pre - threshold[None, :]) < bandwidth / 2).astype(pre.dtype)
+    return (jnp.abs(pre - threshold[:, None]) < bandwidth / 2).astype(pre.dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def jump(pre: jax.Array, threshold: jax.Array, bandwidth: float) -> jax.Array:
-    """h (batch, n_features) of π and θ (n_features,)."""
-    return above(pre, threshold)
+    """h (n_features, batch) of π and θ (n_features,)."""
+    return jnp.where(pre > threshold[:, None], pre, 0.0)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def step(pre: jax.Array, threshold: jax.Array, bandwidth: float) -> jax.Array:
-    """[π > θ] (batch, n_features) as 0.0 and 1.0; no gradient reaches π."""
-    return (pre > threshold[None, :]).astype(pre.dtype)
+    """[π > θ] (n_features, batch) as 0.0 and 1.0; no gradient reaches π."""
+    return (pre > threshold[:, None]).astype(pre.dtype)
 
 
 Pair = tuple[jax.Array, jax.Array]
@@ -55,12 +58,12 @@ Pair = tuple[jax.Array, jax.Array]
 def _jump_backward(bandwidth: float, inputs: Pair, slope: jax.Array) -> Pair:
     pre, threshold = inputs
     near = _window(pre, threshold, bandwidth) * slope
-    return jnp.where(pre > threshold[None, :], slope, 0.0), -threshold / bandwidth * near.sum(0)
+    return jnp.where(pre > threshold[:, None], slope, 0.0), -threshold / bandwidth * near.sum(1)
 
 
 def _step_backward(bandwidth: float, inputs: Pair, slope: jax.Array) -> Pair:
     pre, threshold = inputs
-    return jnp.zeros_like(pre), -(_window(pre, threshold, bandwidth) * slope).sum(0) / bandwidth
+    return jnp.zeros_like(pre), -(_window(pre, threshold, bandwidth) * slope).sum(1) / bandwidth
 
 
 jump.defvjp(lambda pre, threshold, width: (jump(pre, threshold, width), (pre, threshold)), _jump_backward)
@@ -75,23 +78,20 @@ def initialise(
     return {**tied_start(key, target, settings.features), "log_threshold": start}
 
 
-def _preactivations(parameters: Parameters, x: jax.Array) -> jax.Array:
-    return x @ parameters["encoder"].T + parameters["encoder_bias"][None, :]
-
-
 def encode(parameters: Parameters, x: jax.Array, settings: JumpreluSettings) -> jax.Array:
     """h (batch, n_features). A folded dictionary holds `threshold` instead of its logarithm."""
-    if "threshold" in parameters:
-        return above(_preactivations(parameters, x), parameters["threshold"])
-    return above(_preactivations(parameters, x), jnp.exp(parameters["log_threshold"]))
+    pre = x @ parameters["encoder"].T + parameters["encoder_bias"][None, :]
+    folded = "threshold" in parameters
+    return above(pre, parameters["threshold"] if folded else jnp.exp(parameters["log_threshold"]))
 
 
 def _sparsity(
     codes: jax.Array, pre: jax.Array, threshold: jax.Array, settings: JumpreluSettings
 ) -> jax.Array:
+    rows = codes.shape[1]
     if settings.sparsity == "tanh":
-        return jnp.tanh(4 * codes).sum(1).mean()
-    count: jax.Array = step(pre, threshold, settings.bandwidth).sum(1).mean()
+        return jnp.tanh(4 * codes).sum(1).sum() / rows
+    count: jax.Array = step(pre, threshold, settings.bandwidth).sum(1).sum() / rows
     return count if settings.target_l0 is None else jnp.square(count / settings.target_l0 - 1)
 
 
@@ -99,20 +99,16 @@ def loss(
     parameters: Parameters, x: jax.Array, target: jax.Array, dead: jax.Array, settings: JumpreluSettings
 ) -> tuple[jax.Array, Terms]:
     """L and its terms for normalised activations x (batch, d) and dead features (n_features,) bool."""
-    pre, threshold = _preactivations(parameters, x), jnp.exp(parameters["log_threshold"])
+    rows = len(x)
+    pre = parameters["encoder"] @ x.T + parameters["encoder_bias"][:, None]
+    threshold = jnp.exp(parameters["log_threshold"])
     codes = jump(pre, threshold, settings.bandwidth)
-    squared = jnp.sum(jnp.square(decode(parameters, codes, x) - target))
+    output = decode_columns(parameters["decoder"], codes) + parameters["decoder_bias"][None, :]
+    squared = jnp.sum(jnp.square(output - target))
     sparsity = settings.coefficient * _sparsity(codes, pre, threshold, settings)
-    lack = jnp.where(dead[None, :], jax.nn.relu(threshold[None, :] - pre), 0.0)
-    revival = settings.preactivation * lack.sum(1).mean()
-    reconstruction, active = squared / x.shape[0], codes > 0
-    terms = Terms(
-        reconstruction,
-        sparsity,
-        revival,
-        active.astype(jnp.float32).sum(1).mean(),
-        squared,
-        active.sum(0, dtype=jnp.int32),
-        {},
-    )
+    lack = jnp.where(dead[:, None], jax.nn.relu(threshold[:, None] - pre), 0.0)
+    revival = settings.preactivation * lack.sum(1).sum() / rows
+    reconstruction, active = squared / rows, (codes > 0).sum(1, dtype=jnp.int32)
+    l0 = active.astype(jnp.float32).sum() / rows
+    terms = Terms(reconstruction, sparsity, revival, l0, squared, active, {})
     return reconstruction + sparsity + revival, terms

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from trainer.architectures.terms import Terms, with_own_gradient
 from trainer.kinds import ReluSettings
-from trainer.parameters import Parameters, orthogonal_encoder, unit_rows
+from trainer.parameters import Parameters, decode_columns, orthogonal_encoder, unit_rows
 
 
 def initialise(key: jax.Array, sample: jax.Array, target: jax.Array, settings: ReluSettings) -> Parameters:
@@ -146,7 +146,7 @@ def loss_and_gradients(
     scale, decoder = parameters["scale"][:, None], parameters["decoder"]
     scaled, bias = scale * decoder, parameters["encoder_bias"]
     positive = jax.nn.relu(parameters["encoder"] @ x.T + bias[:, None])  # (n_features, batch)
-    output = positive.T @ scaled + parameters["decoder_bias"][None, :]
+    output = decode_columns(scaled, positive) + parameters["decoder_bias"][None, :]
     error, at_error = jax.vjp(lambda output: reconstruction_error(output, target), output)
     penalty, at_penalty = jax.vjp(
         lambda p: sparsity_penalty(p, settings.sparsity, settings.epsilon), positive
