@@ -1,17 +1,22 @@
 """Every kind from its start through its steps: BatchTopK, Matryoshka and transcoders included."""
 
 from types import ModuleType
-from typing import get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from trainer.architectures import ARCHITECTURES, batchtopk, matryoshka, transcoder
 from trainer.architectures.sparse import Rule, sparse_loss
+from trainer.config import TrainingSettings
+from trainer.firing import unknown
 from trainer.kinds import BatchtopkSettings, DictionarySettings, MatryoshkaSettings, TranscoderSettings
+from trainer.optimizer import initial_moments
 from trainer.settings import Settings
+from trainer.step import _step, held
 
 D, M, K = 16, 32, 3
 BATCHTOPK = BatchtopkSettings(architecture="batchtopk", features=M, k=K)
@@ -68,3 +73,24 @@ def test_transcoder_reads_x_as_it_is() -> None:
     )
     pre = np.asarray(X) @ np.asarray(p["encoder"]).T
     np.testing.assert_allclose(transcoder.encode(p, X, TRANSCODER), np.maximum(pre, 0), atol=1e-5)
+
+
+def test_each_kinds_step_lowers_for_tpu_and_gpu() -> None:
+    told: dict[str, dict[str, Any]] = {name: {"k": K} for name in ARCHITECTURES}
+    told["matryoshka"]["prefixes"] = [8, 16]
+    told["topk"]["recall"] = 0.95
+    told |= {name: {"coefficient": 1e-3} for name in ("relu", "gated", "jumprelu")}
+    for weights in ("float32", "int8"):
+        keys = {"steps": 9, "batch": len(X), "weights": weights, "rounding": "stochastic"}
+        training = TrainingSettings.model_validate(keys)
+        for name, own in told.items():
+            settings = TypeAdapter(DictionarySettings).validate_python(
+                {"architecture": name, "features": M, **own}
+            )
+            rows = jnp.concatenate([X, X], 1) if name == "transcoder" else X
+            parameters = ARCHITECTURES[name].initialise(jax.random.key(0), X, X, settings)
+            state = held(parameters, initial_moments(parameters), unknown(M), training)
+            traced = _step.trace(state, rows, scales=jnp.ones(2), settings=settings, training=training)
+            for platform in ("tpu", "cuda"):
+                lowered = traced.lower(lowering_platforms=(platform,)).as_text()
+                assert "stablehlo.dot_general" in lowered

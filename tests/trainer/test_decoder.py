@@ -129,6 +129,19 @@ def test_fused_attention_equals_plain(tmp_path: Path, kind: str, packed: bool) -
     np.testing.assert_allclose(found[segments >= 0], expected[segments >= 0], atol=2e-5)
 
 
+def test_flash_attention_lowers_to_a_tpu_kernel(tmp_path: Path) -> None:
+    _model("qwen3").save_pretrained(tmp_path)
+    shape = read_shape(tmp_path)
+    embedding, layers = load_weights(tmp_path, shape, 2, jnp.bfloat16, int8=True)
+    rows = [jnp.zeros((2, 128), jnp.int32)] * 3
+    for packed in (False, True):
+        traced = activations.trace(
+            embedding, layers, *rows, shape=shape, hook=HookSettings(layer=2),
+            attention=Attention("pallas", packed),
+        )  # fmt: skip
+        assert "tpu_custom_call" in traced.lower(lowering_platforms=("tpu",)).as_text()
+
+
 def test_attention_is_chosen_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = {}
     for name in ("llama", "mistral", "gemma2"):
