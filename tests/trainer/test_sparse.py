@@ -74,10 +74,15 @@ DENSE = jax.jit(jax.value_and_grad(_dense_loss), static_argnums=4)
 
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("dead", DEAD)
-def test_gradient_equals_autodiff(name: str, dead: str) -> None:
+@pytest.mark.parametrize("backend", ["cpu", "tpu"])
+def test_gradient_equals_autodiff(
+    name: str, dead: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     p, target = _parameters(name), _target(name)
     expected, by_autodiff = DENSE(p, X, target, DEAD[dead], RULES[name])
-    (value, terms), gradient = WITH_GRADIENT(p, X, target, DEAD[dead], RULES[name])
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    found = jax.jit(jax.value_and_grad(sparse.sparse_loss, has_aux=True), static_argnums=4)
+    (value, terms), gradient = found(p, X, target, DEAD[dead], RULES[name])
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
     assert (float(terms.revival) > 0) is (dead != "none")
     for array in p:
